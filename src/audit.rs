@@ -1,0 +1,1 @@
+//! Audit: records, journal, chain, store.

@@ -1,0 +1,10 @@
+//! Freshgate, a deployment policy gate for Kubernetes: it limits the build age of images and audits every decision.
+//!
+//! The way of one review is readable on one screen in [`admission`]. What decides ([`subject`], [`policy`],
+//! [`verdict`], [`image::build_date`]) is pure: no IO, no clock, no runtime; `make lint` enforces it.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod audit;
+pub mod clock;
+pub mod server;
+pub mod store;

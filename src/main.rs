@@ -1,0 +1,3 @@
+//! The `freshgate` program: everything is in the library.
+
+fn main() {}
