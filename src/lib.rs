@@ -6,5 +6,7 @@
 
 pub mod audit;
 pub mod clock;
+pub mod evidence;
+pub mod image;
 pub mod server;
 pub mod store;

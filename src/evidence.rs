@@ -1,0 +1,255 @@
+//! What a decision is made from: facts, and unknowns with a named reason, as they stood at one instant.
+//!
+//! Everything here can be written into an audit record and read back, so that the same inputs give the same verdict
+//! a year later. Gathering it is `gather`'s work.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::image::build_date::{BuildDate, Candidate};
+
+/// Something known, or unknown for a named reason; never silently a default.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Fact<T> {
+    /// The fact.
+    Known(T),
+    /// Why there is none.
+    Unknown(Unknown),
+}
+
+impl<T> Fact<T> {
+    /// An unknown with its reason and the words that go with it.
+    pub fn unknown(reason: UnknownReason, detail: impl Into<String>) -> Self {
+        Self::Unknown(Unknown {
+            reason,
+            detail: detail.into(),
+        })
+    }
+
+    /// The fact, where it is known.
+    pub fn known(&self) -> Option<&T> {
+        match self {
+            Self::Known(value) => Some(value),
+            Self::Unknown(_) => None,
+        }
+    }
+}
+
+/// An unknown: the reason decides, the detail is for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unknown {
+    /// What a policy can name.
+    pub reason: UnknownReason,
+    /// What happened, in words without secrets: `registry.example answered 503 to …`.
+    pub detail: String,
+}
+
+/// Why a fact about an image is unknown; policies set an action for all, or one for each.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    schemars::JsonSchema,
+)]
+pub enum UnknownReason {
+    /// The image carries no usable date: none, a sentinel as 1970, or one in the future.
+    NoDate,
+    /// The registry could not be reached in time, or what it answered could not be used.
+    Unreachable,
+    /// The registry wants credentials that the gate does not have.
+    Unauthorized,
+    /// There is no such image.
+    NotFound,
+    /// The registry is not one that the gate may ask.
+    NotAllowed,
+    /// The registry asks to be left alone for now.
+    RateLimited,
+    /// The reference is none that any runtime could pull.
+    InvalidReference,
+    /// Bytes that do not match their digest: refused whatever a policy says.
+    IntegrityFailure,
+}
+
+impl UnknownReason {
+    /// The name as policies and records have it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NoDate => "NoDate",
+            Self::Unreachable => "Unreachable",
+            Self::Unauthorized => "Unauthorized",
+            Self::NotFound => "NotFound",
+            Self::NotAllowed => "NotAllowed",
+            Self::RateLimited => "RateLimited",
+            Self::InvalidReference => "InvalidReference",
+            Self::IntegrityFailure => "IntegrityFailure",
+        }
+    }
+}
+
+/// Everything known when a review was decided.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Evidence {
+    /// One entry for each distinct reference, as written, of the new template, and where it matters of the old one
+    /// and of the owner's.
+    pub images: BTreeMap<String, Fact<ResolvedImage>>,
+    /// Labels of the workload's namespace. `None` where there is nothing to ask: only the name is known then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace_labels: Option<BTreeMap<String, String>>,
+    /// Platforms of the cluster's nodes, as `linux/amd64`; empty where there is no cluster.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub node_platforms: Vec<String>,
+    /// What was found of the object's controller, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Owner>,
+    /// What ran before under this name.
+    #[serde(default, skip_serializing_if = "History::is_empty")]
+    pub history: History,
+}
+
+/// An image, resolved once: the digest is what is judged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ResolvedImage {
+    /// Digest of what the reference names (of the index, for a multi-platform image).
+    pub digest: String,
+    /// One entry for each runnable platform.
+    pub platforms: Vec<PlatformImage>,
+    /// How fresh the look-up was.
+    pub cache: Cache,
+    /// When the registry was last asked about this, in UTC.
+    pub fetched_at: DateTime<Utc>,
+}
+
+/// An image for one platform, and when it was built.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlatformImage {
+    /// `os/architecture[/variant]`; `None` where neither index nor config says.
+    pub platform: Option<String>,
+    /// Digest of the platform's manifest.
+    pub digest: String,
+    /// When it was built.
+    pub built: Fact<BuildDate>,
+    /// When this gate first met it, in UTC: it cannot be younger, so where `built` is unknown this can still prove it
+    /// too old.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_seen: Option<DateTime<Utc>>,
+    /// Every date that was found, with why it was used or passed over. Recorded beside the image, not among the inputs.
+    #[serde(skip)]
+    pub candidates: Vec<Candidate>,
+}
+
+/// How fresh a look-up was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Cache {
+    /// Asked just now.
+    Fetched,
+    /// Remembered, and young enough to be trusted.
+    Cached,
+    /// Remembered from longer ago, used because the registry did not answer.
+    Stale,
+}
+
+impl Cache {
+    /// The name as records have it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Fetched => "fetched",
+            Self::Cached => "cached",
+            Self::Stale => "stale",
+        }
+    }
+}
+
+/// The controller that an object claims, and what was found of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Owner {
+    /// Kind of the controller, as claimed.
+    pub kind: String,
+    /// Name of the controller, as claimed.
+    pub name: String,
+    /// What the look-up found.
+    pub found: OwnerFound,
+}
+
+/// What the look-up of a controller found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum OwnerFound {
+    /// It exists with the claimed UID. These are the image references of its present template and of every revision
+    /// that it owns.
+    Images(Vec<String>),
+    /// It is not there, or is another object of the same name: the claim is false.
+    Forged {
+        /// What is there instead, in words.
+        detail: String,
+    },
+    /// Its kind has no Pod template that the gate knows how to read.
+    UnknownKind,
+    /// It could not be looked up.
+    NotLookedUp {
+        /// Why, in words.
+        detail: String,
+    },
+}
+
+/// What ran before under the workload's name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct History {
+    /// Digests admitted in this workload, by the gate's ledger.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub admissions: Vec<Admission>,
+    /// Whole templates that this workload had, from its ReplicaSets, ControllerRevisions, or the ledger.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub revisions: Vec<Revision>,
+    /// Why the cluster's revisions are missing, where they could not be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unknown: Option<String>,
+}
+
+impl History {
+    fn is_empty(&self) -> bool {
+        self.admissions.is_empty() && self.revisions.is_empty() && self.unknown.is_none()
+    }
+}
+
+/// A digest that was admitted in a workload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Admission {
+    /// The digest.
+    pub digest: String,
+    /// The reference it was admitted under, as written.
+    pub reference: String,
+    /// When it was first admitted, in UTC.
+    pub first_admitted_at: DateTime<Utc>,
+    /// When it was last admitted, in UTC.
+    pub last_admitted_at: DateTime<Utc>,
+}
+
+/// A whole template that a workload had.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Revision {
+    /// Fingerprint of the template (`subject::change::fingerprint`).
+    pub fingerprint: String,
+    /// Its image references, as written; empty where only the fingerprint is kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<String>,
+    /// When it came, in UTC.
+    pub created_at: DateTime<Utc>,
+}
