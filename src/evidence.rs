@@ -245,7 +245,7 @@ pub struct Admission {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Revision {
-    /// Fingerprint of the template (`subject::change::fingerprint`).
+    /// Fingerprint of the template ([`crate::subject::template::fingerprint`]).
     pub fingerprint: String,
     /// Its image references, as written; empty where only the fingerprint is kept.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

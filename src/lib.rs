@@ -8,5 +8,7 @@ pub mod audit;
 pub mod clock;
 pub mod evidence;
 pub mod image;
+pub mod policy;
 pub mod server;
 pub mod store;
+pub mod subject;

@@ -1,0 +1,4 @@
+//! Policies: what platform teams write, compiled to what decides. Pure: no IO, no clock.
+
+pub mod api;
+pub mod duration;

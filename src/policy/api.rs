@@ -1,0 +1,314 @@
+//! `GatePolicy`, the object that a platform team writes: the same in a cluster and in a file.
+//!
+//! Shapes are checked here and by the CRD's schema; what spans fields is checked when a policy is compiled.
+
+use std::collections::BTreeMap;
+
+use chrono::NaiveDate;
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::duration::PolicyDuration;
+use crate::evidence::UnknownReason;
+use crate::image::reference::ImagePattern;
+
+/// Limits what may be deployed: every policy that matches a workload applies, and the strictest answer wins.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "freshgate.dev",
+    version = "v1alpha1",
+    kind = "GatePolicy",
+    plural = "gatepolicies",
+    singular = "gatepolicy",
+    shortname = "gpol",
+    category = "freshgate",
+    status = "GatePolicyStatus",
+    derive = "PartialEq"
+)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GatePolicySpec {
+    /// Which workloads this policy is for; without it, all.
+    #[serde(default, rename = "match", skip_serializing_if = "Option::is_none")]
+    pub matches: Option<Match>,
+    /// What happens to a workload that breaks a rule: `[Deny]`, `[Warn]` or `[Audit]`. A fresh policy warns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation_actions: Option<Vec<ValidationAction>>,
+    /// From this day (UTC) `Deny` denies; until then it warns and names the day.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date"))]
+    pub enforce_from: Option<NaiveDate>,
+    /// Limits how long ago an image was built.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_age: Option<ImageAge>,
+}
+
+/// Which workloads a policy is for. What is left out selects all; labels of the workload itself select nothing.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Match {
+    /// Labels that the namespace must have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace_selector: Option<LabelSelector>,
+    /// Namespaces, by name or glob, that the policy is for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub namespaces: Vec<String>,
+    /// Namespaces, by name or glob, that the policy is not for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exclude_namespaces: Vec<String>,
+    /// Kinds of workload, as `Deployment`, that the policy is for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kinds: Vec<String>,
+}
+
+/// Selects by labels, as everywhere in Kubernetes: all of `matchLabels` and all of `matchExpressions`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LabelSelector {
+    /// Labels and their exact values.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub match_labels: BTreeMap<String, String>,
+    /// Requirements on labels.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub match_expressions: Vec<LabelRequirement>,
+}
+
+/// One requirement on a label.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LabelRequirement {
+    /// The label.
+    pub key: String,
+    /// How it is compared.
+    pub operator: LabelOperator,
+    /// The values of `In` and `NotIn`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub values: Vec<String>,
+}
+
+/// How a label is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum LabelOperator {
+    /// Its value is one of the values.
+    In,
+    /// It is missing, or its value is none of the values.
+    NotIn,
+    /// It is there.
+    Exists,
+    /// It is missing.
+    DoesNotExist,
+}
+
+/// What happens to a workload that breaks a rule; the vocabulary of `ValidatingAdmissionPolicy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum ValidationAction {
+    /// It is refused.
+    Deny,
+    /// It is allowed with a warning to whoever deploys.
+    Warn,
+    /// It is allowed; only the record and the API server's audit log say so.
+    Audit,
+}
+
+/// What one circumstance means. `Deny` never does more than the rule's `validationActions` allow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Action {
+    /// It breaks the rule.
+    Deny,
+    /// It is allowed with a warning.
+    Warn,
+    /// It is allowed.
+    Allow,
+}
+
+/// Limits how long ago an image was built.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ImageAge {
+    /// The longest time since an image was built, as `90d`.
+    #[schemars(with = "String")]
+    pub max_age: PolicyDuration,
+    /// How long before the limit a warning begins; default `14d`, and never more than half of `maxAge`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub warn_before: Option<PolicyDuration>,
+    /// What an unknown build date means: one action, or one for each reason (`NoDate`, `Unreachable`,
+    /// `Unauthorized`, `NotFound`, `NotAllowed`, `RateLimited`, `InvalidReference`). Default `Warn`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_unknown: Option<OnUnknown>,
+    /// What an old image that ran before the change means; default `Warn`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unchanged_images: Option<Action>,
+    /// What a restart means whose tag now names a digest new to the workload; default `Warn`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved_tags: Option<Action>,
+    /// What an old image means in an object whose controller is of a kind that the gate does not know; default `Warn`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unknown_owners: Option<Action>,
+    /// Which platforms of an image are judged: `Nodes` (those of the cluster's nodes, the default), `All`, or a list
+    /// as `[linux/amd64]`. The oldest counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platforms: Option<Platforms>,
+    /// Whether new images must be named by digest; default `false`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub require_digest: Option<bool>,
+    /// Other limits for some images: the first entry that fits counts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub overrides: Vec<ImageAgeOverride>,
+    /// What breaking this rule means; without it the policy's `validationActions`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation_actions: Option<Vec<ValidationAction>>,
+}
+
+/// Another limit for some images, within one policy; it never loosens another policy.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ImageAgeOverride {
+    /// Globs over normalised image names, as `registry.example/platform/*`.
+    #[schemars(with = "Vec<String>")]
+    pub images: Vec<ImagePattern>,
+    /// The longest time since these were built, or `off`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub max_age: Option<MaxAge>,
+    /// How long before the limit a warning begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub warn_before: Option<PolicyDuration>,
+    /// What an unknown build date of these means.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_unknown: Option<OnUnknown>,
+}
+
+/// A limit, or none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum MaxAge {
+    /// These images may be of any age.
+    Off,
+    /// The longest time since they were built.
+    Limit(PolicyDuration),
+}
+
+impl TryFrom<String> for MaxAge {
+    type Error = String;
+
+    fn try_from(written: String) -> Result<Self, Self::Error> {
+        if written == "off" {
+            return Ok(Self::Off);
+        }
+        PolicyDuration::parse(&written)
+            .map(Self::Limit)
+            .map_err(|error| format!("{error}, or `off`"))
+    }
+}
+
+impl From<MaxAge> for String {
+    fn from(limit: MaxAge) -> Self {
+        match limit {
+            MaxAge::Off => "off".to_owned(),
+            MaxAge::Limit(duration) => duration.into(),
+        }
+    }
+}
+
+/// What unknowns mean: one action for all, or one for each reason; a reason not named warns.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum OnUnknown {
+    /// One action whatever the reason.
+    Any(Action),
+    /// One action for each reason.
+    Each(BTreeMap<UnknownReason, Action>),
+}
+
+impl OnUnknown {
+    /// What an unknown of this reason means.
+    pub fn action(&self, reason: UnknownReason) -> Action {
+        match self {
+            Self::Any(action) => *action,
+            Self::Each(actions) => actions.get(&reason).copied().unwrap_or(Action::Warn),
+        }
+    }
+}
+
+/// Which platforms of an image are judged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Platforms {
+    /// A rule.
+    Named(PlatformRule),
+    /// These: `os/architecture[/variant]`.
+    List(Vec<String>),
+}
+
+/// A rule that chooses platforms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PlatformRule {
+    /// Those of the cluster's nodes; all, where there is no cluster.
+    Nodes,
+    /// Every runnable one.
+    All,
+}
+
+/// What the gate says of a policy.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GatePolicyStatus {
+    /// The generation that the conditions speak of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// `Accepted` says whether the policy is in force, and if not, why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+}
+
+/// One thing that is true or false of a policy, as everywhere in Kubernetes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Condition {
+    /// What is spoken of: `Accepted`.
+    #[serde(rename = "type")]
+    pub type_: String,
+    /// `True`, `False` or `Unknown`.
+    pub status: String,
+    /// One word for machines.
+    pub reason: String,
+    /// A sentence for people.
+    pub message: String,
+    /// When `status` last changed, RFC 3339.
+    pub last_transition_time: String,
+    /// The generation that this speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+}
+
+/// What is left open by the types, because two shapes are allowed: a structural schema cannot say "string or object".
+fn either_shape(description: &str) -> schemars::Schema {
+    schemars::json_schema!({
+        "description": description,
+        "x-kubernetes-preserve-unknown-fields": true
+    })
+}
+
+impl JsonSchema for OnUnknown {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "OnUnknown".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        either_shape(
+            "`Deny`, `Warn` or `Allow`, or one of these for each reason, as `{NoDate: Warn, NotFound: Deny}`.",
+        )
+    }
+}
+
+impl JsonSchema for Platforms {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Platforms".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        either_shape("`Nodes`, `All`, or a list as `[linux/amd64, linux/arm64]`.")
+    }
+}
