@@ -12,3 +12,4 @@ pub mod policy;
 pub mod server;
 pub mod store;
 pub mod subject;
+pub mod verdict;

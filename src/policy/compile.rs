@@ -1,0 +1,491 @@
+//! Compiles what was written into what decides, and finds the policies that are for a workload.
+
+use std::collections::{BTreeMap, HashMap};
+
+use sha2::{Digest, Sha256};
+
+use super::api::{
+    GatePolicySpec, ImageAge, LabelOperator, LabelSelector, Match, Platforms, ValidationAction,
+};
+use super::duration::PolicyDuration;
+use crate::image::reference::glob_fits;
+use crate::subject::kinds::WorkloadKinds;
+use crate::verdict::Effect;
+
+/// The label that every namespace has, and nobody can set to anything but its name.
+pub const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";
+
+/// The warning before the limit, where the policy says nothing.
+const DEFAULT_WARN_BEFORE_DAYS: i64 = 14;
+
+/// One thing that is wrong with a policy, or (as advice) unwise in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The field, as `spec.imageAge.maxAge`.
+    pub field: String,
+    /// What is wrong with it.
+    pub message: String,
+    /// What to write instead.
+    pub remedy: String,
+}
+
+impl Problem {
+    fn new(field: &str, message: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self {
+            field: field.to_owned(),
+            message: message.into(),
+            remedy: remedy.into(),
+        }
+    }
+}
+
+/// A policy that is in force.
+#[derive(Clone, Debug)]
+pub struct CompiledPolicy {
+    /// Its name.
+    pub name: String,
+    /// SHA-256, in hex, of its spec: the same rules have the same revision wherever they come from.
+    pub revision: String,
+    /// Its spec.
+    pub spec: GatePolicySpec,
+}
+
+impl CompiledPolicy {
+    /// Checks what spans fields.
+    pub fn compile(name: &str, spec: GatePolicySpec) -> Result<Self, Vec<Problem>> {
+        let mut problems = Vec::new();
+        if let Some(matches) = &spec.matches {
+            check_match(matches, &mut problems);
+        }
+        check_actions(
+            "spec.validationActions",
+            spec.validation_actions.as_deref(),
+            &mut problems,
+        );
+        match &spec.image_age {
+            Some(rule) => check_image_age(rule, &mut problems),
+            None => problems.push(Problem::new(
+                "spec",
+                "it has no rule, so it would do nothing",
+                "add `imageAge: {maxAge: 90d}`",
+            )),
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let written = serde_json::to_vec(&spec).map_err(|error| {
+            vec![Problem::new(
+                "spec",
+                format!("it cannot be written as JSON: {error}"),
+                "report this",
+            )]
+        })?;
+        Ok(Self {
+            name: name.to_owned(),
+            revision: hex::encode(Sha256::digest(written)),
+            spec,
+        })
+    }
+
+    /// What is lawful but unwise: said by `policy lint`, never a refusal.
+    pub fn advice(&self) -> Vec<Problem> {
+        let mut advice = Vec::new();
+        let selector = self
+            .spec
+            .matches
+            .as_ref()
+            .and_then(|matches| matches.namespace_selector.as_ref());
+        if let Some(label) = selector
+            .and_then(|selector| labels_of(selector).find(|label| *label != NAMESPACE_NAME_LABEL))
+        {
+            advice.push(Problem::new(
+                "spec.match.namespaceSelector",
+                format!("whoever may edit a namespace's labels decides by {label:?} whether the policy is for it"),
+                format!("make sure that tenants cannot edit namespaces, or select by {NAMESPACE_NAME_LABEL:?} or `namespaces`"),
+            ));
+        }
+        let denies = |actions: Option<&Vec<ValidationAction>>| {
+            actions.is_some_and(|actions| actions.contains(&ValidationAction::Deny))
+        };
+        let rule = self
+            .spec
+            .image_age
+            .as_ref()
+            .and_then(|rule| rule.validation_actions.as_ref());
+        if self.spec.enforce_from.is_some()
+            && !denies(self.spec.validation_actions.as_ref())
+            && !denies(rule)
+        {
+            advice.push(Problem::new(
+                "spec.enforceFrom",
+                "it has no effect, because nothing here denies",
+                "add `validationActions: [Deny]`, or leave it out",
+            ));
+        }
+        advice
+    }
+
+    /// What breaking the rule does, by its own actions or the policy's.
+    pub fn effect(&self, rule: Option<&[ValidationAction]>) -> Effect {
+        let actions = rule
+            .or(self.spec.validation_actions.as_deref())
+            .unwrap_or(&[ValidationAction::Warn]);
+        if actions.contains(&ValidationAction::Deny) {
+            Effect::Deny
+        } else if actions.contains(&ValidationAction::Warn) {
+            Effect::Warn
+        } else {
+            Effect::Audit
+        }
+    }
+
+    /// Whether it is for workloads of this kind in this namespace.
+    pub fn is_for(&self, namespace: &str, labels: &BTreeMap<String, String>, kind: &str) -> bool {
+        let Some(matches) = &self.spec.matches else {
+            return true;
+        };
+        let any_fits = |globs: &[String]| globs.iter().any(|glob| glob_fits(glob, namespace));
+        (matches.kinds.is_empty() || matches.kinds.iter().any(|known| known == kind))
+            && (matches.namespaces.is_empty() || any_fits(&matches.namespaces))
+            && !any_fits(&matches.exclude_namespaces)
+            && matches
+                .namespace_selector
+                .as_ref()
+                .is_none_or(|selector| selects(selector, namespace, labels))
+    }
+}
+
+/// The limits of a rule for one image, its overrides applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AgeLimit {
+    /// The longest age.
+    pub max_age_seconds: i64,
+    /// How long before it the warning begins.
+    pub warn_before_seconds: i64,
+}
+
+impl AgeLimit {
+    /// The limit with its warning, which by default never takes more than half of it.
+    pub fn new(max_age: &PolicyDuration, warn_before: Option<&PolicyDuration>) -> Self {
+        let max_age_seconds = max_age.seconds();
+        let warn_before_seconds = match warn_before {
+            Some(written) => written.seconds(),
+            None => (DEFAULT_WARN_BEFORE_DAYS * 86_400).min(max_age_seconds / 2),
+        };
+        Self {
+            max_age_seconds,
+            warn_before_seconds,
+        }
+    }
+}
+
+/// All policies in force, with an index so that a thousand cost little more than one.
+#[derive(Clone, Debug, Default)]
+pub struct PolicySet {
+    policies: Vec<CompiledPolicy>,
+    /// Policies that want a label, under the first that they want.
+    by_label: HashMap<String, HashMap<String, Vec<usize>>>,
+    /// Policies that are for namespaces named without a glob.
+    by_namespace: HashMap<String, Vec<usize>>,
+    /// All others.
+    unindexed: Vec<usize>,
+}
+
+impl PolicySet {
+    /// Indexes policies; their order, by name, is the order of their findings.
+    pub fn new(mut policies: Vec<CompiledPolicy>) -> Self {
+        policies.sort_by(|one, other| one.name.cmp(&other.name));
+        let mut set = Self::default();
+        for (index, policy) in policies.iter().enumerate() {
+            let matches = policy.spec.matches.as_ref();
+            let label = matches
+                .and_then(|matches| matches.namespace_selector.as_ref())
+                .and_then(|selector| selector.match_labels.iter().next());
+            let names = matches
+                .map(|matches| matches.namespaces.as_slice())
+                .unwrap_or_default();
+            if let Some((key, value)) = label {
+                set.by_label
+                    .entry(key.clone())
+                    .or_default()
+                    .entry(value.clone())
+                    .or_default()
+                    .push(index);
+            } else if !names.is_empty() && names.iter().all(|name| !name.contains('*')) {
+                for name in names {
+                    set.by_namespace
+                        .entry(name.clone())
+                        .or_default()
+                        .push(index);
+                }
+            } else {
+                set.unindexed.push(index);
+            }
+        }
+        set.policies = policies;
+        set
+    }
+
+    /// The policies for workloads of this kind in this namespace, by name. Where the namespace's labels are not known,
+    /// only its name is.
+    pub fn matching(
+        &self,
+        namespace: &str,
+        labels: Option<&BTreeMap<String, String>>,
+        kind: &str,
+    ) -> Vec<&CompiledPolicy> {
+        let name_only = BTreeMap::new();
+        let labels = labels.unwrap_or(&name_only);
+        let mut candidates = self.unindexed.clone();
+        candidates.extend(self.by_namespace.get(namespace).into_iter().flatten());
+        let name_label = (NAMESPACE_NAME_LABEL, namespace);
+        let others = labels
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_str()));
+        for (key, value) in others
+            .filter(|(key, _)| *key != NAMESPACE_NAME_LABEL)
+            .chain([name_label])
+        {
+            candidates.extend(
+                self.by_label
+                    .get(key)
+                    .and_then(|values| values.get(value))
+                    .into_iter()
+                    .flatten(),
+            );
+        }
+        candidates.sort_unstable();
+        candidates.dedup();
+        candidates
+            .into_iter()
+            .filter_map(|index| self.policies.get(index))
+            .filter(|policy| policy.is_for(namespace, labels, kind))
+            .collect()
+    }
+
+    /// All of them, by name.
+    pub fn iter(&self) -> impl Iterator<Item = &CompiledPolicy> {
+        self.policies.iter()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.policies.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.policies.is_empty()
+    }
+}
+
+/// Whether a selector asks for more of a namespace than its name, which only a cluster can tell.
+pub fn needs_namespace_labels(spec: &GatePolicySpec) -> bool {
+    spec.matches
+        .as_ref()
+        .and_then(|matches| matches.namespace_selector.as_ref())
+        .is_some_and(|selector| labels_of(selector).any(|label| label != NAMESPACE_NAME_LABEL))
+}
+
+fn labels_of(selector: &LabelSelector) -> impl Iterator<Item = &str> {
+    selector
+        .match_labels
+        .keys()
+        .chain(
+            selector
+                .match_expressions
+                .iter()
+                .map(|requirement| &requirement.key),
+        )
+        .map(String::as_str)
+}
+
+fn selects(selector: &LabelSelector, namespace: &str, labels: &BTreeMap<String, String>) -> bool {
+    let value_of = |key: &str| {
+        if key == NAMESPACE_NAME_LABEL {
+            Some(namespace)
+        } else {
+            labels.get(key).map(String::as_str)
+        }
+    };
+    selector
+        .match_labels
+        .iter()
+        .all(|(key, value)| value_of(key) == Some(value))
+        && selector.match_expressions.iter().all(|requirement| {
+            let value = value_of(&requirement.key);
+            let listed =
+                value.is_some_and(|value| requirement.values.iter().any(|one| one == value));
+            match requirement.operator {
+                LabelOperator::In => listed,
+                LabelOperator::NotIn => !listed,
+                LabelOperator::Exists => value.is_some(),
+                LabelOperator::DoesNotExist => value.is_none(),
+            }
+        })
+}
+
+fn check_match(matches: &Match, problems: &mut Vec<Problem>) {
+    let kinds = WorkloadKinds::default();
+    for kind in &matches.kinds {
+        if kinds.iter().any(|known| known.kind == *kind) {
+            continue;
+        }
+        // A kind made known by a setting is allowed; a slip of the pen on a built-in one is told.
+        if let Some(meant) = kinds
+            .iter()
+            .find(|known| strsim::damerau_levenshtein(&known.kind, kind) <= 2)
+        {
+            problems.push(Problem::new(
+                "spec.match.kinds",
+                format!("there is no kind {kind:?}"),
+                format!("did you mean {:?}?", meant.kind),
+            ));
+        }
+    }
+    for (field, globs) in [
+        ("spec.match.namespaces", &matches.namespaces),
+        ("spec.match.excludeNamespaces", &matches.exclude_namespaces),
+    ] {
+        for glob in globs {
+            if glob.is_empty()
+                || !glob.bytes().all(|byte| {
+                    byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-*".contains(&byte)
+                })
+            {
+                problems.push(Problem::new(
+                    field,
+                    format!("{glob:?} can be no namespace's name"),
+                    "write a name or a glob of lower case letters, digits, `-` and `*`",
+                ));
+            }
+        }
+    }
+    for requirement in matches
+        .namespace_selector
+        .iter()
+        .flat_map(|selector| &selector.match_expressions)
+    {
+        let wants_values = matches!(
+            requirement.operator,
+            LabelOperator::In | LabelOperator::NotIn
+        );
+        if wants_values == requirement.values.is_empty() {
+            problems.push(Problem::new(
+                "spec.match.namespaceSelector.matchExpressions",
+                format!(
+                    "the operator of {:?} and its values do not go together",
+                    requirement.key
+                ),
+                "In and NotIn want values, Exists and DoesNotExist want none",
+            ));
+        }
+    }
+}
+
+fn check_actions(field: &str, actions: Option<&[ValidationAction]>, problems: &mut Vec<Problem>) {
+    let Some(actions) = actions else { return };
+    let count = |action| actions.iter().filter(|one| **one == action).count();
+    let (deny, warn, audit) = (
+        count(ValidationAction::Deny),
+        count(ValidationAction::Warn),
+        count(ValidationAction::Audit),
+    );
+    if actions.is_empty() {
+        problems.push(Problem::new(
+            field,
+            "it is empty",
+            "write [Deny], [Warn] or [Audit]",
+        ));
+    } else if deny > 1 || warn > 1 || audit > 1 {
+        problems.push(Problem::new(
+            field,
+            "an action stands there twice",
+            "write it once",
+        ));
+    } else if deny > 0 && warn > 0 {
+        problems.push(Problem::new(
+            field,
+            "Deny and Warn together say everything twice",
+            "write [Deny]: it warns as well while a limit comes near",
+        ));
+    }
+}
+
+fn check_image_age(rule: &ImageAge, problems: &mut Vec<Problem>) {
+    check_actions(
+        "spec.imageAge.validationActions",
+        rule.validation_actions.as_deref(),
+        problems,
+    );
+    let check_warning = |field: &str,
+                         max_age: &PolicyDuration,
+                         warn_before: Option<&PolicyDuration>,
+                         problems: &mut Vec<Problem>| {
+        if let Some(warn_before) =
+            warn_before.filter(|warn_before| warn_before.seconds() >= max_age.seconds())
+        {
+            problems.push(Problem::new(
+                field,
+                format!(
+                    "a warning {warn_before} before a limit of {max_age} would never be silent"
+                ),
+                "make warnBefore shorter than maxAge",
+            ));
+        }
+    };
+    check_warning(
+        "spec.imageAge.warnBefore",
+        &rule.max_age,
+        rule.warn_before.as_ref(),
+        problems,
+    );
+    if let Some(Platforms::List(platforms)) = &rule.platforms {
+        if platforms.is_empty() {
+            problems.push(Problem::new(
+                "spec.imageAge.platforms",
+                "the list is empty",
+                "write Nodes, All, or a list as [linux/amd64]",
+            ));
+        }
+        for platform in platforms {
+            let parts: Vec<&str> = platform.split('/').collect();
+            if !(2..=3).contains(&parts.len()) || parts.iter().any(|part| part.is_empty()) {
+                problems.push(Problem::new(
+                    "spec.imageAge.platforms",
+                    format!("{platform:?} is no platform"),
+                    "write os/architecture[/variant], as linux/arm64",
+                ));
+            }
+        }
+    }
+    for (index, entry) in rule.overrides.iter().enumerate() {
+        let field = |name: &str| format!("spec.imageAge.overrides[{index}].{name}");
+        if entry.images.is_empty() {
+            problems.push(Problem::new(
+                &field("images"),
+                "it names no image",
+                "write globs, as [registry.example/platform/*]",
+            ));
+        }
+        if entry.max_age.is_none() && entry.warn_before.is_none() && entry.on_unknown.is_none() {
+            problems.push(Problem::new(
+                &field("maxAge"),
+                "the entry changes nothing",
+                "write maxAge (a duration, or off), warnBefore or onUnknown",
+            ));
+        }
+        let limit = match &entry.max_age {
+            Some(super::api::MaxAge::Limit(limit)) => Some(limit),
+            Some(super::api::MaxAge::Off) => None,
+            None => Some(&rule.max_age),
+        };
+        if let Some(limit) = limit {
+            let warn_before = entry.warn_before.as_ref().or(rule
+                .warn_before
+                .as_ref()
+                .filter(|_| entry.max_age.is_none()));
+            check_warning(&field("warnBefore"), limit, warn_before, problems);
+        }
+    }
+}

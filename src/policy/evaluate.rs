@@ -1,0 +1,143 @@
+//! The decision: a pure function of subject, evidence, policies and the time. It does no IO and cannot fail.
+
+use chrono::{DateTime, Utc};
+
+use super::compile::PolicySet;
+use super::image_age::{self, Judged};
+use crate::evidence::{Evidence, Fact, OwnerFound};
+use crate::subject::change::{self, Change};
+use crate::subject::{ImageUse, Operation, Subject};
+use crate::verdict::{Decision, Effect, Passed, Softened, Verdict};
+
+/// Decides. The same arguments give the same verdict, a year later too.
+pub fn evaluate(
+    subject: &Subject,
+    evidence: &Evidence,
+    policies: &PolicySet,
+    now: DateTime<Utc>,
+) -> Verdict {
+    if let Some(passed) = passes_unjudged(subject) {
+        return Verdict::passed(change::classify(subject, evidence, now), passed);
+    }
+    let change = change::classify(subject, evidence, now);
+    let matching = policies.matching(
+        &subject.namespace,
+        evidence.namespace_labels.as_ref(),
+        &subject.kind,
+    );
+    if matching.is_empty() {
+        return Verdict::passed(change, Passed::NoPolicy);
+    }
+    let judged = images_to_judge(subject, evidence, change);
+    if judged.is_empty() && owner_images(evidence).is_some() {
+        return Verdict::passed(change, Passed::OwnerBacked);
+    }
+
+    let mut findings = Vec::new();
+    for policy in &matching {
+        if let Some(rule) = &policy.spec.image_age {
+            findings.extend(
+                judged
+                    .iter()
+                    .flat_map(|image| image_age::judge(policy, rule, *image, evidence, now)),
+            );
+        }
+    }
+    // Stable, so that findings of one gravity stay in the order of policies and images.
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.effect));
+    let decision = match findings.first().map(|finding| finding.effect) {
+        Some(Effect::Deny) => Decision::Deny,
+        Some(Effect::Warn) => Decision::Warn,
+        Some(Effect::Audit) | None => Decision::Allow,
+    };
+    Verdict {
+        decision,
+        change,
+        passed: None,
+        policies: matching
+            .iter()
+            .map(|policy| (policy.name.clone(), policy.revision.clone()))
+            .collect(),
+        findings,
+    }
+}
+
+/// Whether the subject passes whatever the policies say. It needs no evidence, so none is gathered for it.
+pub fn passes_unjudged(subject: &Subject) -> Option<Passed> {
+    if matches!(subject.operation, Operation::Delete | Operation::Connect) {
+        Some(Passed::NothingRuns)
+    } else if subject.mirror {
+        Some(Passed::MirrorPod)
+    } else if subject.images.is_empty() {
+        Some(Passed::NoImages)
+    } else if subject.template_unchanged() {
+        Some(Passed::TemplateUnchanged)
+    } else {
+        None
+    }
+}
+
+/// The images that rules look at for this change, each with what softens a finding about it.
+fn images_to_judge<'a>(
+    subject: &'a Subject,
+    evidence: &Evidence,
+    change: Change,
+) -> Vec<Judged<'a>> {
+    let new = change::new_images(subject, evidence);
+    let is_new = |image: &ImageUse| new.iter().any(|used| used.image == image.image);
+    let moved = change::moved_tags(subject, evidence);
+    let from_owner = owner_images(evidence);
+    let unknown_owner = evidence.owner.as_ref().is_some_and(|owner| {
+        matches!(
+            owner.found,
+            OwnerFound::UnknownKind | OwnerFound::NotLookedUp { .. }
+        )
+    });
+    subject
+        .images
+        .iter()
+        .filter_map(|image| {
+            let softened = if let Some(owner_images) = from_owner {
+                if is_among(image, owner_images, evidence) || !is_new(image) {
+                    return None; // its controller answers for it, and was judged
+                }
+                (subject.operation == Operation::Create).then_some(Softened::Injected)
+            } else if change == Change::Rollback {
+                Some(Softened::Rollback)
+            } else if subject.old_images.is_some() && !is_new(image) {
+                Some(Softened::Unchanged)
+            } else {
+                unknown_owner.then_some(Softened::UnknownOwner)
+            };
+            Some(Judged {
+                image,
+                softened,
+                age_counts: change != Change::Restart,
+                moved: change == Change::Restart && moved.iter().any(|used| *used == image),
+            })
+        })
+        .collect()
+}
+
+/// The images of the controller, where it was found.
+fn owner_images(evidence: &Evidence) -> Option<&[String]> {
+    match &evidence.owner.as_ref()?.found {
+        OwnerFound::Images(images) => Some(images),
+        _ => None,
+    }
+}
+
+/// Whether the controller runs this image, by reference or by digest.
+fn is_among(image: &ImageUse, owner_images: &[String], evidence: &Evidence) -> bool {
+    let digest = |reference: &str| {
+        evidence
+            .images
+            .get(reference)
+            .and_then(Fact::known)
+            .map(|image| image.digest.as_str())
+    };
+    owner_images.iter().any(|owned| {
+        *owned == image.image
+            || digest(&image.image).is_some_and(|of_image| digest(owned) == Some(of_image))
+    })
+}

@@ -1,0 +1,249 @@
+//! What kind of change a review asks for: the table of DESIGN §2 as one pure function.
+//!
+//! What runs is told by digest, so another name for the same digest is nothing new, and going back is told by what the
+//! gate and the cluster remember, never by what the object says of itself.
+
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::{Difference, ImageUse, Operation, Subject};
+use crate::evidence::Evidence;
+
+/// What kind of change it is; the rules say of each what they stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Change {
+    /// Something new.
+    Create,
+    /// A digest that did not run here before.
+    NewImage,
+    /// Back to what ran before.
+    Rollback,
+    /// The template differs in what it does: environment, arguments, volumes …
+    Config,
+    /// It differs only in resources, scheduling, probes, grace periods, template labels and annotations.
+    Mitigation,
+    /// It differs only in an annotation that says "restart".
+    Restart,
+    /// The template is equal, the rest of the spec is not: scale, suspend, pause, partition.
+    Scale,
+    /// Neither template nor spec differ.
+    Metadata,
+    /// It is deleted.
+    Delete,
+}
+
+impl Change {
+    /// The name as records have it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "Create",
+            Self::NewImage => "NewImage",
+            Self::Rollback => "Rollback",
+            Self::Config => "Config",
+            Self::Mitigation => "Mitigation",
+            Self::Restart => "Restart",
+            Self::Scale => "Scale",
+            Self::Metadata => "Metadata",
+            Self::Delete => "Delete",
+        }
+    }
+}
+
+/// A Create counts as a restore for this long after the workload was last admitted.
+pub const RECREATE_WINDOW: TimeDelta = TimeDelta::days(30);
+
+/// Tells what kind of change the subject is, from what is known as of `now`.
+pub fn classify(subject: &Subject, evidence: &Evidence, now: DateTime<Utc>) -> Change {
+    match subject.operation {
+        Operation::Delete => return Change::Delete,
+        Operation::Connect => return Change::Metadata,
+        Operation::Create | Operation::Update => {}
+    }
+    let Some(old_images) = &subject.old_images else {
+        return if is_restore(subject, evidence, now) {
+            Change::Rollback
+        } else {
+            Change::Create
+        };
+    };
+    if subject.template_unchanged() {
+        return Change::Scale;
+    }
+    if returns_to_an_earlier_template(subject, evidence) {
+        return Change::Rollback;
+    }
+    let new = new_images(subject, evidence);
+    if !new.is_empty() {
+        return if returns_to_earlier_digests(&new, old_images, subject, evidence) {
+            Change::Rollback
+        } else {
+            Change::NewImage
+        };
+    }
+    match subject.difference {
+        Difference::Restart if old_images == &subject.images => Change::Restart,
+        Difference::Mitigation if old_images == &subject.images => Change::Mitigation,
+        _ => Change::Config,
+    }
+}
+
+/// The images of the new template whose digest did not run in the old one.
+///
+/// The same reference in the old template is not new: what a moved tag means is a question of its own. A digest that
+/// cannot be learnt is new unless its reference was there.
+pub fn new_images<'a>(subject: &'a Subject, evidence: &Evidence) -> Vec<&'a ImageUse> {
+    let Some(old_images) = &subject.old_images else {
+        return subject.images.iter().collect();
+    };
+    let old_references: BTreeSet<&str> =
+        old_images.iter().map(|used| used.image.as_str()).collect();
+    let old_digests: BTreeSet<&str> = old_references
+        .iter()
+        .flat_map(|reference| digests_of(reference, evidence))
+        .collect();
+    subject
+        .images
+        .iter()
+        .filter(|used| {
+            !old_references.contains(used.image.as_str())
+                && digest_of(&used.image, evidence)
+                    .is_none_or(|digest| !old_digests.contains(digest))
+        })
+        .collect()
+}
+
+/// Images whose reference stayed and whose digest is new to this workload: the tag has moved since it was admitted.
+pub fn moved_tags<'a>(subject: &'a Subject, evidence: &Evidence) -> Vec<&'a ImageUse> {
+    let Some(old_images) = &subject.old_images else {
+        return Vec::new();
+    };
+    subject
+        .images
+        .iter()
+        .filter(|used| old_images.iter().any(|old| old.image == used.image))
+        .filter(|used| {
+            let admitted: Vec<_> = evidence
+                .history
+                .admissions
+                .iter()
+                .filter(|admission| admission.reference == used.image)
+                .collect();
+            !admitted.is_empty()
+                && digest_of(&used.image, evidence).is_some_and(|digest| {
+                    evidence
+                        .history
+                        .admissions
+                        .iter()
+                        .all(|admission| admission.digest != digest)
+                })
+        })
+        .collect()
+}
+
+/// What a reference means now.
+fn digest_of<'a>(reference: &str, evidence: &'a Evidence) -> Option<&'a str> {
+    evidence
+        .images
+        .get(reference)?
+        .known()
+        .map(|image| image.digest.as_str())
+}
+
+/// What a reference of the old template may have run: what it meant when it was admitted, else what it means now.
+fn digests_of<'a>(reference: &str, evidence: &'a Evidence) -> Vec<&'a str> {
+    let admitted: Vec<&str> = evidence
+        .history
+        .admissions
+        .iter()
+        .filter(|admission| admission.reference == reference)
+        .map(|admission| admission.digest.as_str())
+        .collect();
+    if admitted.is_empty() {
+        digest_of(reference, evidence).into_iter().collect()
+    } else {
+        admitted
+    }
+}
+
+/// Whether the whole template is one that this workload had before the present one came.
+fn returns_to_an_earlier_template(subject: &Subject, evidence: &Evidence) -> bool {
+    let Some(fingerprints) = &subject.fingerprints else {
+        return false;
+    };
+    let came = |fingerprint: &str| {
+        evidence
+            .history
+            .revisions
+            .iter()
+            .filter(|revision| revision.fingerprint == fingerprint)
+            .map(|revision| revision.created_at)
+            .min()
+    };
+    match (came(&fingerprints.new), came(&fingerprints.old)) {
+        (Some(new), Some(old)) => new < old,
+        _ => false,
+    }
+}
+
+/// Whether every new image was first admitted here before what it takes the place of.
+fn returns_to_earlier_digests(
+    new: &[&ImageUse],
+    old_images: &[ImageUse],
+    subject: &Subject,
+    evidence: &Evidence,
+) -> bool {
+    let first_admitted = |digest: &str| {
+        evidence
+            .history
+            .admissions
+            .iter()
+            .filter(|admission| admission.digest == digest)
+            .map(|admission| admission.first_admitted_at)
+            .min()
+    };
+    // What is replaced, by the name of its container; a container that is new replaces all that goes.
+    let replaced_by = |used: &ImageUse| -> Vec<&ImageUse> {
+        let same_place: Vec<_> = old_images
+            .iter()
+            .filter(|old| old.place == used.place && old.name == used.name)
+            .collect();
+        if same_place.is_empty() {
+            old_images
+                .iter()
+                .filter(|old| !subject.images.contains(old))
+                .collect()
+        } else {
+            same_place
+        }
+    };
+    new.iter().all(|used| {
+        let Some(before) = digest_of(&used.image, evidence).and_then(first_admitted) else {
+            return false;
+        };
+        let running: Vec<_> = replaced_by(used)
+            .into_iter()
+            .flat_map(|old| digests_of(&old.image, evidence))
+            .map(first_admitted)
+            .collect();
+        !running.is_empty()
+            && running
+                .iter()
+                .all(|admitted| admitted.is_some_and(|admitted| before < admitted))
+    })
+}
+
+/// Whether a Create puts back what was admitted under this name (or, for a hook's Job, in this namespace) not long ago.
+fn is_restore(subject: &Subject, evidence: &Evidence, now: DateTime<Utc>) -> bool {
+    !subject.images.is_empty()
+        && (subject.hook || !subject.name.ends_with('*'))
+        && subject.images.iter().all(|used| {
+            digest_of(&used.image, evidence).is_some_and(|digest| {
+                evidence.history.admissions.iter().any(|admission| {
+                    admission.digest == digest
+                        && now.signed_duration_since(admission.last_admitted_at) <= RECREATE_WINDOW
+                })
+            })
+        })
+}
