@@ -1,1 +1,3 @@
 //! Audit: records, journal, chain, store.
+
+pub mod record;

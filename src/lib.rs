@@ -4,6 +4,7 @@
 //! [`verdict`], [`image::build_date`]) is pure: no IO, no clock, no runtime; `make lint` enforces it.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod admission;
 pub mod audit;
 pub mod clock;
 pub mod evidence;

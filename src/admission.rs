@@ -1,0 +1,3 @@
+//! The way of one review.
+pub mod decode;
+pub mod respond;

@@ -1,0 +1,95 @@
+//! Writes the answer: an AdmissionReview whose message, warnings and audit annotations say what was decided.
+
+use std::borrow::Cow;
+
+use serde::Serialize;
+
+/// Longest value of an audit annotation; the API server keeps them in every audit event.
+const LONGEST_ANNOTATION: usize = 1_000;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Envelope<'a> {
+    api_version: &'static str,
+    kind: &'static str,
+    response: &'a Answer<'a>,
+}
+
+/// The answer to one request.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Answer<'a> {
+    /// The request's UID.
+    pub uid: &'a str,
+    /// Whether it passes.
+    pub allowed: bool,
+    /// Why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<Status>,
+    /// Lines that the client prints.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+    /// What the API server's audit log keeps; keys are prefixed with the webhook's name there.
+    #[serde(skip_serializing_if = "Annotations::is_empty")]
+    pub audit_annotations: Annotations,
+}
+
+/// Why a request is refused, as the API server passes it on.
+#[derive(Debug, Serialize)]
+pub struct Status {
+    code: u16,
+    reason: &'static str,
+    message: String,
+}
+
+impl Status {
+    /// HTTP 403, `Forbidden`, with the message.
+    pub fn forbidden(message: String) -> Self {
+        Self {
+            code: 403,
+            reason: "Forbidden",
+            message,
+        }
+    }
+}
+
+/// Audit annotations, in the order they were added.
+#[derive(Debug, Default)]
+pub struct Annotations(Vec<(&'static str, String)>);
+
+impl Annotations {
+    /// Adds one, unless it is empty; what is too long is cut.
+    pub fn add(&mut self, key: &'static str, value: impl Into<Cow<'static, str>>) {
+        let value = value.into();
+        if !value.is_empty() {
+            let kept = value
+                .char_indices()
+                .take_while(|(at, c)| at + c.len_utf8() <= LONGEST_ANNOTATION)
+                .count();
+            self.0.push((key, value.chars().take(kept).collect()));
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Serialize for Annotations {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(key, value)| (key, value)))
+    }
+}
+
+impl Answer<'_> {
+    /// The body of the answer.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let envelope = Envelope {
+            api_version: "admission.k8s.io/v1",
+            kind: "AdmissionReview",
+            response: self,
+        };
+        // Strings, numbers and maps with string keys: nothing in it can fail to be written.
+        serde_json::to_vec(&envelope).unwrap_or_default()
+    }
+}

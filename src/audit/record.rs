@@ -1,0 +1,442 @@
+//! The record of a decision: what was asked, what was known, what was decided and how it was said. Pure.
+//!
+//! Field names are those of OPA's decision log and of AdmissionReview, as far as they go. Under `inputs` stands all that
+//! the decision was made from, so that it can be made again; no object body, no environment, no secret is in it.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::admission::decode::{GroupVersionKind, GroupVersionResource, Request, UserInfo};
+use crate::evidence::{Evidence, Fact};
+use crate::image::build_date::{BuildDate, Candidate, rfc3339};
+use crate::subject::{ImageUse, Subject};
+use crate::verdict::{Decision, Effect, Finding, Found, Rule, Verdict, words};
+
+/// Whose records these are.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Labels {
+    /// Name of this gate: its Pod's name in a cluster.
+    pub id: String,
+    /// Version of the gate.
+    pub version: String,
+    /// Name of the cluster, where one is set.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub cluster: String,
+}
+
+/// What a record is made from.
+#[derive(Clone, Copy, Debug)]
+pub struct Decided<'a> {
+    /// Time-ordered id of the decision.
+    pub decision_id: &'a str,
+    /// When it was decided: the `now` that it was decided with, in UTC.
+    pub timestamp: DateTime<Utc>,
+    /// The request.
+    pub request: &'a Request<'a>,
+    /// What it asks for.
+    pub subject: &'a Subject,
+    /// What was known.
+    pub evidence: &'a Evidence,
+    /// What was decided.
+    pub verdict: &'a Verdict,
+    /// The denial as it was sent.
+    pub message: Option<&'a str>,
+    /// The warnings as they were sent.
+    pub warnings: &'a [String],
+    /// Time there was for it.
+    pub deadline_ms: u64,
+    /// Time it took.
+    pub elapsed_ms: u64,
+    /// Whose record it is.
+    pub labels: &'a Labels,
+}
+
+#[derive(Serialize)]
+struct Record<'a> {
+    decision_id: &'a str,
+    timestamp: String,
+    decision: Decision,
+    request: RequestRecord<'a>,
+    change: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    passed: Option<&'a str>,
+    policies: &'a BTreeMap<String, String>,
+    rules: Vec<RuleRecord<'a>>,
+    images: Vec<ImageRecord<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    warnings: &'a [String],
+    #[serde(rename = "deadlineMs")]
+    deadline_ms: u64,
+    #[serde(rename = "elapsedMs")]
+    elapsed_ms: u64,
+    labels: &'a Labels,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ledger: Option<LedgerEntry>,
+    inputs: Inputs<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RequestRecord<'a> {
+    uid: &'a str,
+    kind: &'a GroupVersionKind<'a>,
+    resource: &'a GroupVersionResource<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sub_resource: Option<&'a str>,
+    namespace: &'a str,
+    name: &'a str,
+    operation: &'a str,
+    dry_run: bool,
+    user_info: &'a UserInfo<'a>,
+}
+
+#[derive(Serialize)]
+struct RuleRecord<'a> {
+    policy: &'a str,
+    rule: Rule,
+    result: &'static str,
+    message: String,
+    #[serde(skip_serializing_if = "serde_json::Value::is_null")]
+    properties: serde_json::Value,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ImageRecord<'a> {
+    container: &'a str,
+    place: &'a str,
+    r#ref: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    platform: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    build_time: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    class: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    age_seconds: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[Candidate]>::is_empty")]
+    candidates: &'a [Candidate],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache: Option<&'static str>,
+}
+
+/// What the ledger learns from a decision that let something in.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LedgerEntry {
+    /// Digests admitted by it.
+    pub digests: Vec<LedgerDigest>,
+    /// Digests that ran before it, and since when at the latest.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub earlier_digests: Vec<LedgerDigest>,
+    /// Fingerprints of the templates, and since when at the latest.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub templates: Vec<LedgerTemplate>,
+}
+
+/// A digest in the ledger.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LedgerDigest {
+    /// The digest.
+    pub digest: String,
+    /// The reference, as written.
+    pub reference: String,
+    /// When it was first admitted, in UTC; the decision's own time where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_admitted_at: Option<DateTime<Utc>>,
+}
+
+/// A template in the ledger.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LedgerTemplate {
+    /// Its fingerprint.
+    pub fingerprint: String,
+    /// Since when it is known, in UTC.
+    pub at: DateTime<Utc>,
+}
+
+#[derive(Serialize)]
+struct Inputs<'a> {
+    subject: &'a Subject,
+    evidence: &'a Evidence,
+}
+
+/// A record as JSON, without what the chain adds to it.
+pub fn body(decided: &Decided<'_>) -> Result<Vec<u8>, serde_json::Error> {
+    let Decided {
+        request,
+        subject,
+        evidence,
+        verdict,
+        ..
+    } = *decided;
+    serde_json::to_vec(&Record {
+        decision_id: decided.decision_id,
+        timestamp: instant(decided.timestamp),
+        decision: verdict.decision,
+        request: request_record(decided),
+        change: verdict.change.as_str(),
+        passed: verdict.passed.map(crate::verdict::Passed::as_str),
+        policies: &verdict.policies,
+        rules: rules(verdict),
+        images: images(subject, evidence, decided.timestamp),
+        message: decided.message,
+        warnings: decided.warnings,
+        deadline_ms: decided.deadline_ms,
+        elapsed_ms: decided.elapsed_ms,
+        labels: decided.labels,
+        ledger: (verdict.decision != Decision::Deny && request.dry_run != Some(true))
+            .then(|| ledger_entry(subject, evidence, decided.timestamp)),
+        inputs: Inputs { subject, evidence },
+    })
+}
+
+/// The short record of a denial that was given before: it points to the first, which has the evidence.
+pub fn repeat_body(decided: &Decided<'_>, repeat_of: &str) -> Result<Vec<u8>, serde_json::Error> {
+    serde_json::to_vec(&json!({
+        "decision_id": decided.decision_id,
+        "timestamp": instant(decided.timestamp),
+        "decision": decided.verdict.decision,
+        "repeat_of": repeat_of,
+        "request": request_record(decided),
+        "change": decided.verdict.change.as_str(),
+        "policies": decided.verdict.policies,
+        "rules": rules(decided.verdict),
+        "images": [],
+        "deadlineMs": decided.deadline_ms,
+        "elapsedMs": decided.elapsed_ms,
+        "labels": decided.labels,
+    }))
+}
+
+fn request_record<'a>(decided: &Decided<'a>) -> RequestRecord<'a> {
+    let request = decided.request;
+    RequestRecord {
+        uid: &request.uid,
+        kind: &request.kind,
+        resource: &request.resource,
+        sub_resource: request
+            .sub_resource
+            .as_deref()
+            .filter(|name| !name.is_empty()),
+        namespace: &request.namespace,
+        name: &decided.subject.name,
+        operation: decided.subject.operation.as_str(),
+        dry_run: request.dry_run == Some(true),
+        user_info: &request.user_info,
+    }
+}
+
+/// Milliseconds are kept: decisions of one second are many.
+fn instant(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
+}
+
+/// One entry for each finding, and one `pass` for each policy that found nothing.
+fn rules(verdict: &Verdict) -> Vec<RuleRecord<'_>> {
+    let mut rules: Vec<RuleRecord<'_>> = verdict.findings.iter().map(rule_record).collect();
+    for policy in verdict.policies.keys() {
+        if verdict
+            .findings
+            .iter()
+            .all(|finding| finding.policy != *policy)
+        {
+            rules.push(RuleRecord {
+                policy,
+                rule: Rule::ImageAge,
+                result: "pass",
+                message: String::new(),
+                properties: serde_json::Value::Null,
+            });
+        }
+    }
+    rules
+}
+
+fn rule_record(finding: &Finding) -> RuleRecord<'_> {
+    let result = match (finding.effect, &finding.found) {
+        (Effect::Deny, _) => "fail",
+        (Effect::Warn, _) => "warn",
+        (Effect::Audit, Found::Unknown { .. }) => "error",
+        (Effect::Audit, _) => "skip",
+    };
+    let figures = match &finding.found {
+        Found::TooOld {
+            built,
+            age_seconds,
+            limit_seconds,
+            ..
+        }
+        | Found::Ageing {
+            built,
+            age_seconds,
+            limit_seconds,
+            ..
+        } => json!({
+            "buildTime": rfc3339(*built), "ageSeconds": age_seconds, "limitSeconds": limit_seconds,
+        }),
+        Found::Unknown { reason, .. } => json!({ "reason": reason.as_str() }),
+        Found::MovedTag | Found::NotByDigest => json!({}),
+    };
+    let mut properties = json!({
+        "found": finding.found.as_str(),
+        "container": finding.image.name,
+        "image": finding.image.image,
+    });
+    if let (Some(properties), serde_json::Value::Object(figures)) =
+        (properties.as_object_mut(), figures)
+    {
+        properties.extend(figures);
+    }
+    RuleRecord {
+        policy: &finding.policy,
+        rule: finding.rule,
+        result,
+        message: words::sentence(finding),
+        properties,
+    }
+}
+
+/// One entry for each image in its place and each platform of it.
+fn images<'a>(
+    subject: &'a Subject,
+    evidence: &'a Evidence,
+    now: DateTime<Utc>,
+) -> Vec<ImageRecord<'a>> {
+    subject
+        .images
+        .iter()
+        .flat_map(|used| image_records(used, evidence, now))
+        .collect()
+}
+
+fn image_records<'a>(
+    used: &'a ImageUse,
+    evidence: &'a Evidence,
+    now: DateTime<Utc>,
+) -> Vec<ImageRecord<'a>> {
+    let unjudged = ImageRecord {
+        container: &used.name,
+        place: used.place.in_words(),
+        r#ref: &used.image,
+        digest: None,
+        platform: None,
+        build_time: None,
+        source: None,
+        class: None,
+        age_seconds: None,
+        reason: None,
+        detail: None,
+        candidates: &[],
+        cache: None,
+    };
+    match evidence.images.get(&used.image) {
+        None => vec![unjudged],
+        Some(Fact::Unknown(unknown)) => vec![ImageRecord {
+            reason: Some(unknown.reason.as_str()),
+            detail: Some(&unknown.detail),
+            ..unjudged
+        }],
+        Some(Fact::Known(image)) => image
+            .platforms
+            .iter()
+            .map(|platform| {
+                let built: Option<&BuildDate> = platform.built.known();
+                let unknown = match &platform.built {
+                    Fact::Known(_) => None,
+                    Fact::Unknown(unknown) => Some(unknown),
+                };
+                ImageRecord {
+                    container: &used.name,
+                    place: used.place.in_words(),
+                    r#ref: &used.image,
+                    digest: Some(&image.digest),
+                    platform: platform.platform.as_deref(),
+                    build_time: built.map(|built| rfc3339(built.time)),
+                    source: built.map(|built| built.source.as_str()),
+                    class: built.map(|built| built.class.as_str()),
+                    age_seconds: built
+                        .map(|built| now.signed_duration_since(built.time).num_seconds()),
+                    reason: unknown.map(|unknown| unknown.reason.as_str()),
+                    detail: unknown.map(|unknown| unknown.detail.as_str()),
+                    candidates: &platform.candidates,
+                    cache: Some(image.cache.as_str()),
+                }
+            })
+            .collect(),
+    }
+}
+
+/// What the ledger learns: what is admitted now, and what must have been here before it.
+pub fn ledger_entry(subject: &Subject, evidence: &Evidence, now: DateTime<Utc>) -> LedgerEntry {
+    let known = |used: &ImageUse, first_admitted_at: Option<DateTime<Utc>>| {
+        let digest = evidence.images.get(&used.image)?.known()?.digest.clone();
+        Some(LedgerDigest {
+            digest,
+            reference: used.image.clone(),
+            first_admitted_at,
+        })
+    };
+    let revision_with = |image: &str| {
+        let revisions = evidence.history.revisions.iter();
+        revisions
+            .filter(|revision| revision.images.iter().any(|one| one == image))
+            .map(|r| r.created_at)
+            .min()
+    };
+    let old_images = subject.old_images.as_deref().unwrap_or_default();
+    let earlier_digests = old_images
+        .iter()
+        .filter(|used| {
+            evidence
+                .history
+                .admissions
+                .iter()
+                .all(|admission| admission.reference != used.image)
+        })
+        .filter_map(|used| {
+            known(
+                used,
+                Some(revision_with(&used.image).or(subject.old_created_at)?),
+            )
+        })
+        .collect();
+    let templates = subject.fingerprints.iter().flat_map(|fingerprints| {
+        let came = evidence.history.revisions.iter();
+        let came = came
+            .filter(|revision| revision.fingerprint == fingerprints.old)
+            .map(|r| r.created_at)
+            .min();
+        let old = came.or(subject.old_created_at).map(|at| LedgerTemplate {
+            fingerprint: fingerprints.old.clone(),
+            at,
+        });
+        old.into_iter().chain([LedgerTemplate {
+            fingerprint: fingerprints.new.clone(),
+            at: now,
+        }])
+    });
+    LedgerEntry {
+        digests: subject
+            .images
+            .iter()
+            .filter_map(|used| known(used, None))
+            .collect(),
+        earlier_digests,
+        templates: templates.collect(),
+    }
+}
