@@ -250,6 +250,15 @@ pub fn weigh(
     (built, candidates)
 }
 
+/// Whether any of the claims of these sources can count as of `now`: then no further evidence need be fetched.
+pub fn is_settled_by(claims: &[Claim], sources: &[Source], now: DateTime<Utc>) -> bool {
+    claims.iter().any(|claim| {
+        sources.contains(&claim.source)
+            && claim.passed_over.is_none()
+            && read_date(&claim.value).is_ok_and(|time| usable(time, now).is_ok())
+    })
+}
+
 /// Why an image has no date, as a person would ask: which were found, and what is wrong with the first.
 fn no_date_in_words(candidates: &[Candidate]) -> String {
     match candidates.first() {
