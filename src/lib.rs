@@ -4,11 +4,13 @@
 //! [`verdict`], [`image::build_date`]) is pure: no IO, no clock, no runtime; `make lint` enforces it.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod admin;
 pub mod admission;
 pub mod audit;
 pub mod clock;
 pub mod evidence;
 pub mod image;
+pub mod metrics;
 pub mod policy;
 pub mod server;
 pub mod store;

@@ -1,0 +1,157 @@
+//! What the gate counts about itself, in the form that Prometheus reads.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+/// Labels of a decision.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct DecisionLabels {
+    /// `allow`, `warn` or `deny`.
+    pub decision: &'static str,
+    /// Kind of change.
+    pub change: &'static str,
+    /// Why it passed unjudged; empty where it was judged.
+    pub passed: &'static str,
+    /// `true` for a dry run.
+    pub dry_run: &'static str,
+}
+
+/// Labels of an HTTP answer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct CodeLabels {
+    /// HTTP status.
+    pub code: u16,
+}
+
+/// Labels of an image that was looked up.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ImageLabels {
+    /// `known`, or the reason of the unknown.
+    pub state: &'static str,
+}
+
+/// Every metric of the gate.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// Answers of `/validate`, by status.
+    pub answers: Family<CodeLabels, Counter>,
+    /// Time from the request's first byte to its answer.
+    pub answer_seconds: Histogram,
+    /// Reviews under way.
+    pub in_flight: Gauge,
+    /// Reviews turned away because there were too many.
+    pub shed: Counter,
+    /// Reviews that panicked.
+    pub panics: Counter,
+    /// TLS handshakes that failed.
+    pub handshake_failures: Counter,
+    /// Connections that are open.
+    pub connections: Gauge,
+    /// Decisions.
+    pub decisions: Family<DecisionLabels, Counter>,
+    /// Images looked up for decisions.
+    pub images: Family<ImageLabels, Counter>,
+    /// When the serving certificate ends, as a Unix time.
+    pub certificate_not_after: Gauge,
+    /// Certificate files that could not be used; the last good ones stay.
+    pub certificate_reload_failures: Counter,
+    /// Policies in force.
+    pub policies: Gauge,
+    /// Policies, or sets of them, that could not be used; the last good ones stay.
+    pub policy_failures: Counter,
+    /// When policies were last known to be those of their source, as a Unix time.
+    pub policies_synced: Gauge,
+    /// Records on the disk.
+    pub audit_records: Gauge,
+    /// Decisions whose record could not be written.
+    pub audit_unrecorded: Counter,
+    /// Records that the journal has and the store has not.
+    pub audit_waiting: Gauge,
+    /// Batches that the store did not take.
+    pub audit_store_failures: Gauge,
+    /// Digest facts found in memory.
+    pub facts_in_memory: Gauge<u64, AtomicU64>,
+    /// Digest facts found in the store.
+    pub facts_in_store: Gauge<u64, AtomicU64>,
+    /// Look-ups at registries.
+    pub registry_look_ups: Gauge<u64, AtomicU64>,
+    /// Tags served although their registry was away.
+    pub stale_tags: Gauge<u64, AtomicU64>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        // From half a millisecond to sixteen seconds: a webhook's time-out is at most thirty.
+        let answer_seconds = Histogram::new(exponential_buckets(0.000_5, 2.0, 16));
+        let mut metrics = Self {
+            registry: Registry::with_prefix("freshgate"),
+            answers: Family::default(),
+            answer_seconds,
+            in_flight: Gauge::default(),
+            shed: Counter::default(),
+            panics: Counter::default(),
+            handshake_failures: Counter::default(),
+            connections: Gauge::default(),
+            decisions: Family::default(),
+            images: Family::default(),
+            certificate_not_after: Gauge::default(),
+            certificate_reload_failures: Counter::default(),
+            policies: Gauge::default(),
+            policy_failures: Counter::default(),
+            policies_synced: Gauge::default(),
+            audit_records: Gauge::default(),
+            audit_unrecorded: Counter::default(),
+            audit_waiting: Gauge::default(),
+            audit_store_failures: Gauge::default(),
+            facts_in_memory: Gauge::default(),
+            facts_in_store: Gauge::default(),
+            registry_look_ups: Gauge::default(),
+            stale_tags: Gauge::default(),
+        };
+        metrics.register();
+        metrics
+    }
+}
+
+impl Metrics {
+    fn register(&mut self) {
+        let all = &mut self.registry;
+        all.register("answers", "Answers of /validate by HTTP status", self.answers.clone());
+        all.register_with_unit("answer", "Time to answer a review", Unit::Seconds, self.answer_seconds.clone());
+        all.register("reviews_in_flight", "Reviews under way", self.in_flight.clone());
+        all.register("reviews_shed", "Reviews turned away because there were too many", self.shed.clone());
+        all.register("reviews_panicked", "Reviews that failed by a panic", self.panics.clone());
+        all.register("tls_handshake_failures", "TLS handshakes that failed", self.handshake_failures.clone());
+        all.register("connections", "Open connections", self.connections.clone());
+        all.register("decisions", "Decisions by outcome and kind of change", self.decisions.clone());
+        all.register("images", "Images looked up, by what is known of them", self.images.clone());
+        all.register_with_unit("certificate_not_after", "End of the serving certificate, as a Unix time", Unit::Seconds, self.certificate_not_after.clone());
+        all.register("certificate_reload_failures", "Certificate files that could not be used", self.certificate_reload_failures.clone());
+        all.register("policies", "Policies in force", self.policies.clone());
+        all.register("policy_failures", "Policies that could not be used", self.policy_failures.clone());
+        all.register_with_unit("policies_synced", "When policies were last known to be current, as a Unix time", Unit::Seconds, self.policies_synced.clone());
+        all.register("audit_records", "Records on the disk", self.audit_records.clone());
+        all.register("audit_unrecorded", "Decisions whose record could not be written", self.audit_unrecorded.clone());
+        all.register("audit_waiting", "Records that the journal has and the store has not", self.audit_waiting.clone());
+        all.register("audit_store_failures", "Batches of records that the store did not take", self.audit_store_failures.clone());
+        all.register("facts_in_memory", "Digest facts found in memory", self.facts_in_memory.clone());
+        all.register("facts_in_store", "Digest facts found in the store", self.facts_in_store.clone());
+        all.register("registry_look_ups", "Look-ups at registries", self.registry_look_ups.clone());
+        all.register("stale_tags", "Tags served although their registry was away", self.stale_tags.clone());
+    }
+
+    /// The text that Prometheus reads.
+    pub fn render(&self) -> String {
+        let mut page = String::new();
+        // Writing into a string cannot fail.
+        let _ = text::encode(&mut page, &self.registry);
+        page
+    }
+}
