@@ -1,3 +1,108 @@
-//! The way of one review.
+//! The way of one review: decode, gather, evaluate, record, respond.
+
 pub mod decode;
+mod recording;
 pub mod respond;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use hyper::StatusCode;
+
+use self::decode::{Review, decode};
+pub use self::recording::{RecordLevel, Recording};
+use self::respond::{Annotations, Reply, respond};
+use crate::clock::Clock;
+use crate::evidence::gather::{Gatherer, state_of};
+use crate::metrics::{DecisionLabels, ImageLabels, Metrics};
+use crate::policy::compile::PolicySet;
+use crate::policy::evaluate::{evaluate, passes_unjudged};
+use crate::server::deadline::Deadline;
+use crate::server::{Answer, Reviewer, json, text};
+use crate::subject::kinds::WorkloadKinds;
+use crate::verdict::{Passed, Verdict};
+
+/// What answers the API server.
+pub struct Gate {
+    /// Kinds that are judged.
+    pub kinds: WorkloadKinds,
+    /// Policies in force; swapped as a whole.
+    pub policies: Arc<ArcSwap<PolicySet>>,
+    /// Where evidence comes from.
+    pub gatherer: Gatherer,
+    /// Where decisions go.
+    pub recording: Recording,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Tells the time.
+    pub clock: Clock,
+}
+
+impl Reviewer for Gate {
+    async fn review(&self, body: Bytes, deadline: Deadline) -> Answer {
+        let review = match decode(&body, &self.kinds) {
+            Ok(review) => review,
+            Err(error) => return text(StatusCode::BAD_REQUEST, error.to_string()),
+        };
+        let Some(subject) = &review.subject else {
+            return json(not_judged(&review));
+        };
+        let (now, policies) = ((self.clock)(), self.policies.load_full());
+        let evidence = if passes_unjudged(subject).is_some() {
+            Default::default()
+        } else {
+            self.gatherer
+                .gather(subject, &policies, now, deadline.evidence_until)
+                .await
+        };
+        let verdict = evaluate(subject, &evidence, &policies, now);
+        for image in evidence.images.values() {
+            self.metrics
+                .images
+                .get_or_create(&ImageLabels {
+                    state: state_of(image),
+                })
+                .inc();
+        }
+        self.count(&review, &verdict);
+        let recorded = self
+            .recording
+            .record(&review.request, subject, &evidence, &verdict, now, deadline)
+            .await;
+        json(respond(&review, &verdict, &evidence, recorded))
+    }
+}
+
+impl Gate {
+    fn count(&self, review: &Review<'_>, verdict: &Verdict) {
+        let labels = DecisionLabels {
+            decision: verdict.decision.as_str(),
+            change: verdict.change.as_str(),
+            passed: verdict.passed.map_or("", Passed::as_str),
+            dry_run: if review.request.dry_run == Some(true) {
+                "true"
+            } else {
+                "false"
+            },
+        };
+        self.metrics.decisions.get_or_create(&labels).inc();
+    }
+}
+
+/// A kind that the gate does not judge passes, and only the API server's audit log says so.
+fn not_judged(review: &Review<'_>) -> Vec<u8> {
+    let mut annotations = Annotations::default();
+    annotations.add(
+        "not-judged",
+        format!("the gate does not judge {}", review.request.kind.kind),
+    );
+    Reply {
+        uid: &review.request.uid,
+        allowed: true,
+        status: None,
+        warnings: Vec::new(),
+        audit_annotations: annotations,
+    }
+    .to_bytes()
+}

@@ -1,9 +1,11 @@
-//! The one place that reads the time: everything else is handed `now`.
-//! Tests and the demo can shift it, so that ninety days need not pass.
+//! The one place that reads the time: everything else is handed `now`, or the function that tells it.
 
 use chrono::{DateTime, Utc};
 
-/// The present instant, in UTC.
+/// Tells the present instant.
+pub type Clock = fn() -> DateTime<Utc>;
+
+/// The present instant, in UTC, by the system.
 pub fn now() -> DateTime<Utc> {
     Utc::now()
 }

@@ -3,6 +3,8 @@
 //! Everything here can be written into an audit record and read back, so that the same inputs give the same verdict
 //! a year later. Gathering it is `gather`'s work.
 
+pub mod gather;
+
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};

@@ -6,12 +6,17 @@
 
 pub mod admin;
 pub mod admission;
+pub mod args;
 pub mod audit;
+pub mod cli;
 pub mod clock;
+pub mod cluster;
 pub mod evidence;
 pub mod image;
 pub mod metrics;
 pub mod policy;
+pub mod policy_folder;
+pub mod run;
 pub mod server;
 pub mod store;
 pub mod subject;

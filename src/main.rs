@@ -1,3 +1,7 @@
 //! The `freshgate` program: everything is in the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    freshgate::cli::main()
+}

@@ -2,6 +2,8 @@
 
 pub mod api;
 pub mod compile;
+pub mod crd;
 pub mod duration;
 pub mod evaluate;
+pub mod file;
 pub mod image_age;

@@ -1,8 +1,61 @@
 //! Writes the answer: an AdmissionReview whose message, warnings and audit annotations say what was decided.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use serde::Serialize;
+
+use super::decode::Review;
+use super::recording::Recorded;
+use crate::evidence::{Evidence, Fact};
+use crate::verdict::{Decision, Verdict};
+
+/// The answer to a review, as it was decided and recorded.
+pub fn respond(
+    review: &Review<'_>,
+    verdict: &Verdict,
+    evidence: &Evidence,
+    recorded: Recorded,
+) -> Vec<u8> {
+    let mut annotations = Annotations::default();
+    annotations.add("decision", verdict.decision.as_str());
+    annotations.add("decision-id", recorded.decision_id.unwrap_or_default());
+    annotations.add("change", verdict.change.as_str());
+    annotations.add(
+        "passed",
+        verdict.passed.map_or("", crate::verdict::Passed::as_str),
+    );
+    annotations.add(
+        "rules",
+        joined(verdict.findings.iter().map(|finding| finding.rule.as_str())),
+    );
+    let digests = evidence
+        .images
+        .values()
+        .filter_map(Fact::known)
+        .map(|image| image.digest.as_str());
+    annotations.add("digests", joined(digests));
+    if recorded.unrecorded {
+        annotations.add("unrecorded", "the audit journal could not be written");
+    }
+    Reply {
+        uid: &review.request.uid,
+        allowed: verdict.decision != Decision::Deny,
+        status: recorded.message.map(Status::forbidden),
+        warnings: recorded.warnings,
+        audit_annotations: annotations,
+    }
+    .to_bytes()
+}
+
+/// Each text once, separated by commas.
+fn joined<'a>(texts: impl Iterator<Item = &'a str>) -> String {
+    texts
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .collect::<Vec<_>>()
+        .join(",")
+}
 
 /// Longest value of an audit annotation; the API server keeps them in every audit event.
 const LONGEST_ANNOTATION: usize = 1_000;
@@ -12,13 +65,13 @@ const LONGEST_ANNOTATION: usize = 1_000;
 struct Envelope<'a> {
     api_version: &'static str,
     kind: &'static str,
-    response: &'a Answer<'a>,
+    response: &'a Reply<'a>,
 }
 
 /// The answer to one request.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Answer<'a> {
+pub struct Reply<'a> {
     /// The request's UID.
     pub uid: &'a str,
     /// Whether it passes.
@@ -81,7 +134,7 @@ impl Serialize for Annotations {
     }
 }
 
-impl Answer<'_> {
+impl Reply<'_> {
     /// The body of the answer.
     pub fn to_bytes(&self) -> Vec<u8> {
         let envelope = Envelope {

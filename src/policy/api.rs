@@ -3,11 +3,14 @@
 //! Shapes are checked here and by the CRD's schema; what spans fields is checked when a policy is compiled.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use chrono::NaiveDate;
 use kube::CustomResource;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{self, IntoDeserializer as _, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::duration::PolicyDuration;
 use crate::evidence::UnknownReason;
@@ -213,7 +216,7 @@ impl From<MaxAge> for String {
 }
 
 /// What unknowns mean: one action for all, or one for each reason; a reason not named warns.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum OnUnknown {
     /// One action whatever the reason.
@@ -233,7 +236,7 @@ impl OnUnknown {
 }
 
 /// Which platforms of an image are judged.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Platforms {
     /// A rule.
@@ -289,6 +292,55 @@ fn either_shape(description: &str) -> schemars::Schema {
         "description": description,
         "x-kubernetes-preserve-unknown-fields": true
     })
+}
+
+/// Reads either shape with an error that says which are possible; serde's own for untagged ones says nothing.
+impl<'de> Deserialize<'de> for OnUnknown {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+
+        impl<'de> Visitor<'de> for Either {
+            type Value = OnUnknown;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("Deny, Warn or Allow, or one of these for each reason")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                Action::deserialize(text.into_deserializer()).map(OnUnknown::Any)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                BTreeMap::deserialize(MapAccessDeserializer::new(map)).map(OnUnknown::Each)
+            }
+        }
+
+        deserializer.deserialize_any(Either)
+    }
+}
+
+impl<'de> Deserialize<'de> for Platforms {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+
+        impl<'de> Visitor<'de> for Either {
+            type Value = Platforms;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("Nodes, All, or a list as [linux/amd64]")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                PlatformRule::deserialize(text.into_deserializer()).map(Platforms::Named)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, sequence: A) -> Result<Self::Value, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(sequence)).map(Platforms::List)
+            }
+        }
+
+        deserializer.deserialize_any(Either)
+    }
 }
 
 impl JsonSchema for OnUnknown {

@@ -26,8 +26,14 @@ pub struct Deadline {
 impl Deadline {
     /// The deadline of a request that arrived with `?timeout=`.
     pub fn new(arrived: Instant, timeout: Duration) -> Self {
-        let room = timeout.min(LONGEST_TIMEOUT).saturating_sub(ROUNDED_UP_BY).saturating_sub(MARGIN);
-        Self { arrived, evidence_until: arrived + room }
+        let room = timeout
+            .min(LONGEST_TIMEOUT)
+            .saturating_sub(ROUNDED_UP_BY)
+            .saturating_sub(MARGIN);
+        Self {
+            arrived,
+            evidence_until: arrived + room,
+        }
     }
 
     /// Time there is in all, in milliseconds.
@@ -43,7 +49,10 @@ impl Deadline {
 
 /// Reads the time-out of a request's query, as `timeout=10s`.
 pub fn timeout_of(query: Option<&str>) -> Result<Duration, String> {
-    let written = query.into_iter().flat_map(|query| query.split('&')).find_map(|pair| pair.strip_prefix("timeout="));
+    let written = query
+        .into_iter()
+        .flat_map(|query| query.split('&'))
+        .find_map(|pair| pair.strip_prefix("timeout="));
     match written {
         None | Some("") => Ok(DEFAULT_TIMEOUT),
         Some(written) => humantime::parse_duration(written)
@@ -76,6 +85,9 @@ mod tests {
     async fn the_rounding_and_the_margin_are_taken_off() {
         let now = Instant::now();
         let deadline = |seconds| Deadline::new(now, Duration::from_secs(seconds)).total_ms();
-        assert_eq!([deadline(10), deadline(2), deadline(1), deadline(900)], [8_750, 750, 0, 28_750]);
+        assert_eq!(
+            [deadline(10), deadline(2), deadline(1), deadline(900)],
+            [8_750, 750, 0, 28_750]
+        );
     }
 }

@@ -1,0 +1,369 @@
+//! What can be typed: every command, every flag, and the environment variable for each.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::admission::RecordLevel;
+use crate::image::registry::settings::Mirror;
+use crate::store::StoreLocation;
+use crate::subject::kinds::WorkloadKind;
+
+/// A deployment policy gate for Kubernetes: limits the build age of images, and audits every decision.
+#[derive(Debug, Parser)]
+#[command(
+    name = "freshgate",
+    version,
+    propagate_version = true,
+    max_term_width = 110
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Answer the reviews of an API server.
+    Serve(Box<ServeArgs>),
+    /// Say what admission would say to manifests: exit 0 allowed, 1 refused, 2 unreadable.
+    Check(CheckArgs),
+    /// Show every date that an image carries, and which one counts.
+    Inspect(InspectArgs),
+    /// Ask for recorded decisions.
+    #[command(subcommand)]
+    Audit(AuditCommand),
+    /// Look at policies.
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+    /// Print the custom resource definitions.
+    Crds,
+    /// Print a completion script for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    #[default]
+    Table,
+    /// For programs.
+    Json,
+}
+
+/// When a record's answer may leave.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum AuditDurability {
+    /// When the disk has the record.
+    #[default]
+    Journal,
+    /// At once; a crash can lose the last moments.
+    Async,
+}
+
+/// Where decisions go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreArg {
+    /// Into a store.
+    Sqlite(StoreLocation),
+    /// To stdout, as JSON lines; nothing is kept, so nothing is known of what ran before.
+    Stdout,
+}
+
+fn store(written: &str) -> Result<StoreArg, String> {
+    if written == "stdout" {
+        return Ok(StoreArg::Stdout);
+    }
+    written
+        .parse()
+        .map(StoreArg::Sqlite)
+        .map_err(|error: String| format!("{error} or stdout"))
+}
+
+/// Flags of `serve`.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// Folder with policies: its top-level *.yaml and *.yml, read again when they change
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "FRESHGATE_POLICIES",
+        required_unless_present = "kubernetes",
+        conflicts_with = "kubernetes"
+    )]
+    pub policies: Option<PathBuf>,
+    /// Follow the GatePolicy objects of the cluster that the kubeconfig or the Pod's service account names
+    #[arg(long, env = "FRESHGATE_KUBERNETES")]
+    pub kubernetes: bool,
+    /// Address for reviews, by TLS
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "FRESHGATE_LISTEN",
+        default_value = "0.0.0.0:8443"
+    )]
+    pub listen: SocketAddr,
+    /// Address for /livez, /readyz and /metrics, in plain HTTP
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "FRESHGATE_ADMIN_LISTEN",
+        default_value = "127.0.0.1:8080"
+    )]
+    pub admin_listen: SocketAddr,
+    /// Where decisions and facts are kept: sqlite:FILE, or stdout to print decisions and keep nothing
+    #[arg(long, value_name = "STORE", env = "FRESHGATE_STORE", value_parser = store)]
+    pub store: StoreArg,
+    /// Certificate chain, in PEM; read again when it changes
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "FRESHGATE_TLS_CERT",
+        requires = "tls_key",
+        required_unless_present = "tls_self_signed",
+        conflicts_with = "tls_self_signed"
+    )]
+    pub tls_cert: Option<PathBuf>,
+    /// Private key of the certificate, in PEM
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "FRESHGATE_TLS_KEY",
+        requires = "tls_cert"
+    )]
+    pub tls_key: Option<PathBuf>,
+    /// Make a certificate, for development
+    #[arg(long, env = "FRESHGATE_TLS_SELF_SIGNED")]
+    pub tls_self_signed: bool,
+    /// Names in the self-made certificate
+    #[arg(long, value_name = "NAME", env = "FRESHGATE_TLS_NAMES", value_delimiter = ',', default_values = ["localhost", "127.0.0.1"])]
+    pub tls_name: Vec<String>,
+    /// File to write the self-made certificate to, for a caBundle
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "FRESHGATE_TLS_WRITE_CERT",
+        requires = "tls_self_signed"
+    )]
+    pub tls_write_cert: Option<PathBuf>,
+    /// When an answer may leave: when the disk has its record, or at once
+    #[arg(long, value_enum, env = "FRESHGATE_AUDIT_DURABILITY", default_value_t)]
+    pub audit_durability: AuditDurability,
+    /// What is recorded: what a policy had a say in, or also what passed unjudged
+    #[arg(long, value_enum, env = "FRESHGATE_AUDIT_LEVEL", default_value_t)]
+    pub audit_level: RecordLevel,
+    /// Whom denials tell people to ask, as "#platform on chat"; else the owners of the policy
+    #[arg(long, value_name = "WORDS", env = "FRESHGATE_CONTACT")]
+    pub contact: Option<String>,
+    /// Address at which people read decisions; denials then carry a link
+    #[arg(long, value_name = "URL", env = "FRESHGATE_PUBLIC_URL")]
+    pub public_url: Option<String>,
+    /// Name of this gate in records; default the host's name
+    #[arg(long, value_name = "NAME", env = "FRESHGATE_ID")]
+    pub id: Option<String>,
+    /// Name of the cluster in records
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "FRESHGATE_CLUSTER",
+        default_value = ""
+    )]
+    pub cluster: String,
+    /// Another kind with a Pod template, as apps.kruise.io/CloneSet=spec.template (repeatable)
+    #[arg(long, value_name = "GROUP/KIND=PATH", env = "FRESHGATE_WORKLOAD_KINDS", value_delimiter = ',', value_parser = WorkloadKind::parse)]
+    pub workload_kind: Vec<WorkloadKind>,
+    /// Read the workloads' imagePullSecrets, where RBAC grants it
+    #[arg(long, env = "FRESHGATE_READ_PULL_SECRETS")]
+    pub read_pull_secrets: bool,
+    /// Seconds for which new connections are still served after the signal to stop
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "FRESHGATE_DRAIN_DELAY_SECONDS",
+        default_value_t = 0
+    )]
+    pub drain_delay_seconds: u64,
+    /// Log as JSON lines
+    #[arg(long, env = "FRESHGATE_LOG_JSON")]
+    pub log_json: bool,
+    /// Registries.
+    #[command(flatten)]
+    pub registries: RegistryArgs,
+}
+
+/// Flags about registries, on every command that asks them.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Registries")]
+pub struct RegistryArgs {
+    /// Registry reached by plain HTTP, allowed whatever its address (repeatable)
+    #[arg(
+        long,
+        value_name = "HOST[:PORT]",
+        env = "FRESHGATE_INSECURE_REGISTRIES",
+        value_delimiter = ','
+    )]
+    pub insecure_registry: Vec<String>,
+    /// Registry that may be asked, as a glob (repeatable); none given: every public one
+    #[arg(
+        long,
+        value_name = "GLOB",
+        env = "FRESHGATE_ALLOW_REGISTRIES",
+        value_delimiter = ','
+    )]
+    pub allow_registry: Vec<String>,
+    /// Registry that is allowed although its address is not public (repeatable)
+    #[arg(
+        long,
+        value_name = "HOST[:PORT]",
+        env = "FRESHGATE_PRIVATE_REGISTRIES",
+        value_delimiter = ','
+    )]
+    pub private_registry: Vec<String>,
+    /// Certificate authorities of registries beside the system's, in PEM (repeatable)
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "FRESHGATE_REGISTRY_CA",
+        value_delimiter = ','
+    )]
+    pub registry_ca: Vec<PathBuf>,
+    /// What stands in for a registry: an image layout (oci:DIR) or another registry (repeatable)
+    #[arg(
+        long,
+        value_name = "HOST[/PATH]=oci:DIR|HOST",
+        env = "FRESHGATE_MIRRORS",
+        value_delimiter = ','
+    )]
+    pub mirror: Vec<Mirror>,
+    /// Host of a token service that may have registry credentials, beside each registry's own (repeatable)
+    #[arg(
+        long,
+        value_name = "HOST",
+        env = "FRESHGATE_TOKEN_HOSTS",
+        value_delimiter = ','
+    )]
+    pub token_host: Vec<String>,
+    /// Docker config with the gate's own credentials; default $DOCKER_CONFIG/config.json where that is set
+    #[arg(long, value_name = "FILE", env = "FRESHGATE_REGISTRY_AUTH")]
+    pub registry_auth: Option<PathBuf>,
+}
+
+/// Flags of `check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Manifests: YAML or JSON, several documents, Lists, or - for stdin (repeatable)
+    #[arg(short = 'f', long = "filename", value_name = "FILE|-", required = true)]
+    pub files: Vec<PathBuf>,
+    /// Folder with policies
+    #[arg(long, value_name = "DIR", env = "FRESHGATE_POLICIES")]
+    pub policies: PathBuf,
+    /// Labels of every namespace that is not itself among the manifests (repeatable)
+    #[arg(long, value_name = "KEY=VALUE", value_delimiter = ',')]
+    pub namespace_labels: Vec<String>,
+    /// Namespace of manifests that name none
+    #[arg(short = 'n', long, value_name = "NAMESPACE", default_value = "default")]
+    pub namespace: String,
+    /// How the result is printed
+    #[arg(short = 'o', long, value_enum, default_value_t)]
+    pub output: Output,
+    /// Seconds for all look-ups of one manifest
+    #[arg(long, value_name = "SECONDS", default_value_t = 20)]
+    pub timeout_seconds: u64,
+    /// Registries.
+    #[command(flatten)]
+    pub registries: RegistryArgs,
+}
+
+/// Flags of `inspect`.
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// The image, or oci:DIR[:TAG] for a local image layout
+    #[arg(value_name = "IMAGE")]
+    pub image: String,
+    /// How the result is printed
+    #[arg(short = 'o', long, value_enum, default_value_t)]
+    pub output: Output,
+    /// Seconds for all look-ups
+    #[arg(long, value_name = "SECONDS", default_value_t = 20)]
+    pub timeout_seconds: u64,
+    /// Registries.
+    #[command(flatten)]
+    pub registries: RegistryArgs,
+}
+
+/// Commands about recorded decisions.
+#[derive(Debug, Subcommand)]
+pub enum AuditCommand {
+    /// List decisions, the newest first
+    Query(QueryArgs),
+    /// Show one decision whole
+    Show {
+        /// Id of the decision, as a denial names it
+        id: String,
+        /// The store
+        #[arg(long, value_name = "sqlite:FILE", env = "FRESHGATE_STORE")]
+        store: StoreLocation,
+        /// How the result is printed
+        #[arg(short = 'o', long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Prove that no record was changed; exit 1 names the first that does not fit
+    Verify {
+        /// The store
+        #[arg(long, value_name = "sqlite:FILE", env = "FRESHGATE_STORE")]
+        store: StoreLocation,
+    },
+}
+
+/// Flags of `audit query`.
+#[derive(Debug, Args)]
+pub struct QueryArgs {
+    /// The store
+    #[arg(long, value_name = "sqlite:FILE", env = "FRESHGATE_STORE")]
+    pub store: StoreLocation,
+    /// Not before: an RFC 3339 time, or how long ago, as 2h or 7d
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Not after: likewise
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// Namespace of the workload
+    #[arg(short = 'n', long)]
+    pub namespace: Option<String>,
+    /// Name of the workload
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Outcome
+    #[arg(long, value_parser = ["allow", "warn", "deny"])]
+    pub decision: Option<String>,
+    /// A rule that did not pass, as imageAge
+    #[arg(long)]
+    pub rule: Option<String>,
+    /// A part of an image's reference or digest
+    #[arg(long)]
+    pub image: Option<String>,
+    /// Most decisions
+    #[arg(long, default_value_t = 100)]
+    pub limit: usize,
+    /// How the result is printed
+    #[arg(short = 'o', long, value_enum, default_value_t)]
+    pub output: Output,
+}
+
+/// Commands about policies.
+#[derive(Debug, Subcommand)]
+pub enum PolicyCommand {
+    /// Check policy files: names file, line, field and remedy; exit 2 where something is wrong
+    Lint {
+        /// Folders with policies, or single files
+        #[arg(value_name = "DIR|FILE", required = true)]
+        paths: Vec<PathBuf>,
+    },
+}

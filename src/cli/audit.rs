@@ -1,0 +1,262 @@
+//! `freshgate audit`: decisions, found and proven.
+
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::{Failure, NO, OK, coloured, print, print_json, table, time};
+use crate::args::{AuditCommand, Output, QueryArgs};
+use crate::audit::query::{Question, query};
+use crate::audit::segments::StoredRecord;
+use crate::audit::verify::verify;
+use crate::clock;
+use crate::store::StoreLocation;
+
+pub async fn run(command: AuditCommand) -> Result<u8, Failure> {
+    match command {
+        AuditCommand::Query(args) => ask(args).await,
+        AuditCommand::Show { id, store, output } => show(&id, &store, output).await,
+        AuditCommand::Verify { store } => prove(&store).await,
+    }
+}
+
+async fn ask(args: QueryArgs) -> Result<u8, Failure> {
+    let now = clock::now();
+    let at = |written: Option<&str>| {
+        written
+            .map(|written| time::read(written, now))
+            .transpose()
+            .map_err(Failure::new)
+    };
+    let question = Question {
+        since: at(args.since.as_deref())?,
+        until: at(args.until.as_deref())?,
+        namespace: args.namespace,
+        name: args.name,
+        decision: args.decision,
+        rule: args.rule,
+        image: args.image,
+        decision_id: None,
+        limit: args.limit,
+    };
+    let records = query(&args.store, &question).await.map_err(Failure::new)?;
+    match args.output {
+        Output::Json => print_array(&records),
+        Output::Table => {
+            let rows = records.iter().map(row).collect();
+            print(&table(
+                &[
+                    "time", "decision", "change", "workload", "user", "what", "id",
+                ],
+                rows,
+            ));
+        }
+    }
+    Ok(OK)
+}
+
+/// The line of a record with its hash, as one object.
+fn whole(record: &StoredRecord) -> String {
+    let open = record.line.strip_suffix('}').unwrap_or(&record.line);
+    format!("{open},\"hash\":\"{}\"}}", record.hash)
+}
+
+fn print_array(records: &[StoredRecord]) {
+    let texts: Vec<String> = records.iter().map(whole).collect();
+    let values: Vec<&RawValue> = texts
+        .iter()
+        .filter_map(|text| serde_json::from_str(text).ok())
+        .collect();
+    print_json(&values);
+}
+
+fn row(record: &StoredRecord) -> Vec<String> {
+    let line: Value = serde_json::from_str(&record.line).unwrap_or_default();
+    let text = |pointer: &str| {
+        line.pointer(pointer)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let rules = line
+        .get("rules")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten();
+    let found = rules
+        .filter(|rule| rule["result"] != "pass")
+        .find_map(|rule| {
+            let found = rule.pointer("/properties/found")?.as_str()?;
+            Some(format!("{} {found}", rule["rule"].as_str()?))
+        });
+    let what = match text("/repeat_of") {
+        first if first.is_empty() => found.unwrap_or_default(),
+        first => format!("as {first}"),
+    };
+    vec![
+        text("/timestamp"),
+        coloured(&text("/decision")),
+        text("/change"),
+        format!(
+            "{} {}/{}",
+            text("/request/kind/kind"),
+            text("/request/namespace"),
+            text("/request/name")
+        ),
+        text("/request/userInfo/username"),
+        what,
+        text("/decision_id"),
+    ]
+}
+
+async fn show(id: &str, store: &StoreLocation, output: Output) -> Result<u8, Failure> {
+    let question = Question {
+        decision_id: Some(id.to_owned()),
+        limit: 1,
+        ..Question::default()
+    };
+    let records = query(store, &question).await.map_err(Failure::new)?;
+    let Some(record) = records.first() else {
+        return Err(
+            Failure::new(format!("no decision {id} is recorded in {store}")).hint(
+                "dry runs are not recorded, and what passes unjudged only with --audit-level=all",
+            ),
+        );
+    };
+    match output {
+        Output::Json => {
+            let text = whole(record);
+            let value: &RawValue = serde_json::from_str(&text)
+                .map_err(|error| Failure::new(format!("the record cannot be read: {error}")))?;
+            print_json(&value);
+        }
+        Output::Table => print_story(record),
+    }
+    Ok(OK)
+}
+
+/// A decision as a person reads it.
+fn print_story(record: &StoredRecord) {
+    let line: Value = serde_json::from_str(&record.line).unwrap_or_default();
+    let text = |value: &Value, pointer: &str| {
+        value
+            .pointer(pointer)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let list = |name: &str| {
+        line.get(name)
+            .and_then(Value::as_array)
+            .cloned()
+            .unwrap_or_default()
+    };
+    print(&format!(
+        "decision  {} {}\n",
+        text(&line, "/decision_id"),
+        coloured(&text(&line, "/decision"))
+    ));
+    print(&format!("time      {}\n", text(&line, "/timestamp")));
+    print(&format!(
+        "change    {} of {} {}/{} ({}) by {}\n",
+        text(&line, "/change"),
+        text(&line, "/request/kind/kind"),
+        text(&line, "/request/namespace"),
+        text(&line, "/request/name"),
+        text(&line, "/request/operation"),
+        text(&line, "/request/userInfo/username"),
+    ));
+    let first = text(&line, "/repeat_of");
+    if !first.is_empty() {
+        print(&format!("repeats   {first}, which has the evidence\n"));
+    }
+    for (policy, revision) in line
+        .get("policies")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+    {
+        print(&format!(
+            "policy    {policy} {}\n",
+            revision.as_str().unwrap_or_default()
+        ));
+    }
+    for image in list("images") {
+        print(&format!(
+            "image     {} ({} {:?})\n",
+            text(&image, "/ref"),
+            text(&image, "/place"),
+            text(&image, "/container")
+        ));
+        let built = match text(&image, "/buildTime") {
+            built if built.is_empty() => format!(
+                "unknown: {} {}",
+                text(&image, "/reason"),
+                text(&image, "/detail")
+            ),
+            built => format!("built {built} ({})", text(&image, "/source")),
+        };
+        print(&format!(
+            "          {} {} {built}, {}\n",
+            text(&image, "/digest"),
+            text(&image, "/platform"),
+            text(&image, "/cache")
+        ));
+        for candidate in image
+            .get("candidates")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+        {
+            let used = if candidate["used"] == true {
+                "→"
+            } else {
+                " "
+            };
+            print(&format!(
+                "          {used} {} {}: {}\n",
+                text(candidate, "/source"),
+                text(candidate, "/value"),
+                text(candidate, "/why")
+            ));
+        }
+    }
+    for rule in list("rules") {
+        print(&format!(
+            "rule      {} {} {}\n",
+            text(&rule, "/rule"),
+            text(&rule, "/result"),
+            text(&rule, "/message")
+        ));
+    }
+    for said in text(&line, "/message").lines() {
+        print(&format!("said      {said}\n"));
+    }
+    for warning in list("warnings") {
+        print(&format!(
+            "warned    {}\n",
+            warning.as_str().unwrap_or_default()
+        ));
+    }
+    print(&format!(
+        "record    {} of writer {}, hash {}\n",
+        line["seq"],
+        text(&line, "/writer_id"),
+        record.hash
+    ));
+}
+
+async fn prove(store: &StoreLocation) -> Result<u8, Failure> {
+    let report = verify(store).await.map_err(Failure::new)?;
+    if let Some(bad) = report.first_bad {
+        print(&format!(
+            "the first record that does not fit: decision {} of {}, record {} of writer {}: {}\n",
+            bad.decision_id, bad.timestamp, bad.seq, bad.writer_id, bad.problem
+        ));
+        return Ok(NO);
+    }
+    print(&format!(
+        "{} records of {} writers fit ({} still in the journal); a cut at the very end of a writer's records could not be noticed\n",
+        report.records, report.writers, report.in_journal
+    ));
+    Ok(OK)
+}

@@ -1,0 +1,300 @@
+//! Gathers what a decision needs, side by side and under one deadline. It never fails: what could not be learnt in time
+//! is an unknown with its reason.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use futures::future::join_all;
+use tokio::time::Instant;
+
+use super::{Evidence, Fact, History, Owner, OwnerFound, ResolvedImage, UnknownReason};
+use crate::cluster::Cluster;
+use crate::image::registry::credentials::Credentials;
+use crate::image::resolver::{Request, Resolver};
+use crate::policy::api::{PlatformRule, Platforms};
+use crate::policy::compile::{CompiledPolicy, PolicySet};
+use crate::store::ledger::{Ledger, WorkloadKey};
+use crate::subject::{Operation, Subject};
+
+/// Where evidence comes from.
+#[derive(Clone)]
+pub struct Gatherer {
+    /// Images and their dates.
+    pub resolver: Resolver,
+    /// What was admitted before, where there is a store.
+    pub ledger: Option<Ledger>,
+    /// The cluster, where there is one.
+    pub cluster: Option<Arc<Cluster>>,
+    /// Namespaces' labels as somebody stated them, where there is no cluster to ask.
+    pub stated: StatedLabels,
+}
+
+/// Namespaces' labels as manifests or flags state them.
+#[derive(Clone, Debug, Default)]
+pub struct StatedLabels {
+    /// Of single namespaces.
+    pub by_namespace: BTreeMap<String, BTreeMap<String, String>>,
+    /// Of all others.
+    pub of_others: Option<BTreeMap<String, String>>,
+}
+
+impl Gatherer {
+    /// Gathers what the policies that match need to judge the subject, until the deadline.
+    pub async fn gather(
+        &self,
+        subject: &Subject,
+        policies: &PolicySet,
+        now: DateTime<Utc>,
+        deadline: Instant,
+    ) -> Evidence {
+        let mut evidence = Evidence {
+            namespace_labels: self.namespace_labels(subject, deadline).await,
+            ..Evidence::default()
+        };
+        let matching = policies.matching(
+            &subject.namespace,
+            evidence.namespace_labels.as_ref(),
+            &subject.kind,
+        );
+        if matching.is_empty() {
+            return evidence;
+        }
+        evidence.node_platforms = self
+            .cluster
+            .as_ref()
+            .map(|cluster| cluster.node_platforms())
+            .unwrap_or_default();
+        evidence.owner = self.owner(subject, deadline).await;
+        let owned = match evidence.owner.as_ref().map(|owner| &owner.found) {
+            Some(OwnerFound::Images(images)) => images.as_slice(),
+            _ => &[],
+        };
+        let wanted = references(subject, owned);
+        let platforms = platforms(&matching, &evidence.node_platforms);
+        let look_ups = async {
+            // What belongs to its controller wholly needs no look-up, and so no credentials.
+            if wanted.is_empty() {
+                return BTreeMap::new();
+            }
+            let credentials = self.credentials(subject, deadline).await;
+            let request = Request {
+                credentials: credentials.as_ref(),
+                platforms: &platforms,
+                now,
+                deadline,
+            };
+            let found = join_all(
+                wanted
+                    .iter()
+                    .map(|reference| self.resolver.resolve(reference, request)),
+            )
+            .await;
+            wanted
+                .iter()
+                .map(|reference| (*reference).to_owned())
+                .zip(found)
+                .collect()
+        };
+        let (images, history) = tokio::join!(look_ups, self.history(subject, &wanted, deadline));
+        evidence.images = images;
+        evidence.history = history;
+        self.add_admissions_in_namespace(subject, &mut evidence, deadline)
+            .await;
+        evidence
+    }
+
+    async fn namespace_labels(
+        &self,
+        subject: &Subject,
+        deadline: Instant,
+    ) -> Option<BTreeMap<String, String>> {
+        match &self.cluster {
+            Some(cluster) => cluster.namespace_labels(&subject.namespace, deadline).await,
+            None => self
+                .stated
+                .by_namespace
+                .get(&subject.namespace)
+                .or(self.stated.of_others.as_ref())
+                .cloned(),
+        }
+    }
+
+    async fn credentials(&self, subject: &Subject, deadline: Instant) -> Option<Credentials> {
+        self.cluster
+            .as_ref()?
+            .pull_credentials(&subject.namespace, &subject.pull, deadline)
+            .await
+    }
+
+    /// The controller that the object claims: looked up, never believed.
+    async fn owner(&self, subject: &Subject, deadline: Instant) -> Option<Owner> {
+        let claimed = subject.owner.as_ref()?;
+        let found = match &self.cluster {
+            None => OwnerFound::NotLookedUp {
+                detail: "there is no cluster to look it up in".to_owned(),
+            },
+            Some(cluster) => {
+                let covers = |found: &OwnerFound| match found {
+                    OwnerFound::Images(images) => subject
+                        .images
+                        .iter()
+                        .all(|used| images.contains(&used.image)),
+                    _ => false,
+                };
+                cluster
+                    .owner(&subject.namespace, claimed, covers, deadline)
+                    .await
+            }
+        };
+        Some(Owner {
+            kind: claimed.kind.clone(),
+            name: claimed.name.clone(),
+            found,
+        })
+    }
+
+    /// What ran before under this name, by the ledger and by the cluster's revisions.
+    async fn history(
+        &self,
+        subject: &Subject,
+        wanted: &BTreeSet<&str>,
+        deadline: Instant,
+    ) -> History {
+        let mut history = History::default();
+        if wanted.is_empty() || subject.name.ends_with('*') {
+            return history;
+        }
+        if let Some(ledger) = &self.ledger {
+            let key = WorkloadKey {
+                namespace: subject.namespace.clone(),
+                kind: subject.kind.clone(),
+                name: subject.name.clone(),
+            };
+            match tokio::time::timeout_at(deadline, ledger.of_workload(&key)).await {
+                Ok(Ok(known)) => {
+                    history.admissions.clone_from(&known.admissions);
+                    history.revisions.clone_from(&known.templates);
+                }
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, workload = %subject.in_words(), "the ledger could not be read");
+                    history.unknown = Some("the ledger could not be read".to_owned());
+                }
+                Err(_) => history.unknown = Some("the ledger did not answer in time".to_owned()),
+            }
+        }
+        if subject.operation == Operation::Update
+            && let Some(cluster) = &self.cluster
+        {
+            match cluster
+                .revisions(&subject.kind, &subject.namespace, &subject.uid, deadline)
+                .await
+            {
+                Ok(revisions) => history.revisions.extend(revisions),
+                Err(detail) => history.unknown = Some(detail),
+            }
+        }
+        history
+    }
+
+    /// A hook's Job has another name each time, so what its namespace admitted counts for it.
+    async fn add_admissions_in_namespace(
+        &self,
+        subject: &Subject,
+        evidence: &mut Evidence,
+        deadline: Instant,
+    ) {
+        let (true, Some(ledger)) = (subject.hook && subject.old_images.is_none(), &self.ledger)
+        else {
+            return;
+        };
+        let digests: Vec<&str> = evidence
+            .images
+            .values()
+            .filter_map(Fact::known)
+            .map(|image| image.digest.as_str())
+            .collect();
+        match tokio::time::timeout_at(deadline, ledger.in_namespace(&subject.namespace, &digests))
+            .await
+        {
+            Ok(Ok(found)) => evidence.history.admissions.extend(found),
+            Ok(Err(error)) => tracing::warn!(%error, "the ledger could not be read"),
+            Err(_) => {
+                evidence.history.unknown = Some("the ledger did not answer in time".to_owned())
+            }
+        }
+    }
+}
+
+/// The references to look up: of the new template, of the old one to tell what is new, and of the controller where the
+/// object's own are not among them.
+fn references<'a>(subject: &'a Subject, owned: &'a [String]) -> BTreeSet<&'a str> {
+    let new = subject.images.iter().map(|used| used.image.as_str());
+    if owned.is_empty() {
+        let old = subject
+            .old_images
+            .iter()
+            .flatten()
+            .map(|used| used.image.as_str());
+        return new.chain(old).collect();
+    }
+    let beyond: BTreeSet<&str> = new
+        .filter(|image| !owned.iter().any(|one| one == image))
+        .collect();
+    if beyond.is_empty() {
+        return beyond;
+    }
+    let old = subject
+        .old_images
+        .iter()
+        .flatten()
+        .map(|used| used.image.as_str());
+    beyond
+        .into_iter()
+        .chain(owned.iter().map(String::as_str))
+        .chain(old)
+        .collect()
+}
+
+/// The platforms that any of the policies judges; empty for all.
+fn platforms(matching: &[&CompiledPolicy], nodes: &[String]) -> Vec<String> {
+    let mut wanted = BTreeSet::new();
+    for rule in matching
+        .iter()
+        .filter_map(|policy| policy.spec.image_age.as_ref())
+    {
+        match &rule.platforms {
+            None | Some(Platforms::Named(PlatformRule::Nodes)) if !nodes.is_empty() => {
+                wanted.extend(nodes.iter().cloned())
+            }
+            Some(Platforms::List(list)) => wanted.extend(list.iter().cloned()),
+            _ => return Vec::new(),
+        }
+    }
+    wanted.into_iter().collect()
+}
+
+/// What was looked up, for metrics.
+pub fn state_of(image: &Fact<ResolvedImage>) -> &'static str {
+    match image {
+        Fact::Unknown(unknown) => unknown.reason.as_str(),
+        Fact::Known(image)
+            if image
+                .platforms
+                .iter()
+                .all(|platform| platform.built.known().is_some()) =>
+        {
+            "known"
+        }
+        Fact::Known(image) => {
+            let reasons = image
+                .platforms
+                .iter()
+                .filter_map(|platform| match &platform.built {
+                    Fact::Unknown(unknown) => Some(unknown.reason),
+                    Fact::Known(_) => None,
+                });
+            reasons.max().unwrap_or(UnknownReason::NoDate).as_str()
+        }
+    }
+}

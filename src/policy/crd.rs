@@ -1,0 +1,116 @@
+//! The custom resource definition of `GatePolicy`, as `kubectl apply` wants it.
+
+use kube::CustomResourceExt as _;
+use serde_json::Value;
+
+use super::api::GatePolicy;
+
+/// Most characters of a text, and most entries of a list: so that the cost of checks stays within the API server's limits.
+const LONGEST_TEXT: u64 = 512;
+const LONGEST_LIST: u64 = 100;
+/// A duration as Prometheus writes it.
+const DURATION: &str =
+    "^([0-9]{1,6}y)?([0-9]{1,6}w)?([0-9]{1,6}d)?([0-9]{1,8}h)?([0-9]{1,10}m)?([0-9]{1,12}s)?$";
+
+/// The definition as YAML.
+pub fn yaml() -> Result<String, serde_saphyr::SerializeError> {
+    serde_saphyr::to_string(&definition())
+}
+
+/// The definition as a tree.
+pub fn definition() -> Value {
+    // What serde writes it also reads; a definition that could not be written would fail each test.
+    let mut crd = serde_json::to_value(GatePolicy::crd()).unwrap_or_default();
+    if let Some(version) = crd.pointer_mut("/spec/versions/0") {
+        version["additionalPrinterColumns"] = serde_json::json!([
+            {"name": "Actions", "type": "string", "jsonPath": ".spec.validationActions"},
+            {"name": "Max-Age", "type": "string", "jsonPath": ".spec.imageAge.maxAge"},
+            {"name": "Enforce-From", "type": "string", "jsonPath": ".spec.enforceFrom", "priority": 1},
+            {"name": "Accepted", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Accepted\")].status"},
+            {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
+        ]);
+        if let Some(schema) = version.pointer_mut("/schema/openAPIV3Schema") {
+            bound(schema);
+            for place in ["/properties/spec", "/properties/spec/properties/imageAge"] {
+                if let Some(level) = schema.pointer_mut(place) {
+                    add_rules(level);
+                }
+            }
+        }
+    }
+    crd
+}
+
+/// Bounds every text and list, gives durations their form, and drops what a structural schema may not have.
+fn bound(schema: &mut Value) {
+    let Some(object) = schema.as_object_mut() else {
+        return;
+    };
+    if object.get("additionalProperties") == Some(&Value::Bool(false)) {
+        object.remove("additionalProperties");
+    }
+    match object.get("type").and_then(Value::as_str) {
+        Some("string") if !object.contains_key("enum") && !object.contains_key("format") => {
+            object.entry("maxLength").or_insert(LONGEST_TEXT.into());
+        }
+        Some("array") => {
+            object.entry("maxItems").or_insert(LONGEST_LIST.into());
+        }
+        Some("object") if object.contains_key("additionalProperties") => {
+            object.entry("maxProperties").or_insert(LONGEST_LIST.into());
+        }
+        _ => {}
+    }
+    if let Some(properties) = object.get_mut("properties").and_then(Value::as_object_mut) {
+        for (name, property) in properties.iter_mut() {
+            bound(property);
+            if let ("maxAge" | "warnBefore", Some(property)) =
+                (name.as_str(), property.as_object_mut())
+            {
+                property.insert("maxLength".to_owned(), 64.into());
+            }
+        }
+    }
+    for inner in ["items", "additionalProperties"] {
+        if let Some(inner) = object.get_mut(inner) {
+            bound(inner);
+        }
+    }
+}
+
+/// Shape checks that a schema's keywords cannot say, with words for whoever meets them.
+fn add_rules(level: &mut Value) {
+    let mut rules = Vec::new();
+    let mut rule = |rule: String, message: &str| {
+        rules.push(serde_json::json!({ "rule": rule, "message": message }))
+    };
+    let properties = level.get("properties").and_then(Value::as_object);
+    let has = |name: &str| properties.is_some_and(|properties| properties.contains_key(name));
+    if has("validationActions") {
+        rule(
+            "!has(self.validationActions) || (size(self.validationActions) > 0 && !('Deny' in self.validationActions && 'Warn' in self.validationActions) && self.validationActions.all(a, self.validationActions.exists_one(b, a == b)))".to_owned(),
+            "validationActions: write [Deny], [Warn] or [Audit], or one of the first two with Audit, each once",
+        );
+    }
+    if has("imageAge") {
+        rule(
+            "has(self.imageAge)".to_owned(),
+            "a policy needs a rule: add imageAge with a maxAge",
+        );
+    }
+    for name in ["maxAge", "warnBefore"]
+        .into_iter()
+        .filter(|name| has(name))
+    {
+        let present = if name == "maxAge" {
+            String::new()
+        } else {
+            format!("!has(self.{name}) || ")
+        };
+        rule(
+            format!("{present}(size(self.{name}) > 0 && self.{name}.matches('{DURATION}'))"),
+            &format!("{name}: write a number and a unit (y, w, d, h, m or s), as 90d or 1d12h"),
+        );
+    }
+    level["x-kubernetes-validations"] = rules.into();
+}

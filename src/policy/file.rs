@@ -1,0 +1,481 @@
+//! Policies as YAML text: which documents there are, and where and what is wrong in them. Pure: text in, policies out.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use thiserror::Error;
+
+use super::api::GatePolicySpec;
+use super::compile::{CompiledPolicy, Problem};
+
+/// The API version that policies have.
+pub const API_VERSION: &str = "freshgate.dev/v1alpha1";
+
+/// Something wrong with a policy: where, what, and what to write instead.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub struct PolicyError {
+    /// The file, or the object in the cluster.
+    pub file: String,
+    /// The line, where it is known.
+    pub line: Option<u64>,
+    /// The field, as `spec.imageAge.maxAge`; empty for the document.
+    pub field: String,
+    /// What is wrong.
+    pub message: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+impl fmt::Display for PolicyError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.file)?;
+        if let Some(line) = self.line {
+            write!(formatter, ":{line}")?;
+        }
+        if !self.field.is_empty() {
+            write!(formatter, ": {}", self.field)?;
+        }
+        write!(formatter, ": {}", self.message)?;
+        if !self.remedy.is_empty() {
+            write!(formatter, "; {}", self.remedy)?;
+        }
+        Ok(())
+    }
+}
+
+/// One YAML document of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Document<'a> {
+    /// Its text.
+    pub text: &'a str,
+    /// The number of its first line.
+    pub line: usize,
+}
+
+/// The documents of a text; empty ones and those of comments alone are left out.
+pub fn documents(text: &str) -> Vec<Document<'_>> {
+    let mut documents = Vec::new();
+    let (mut start, mut start_line, mut offset) = (0, 1, 0);
+    for (index, line) in text.split_inclusive('\n').enumerate() {
+        let marker = line.trim_end();
+        // At the first column these three can only be a marker.
+        if marker == "---" || marker.starts_with("--- ") || marker == "..." {
+            documents.push(Document {
+                text: &text[start..offset],
+                line: start_line,
+            });
+            start = offset + line.len().min(4).min(line.len());
+            if marker == "---" || marker == "..." {
+                start = offset + line.len();
+            }
+            start_line = if marker.starts_with("--- ") {
+                index + 1
+            } else {
+                index + 2
+            };
+        }
+        offset += line.len();
+    }
+    documents.push(Document {
+        text: &text[start..],
+        line: start_line,
+    });
+    let says_something = |document: &Document<'_>| {
+        document
+            .text
+            .lines()
+            .any(|line| !matches!(line.trim().chars().next(), None | Some('#' | '%')))
+    };
+    documents.retain(says_something);
+    documents
+}
+
+impl Document<'_> {
+    /// Reads the document as `T`; an error names the line in the whole file and the field.
+    pub fn read<T: DeserializeOwned>(&self, file: &str) -> Result<T, PolicyError> {
+        // Lines before the document count too.
+        let padded = "\n".repeat(self.line - 1) + self.text;
+        let mut path = String::new();
+        let read = serde_saphyr::with_deserializer_from_str(&padded, |deserializer| {
+            let mut track = serde_path_to_error::Track::new();
+            let read = T::deserialize(serde_path_to_error::Deserializer::new(
+                deserializer,
+                &mut track,
+            ));
+            path = track.path().to_string();
+            read
+        });
+        read.map_err(|error| {
+            let (message, remedy) = in_words(error.without_snippet());
+            PolicyError {
+                file: file.to_owned(),
+                line: error
+                    .location()
+                    .map(|location| location.line())
+                    .filter(|line| *line > 0),
+                field: if path == "." { String::new() } else { path },
+                message,
+                remedy,
+            }
+        })
+    }
+}
+
+/// The reader's message without its place, and for an unknown field the nearest known one.
+fn in_words(error: &serde_saphyr::Error) -> (String, String) {
+    match error {
+        serde_saphyr::Error::SerdeUnknownField {
+            field, expected, ..
+        } => (format!("unknown field {field:?}"), nearest(field, expected)),
+        serde_saphyr::Error::SerdeUnknownVariant {
+            variant, expected, ..
+        } => (
+            format!("{variant:?} is no value here"),
+            nearest(variant, expected),
+        ),
+        other => {
+            let message = other.to_string();
+            let message = message.lines().next().unwrap_or_default();
+            let message = message.strip_prefix("error: ").unwrap_or(message);
+            let placed = message
+                .split_once(": ")
+                .filter(|(place, _)| place.starts_with("line "));
+            let message = placed.map_or(message, |(_, rest)| rest);
+            (
+                message
+                    .split(" at line ")
+                    .next()
+                    .unwrap_or_default()
+                    .to_owned(),
+                String::new(),
+            )
+        }
+    }
+}
+
+/// "did you mean …?", where something is near; else what is known.
+fn nearest(unknown: &str, known: &[&str]) -> String {
+    if let "errorBudget" | "dependencies" | "exceptions" = unknown {
+        return "this version of freshgate has the rule imageAge alone".to_owned();
+    }
+    let near = known
+        .iter()
+        .min_by_key(|known| strsim::damerau_levenshtein(known, unknown));
+    match near {
+        Some(near)
+            if strsim::damerau_levenshtein(&near.to_lowercase(), &unknown.to_lowercase()) <= 3 =>
+        {
+            format!("did you mean {near:?}?")
+        }
+        _ if known.is_empty() => "no field is known here".to_owned(),
+        _ => format!("known here: {}", known.join(", ")),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Head {
+    #[serde(default)]
+    api_version: String,
+    #[serde(default)]
+    kind: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct PolicyDocument {
+    #[serde(rename = "apiVersion")]
+    _api_version: String,
+    #[serde(rename = "kind")]
+    _kind: String,
+    metadata: Metadata,
+    spec: GatePolicySpec,
+    #[serde(default, rename = "status")]
+    _status: serde::de::IgnoredAny,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    #[serde(default)]
+    name: String,
+}
+
+/// A policy and the place it comes from.
+#[derive(Clone, Debug)]
+pub struct SourcePolicy {
+    /// The file, or the object in the cluster.
+    pub file: String,
+    /// The first line of its document.
+    pub line: u64,
+    /// What is in force.
+    pub policy: CompiledPolicy,
+}
+
+/// Reads every policy of some files, given as name and text. All that is wrong is told at once.
+pub fn policies(files: &[(String, String)]) -> Result<Vec<SourcePolicy>, Vec<PolicyError>> {
+    let mut found: Vec<SourcePolicy> = Vec::new();
+    let mut errors = Vec::new();
+    for (file, text) in files {
+        let documents = documents(text);
+        if documents.is_empty() {
+            errors.push(error(
+                file,
+                None,
+                "",
+                "there is no policy in it",
+                "write one, or remove the file",
+            ));
+        }
+        for document in documents {
+            match policy(file, &document) {
+                Ok(policy) => found.push(policy),
+                Err(problems) => errors.extend(problems),
+            }
+        }
+    }
+    let mut names: BTreeMap<&str, &SourcePolicy> = BTreeMap::new();
+    for policy in &found {
+        if let Some(first) = names.insert(&policy.policy.name, policy) {
+            let message = format!(
+                "there is a policy {:?} already, in {}:{}",
+                policy.policy.name, first.file, first.line
+            );
+            errors.push(error(
+                &policy.file,
+                Some(policy.line),
+                "metadata.name",
+                &message,
+                "give it another name",
+            ));
+        }
+    }
+    if errors.is_empty() {
+        Ok(found)
+    } else {
+        Err(errors)
+    }
+}
+
+fn policy(file: &str, document: &Document<'_>) -> Result<SourcePolicy, Vec<PolicyError>> {
+    let line = document.line as u64;
+    let head: Head = document.read(file).map_err(|error| vec![error])?;
+    if head.kind != "GatePolicy" || head.api_version != API_VERSION {
+        let message = format!(
+            "expected a GatePolicy of {API_VERSION}, found {:?} of {:?}",
+            head.kind, head.api_version
+        );
+        return Err(vec![error(
+            file,
+            Some(line),
+            "kind",
+            &message,
+            "a policy folder holds policies alone",
+        )]);
+    }
+    let read: PolicyDocument = document.read(file).map_err(|error| vec![error])?;
+    if read.metadata.name.is_empty() {
+        return Err(vec![error(
+            file,
+            Some(line),
+            "metadata.name",
+            "it is missing",
+            "give the policy a name",
+        )]);
+    }
+    let policy = CompiledPolicy::compile(&read.metadata.name, read.spec)
+        .map_err(|problems| located(file, document, problems))?;
+    Ok(SourcePolicy {
+        file: file.to_owned(),
+        line,
+        policy,
+    })
+}
+
+/// Problems that span fields, each with the line of its field.
+pub fn located(file: &str, document: &Document<'_>, problems: Vec<Problem>) -> Vec<PolicyError> {
+    let place = |problem: Problem| PolicyError {
+        line: Some(line_of(document, &problem.field)),
+        file: file.to_owned(),
+        field: problem.field,
+        message: problem.message,
+        remedy: problem.remedy,
+    };
+    problems.into_iter().map(place).collect()
+}
+
+/// The line of a field: the first after its parent's on which its name is a key.
+fn line_of(document: &Document<'_>, field: &str) -> u64 {
+    let mut at = 0;
+    let lines: Vec<&str> = document.text.lines().collect();
+    for part in field.split('.') {
+        let (key, index) = part.split_once('[').map_or((part, 0), |(key, rest)| {
+            (key, rest.trim_end_matches(']').parse().unwrap_or(0))
+        });
+        let is_key = |line: &&str| {
+            line.trim_start_matches([' ', '-', '{', ','])
+                .starts_with(&format!("{key}:"))
+        };
+        let Some(offset) = lines[at..]
+            .iter()
+            .position(|line| is_key(&line) || line.contains(&format!("{{{key}:")))
+        else {
+            continue;
+        };
+        at += offset;
+        // Into a list: its items begin with a dash.
+        for _ in 0..=index {
+            if part.contains('[')
+                && let Some(item) = lines[at + 1..]
+                    .iter()
+                    .position(|line| line.trim_start().starts_with("- "))
+            {
+                at += item + 1;
+            }
+        }
+    }
+    (document.line + at) as u64
+}
+
+fn error(file: &str, line: Option<u64>, field: &str, message: &str, remedy: &str) -> PolicyError {
+    PolicyError {
+        file: file.to_owned(),
+        line,
+        field: field.to_owned(),
+        message: message.to_owned(),
+        remedy: remedy.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn errors(text: &str) -> Vec<String> {
+        let files = [("p.yaml".to_owned(), text.to_owned())];
+        policies(&files)
+            .unwrap_err()
+            .iter()
+            .map(ToString::to_string)
+            .collect()
+    }
+
+    const GOOD: &str = "apiVersion: freshgate.dev/v1alpha1\nkind: GatePolicy\nmetadata: {name: a}\nspec: {imageAge: {maxAge: 90d}}\n";
+
+    #[test]
+    fn documents_keep_their_lines() {
+        let text = "# head\n---\na: 1\n---\n# nothing\n---\nb: 2\n";
+        let found: Vec<_> = documents(text)
+            .iter()
+            .map(|one| (one.line, one.text.trim().to_owned()))
+            .collect();
+        assert_eq!(found, [(3, "a: 1".to_owned()), (7, "b: 2".to_owned())]);
+    }
+
+    #[test]
+    fn a_policy_is_read_with_all_its_fields() {
+        let text = "
+apiVersion: freshgate.dev/v1alpha1
+kind: GatePolicy
+metadata: {name: production, labels: {a: b}}
+spec:
+  match: {namespaceSelector: {matchLabels: {environment: production}}}
+  validationActions: [Deny]
+  enforceFrom: 2027-01-15
+  imageAge:
+    maxAge: 90d
+    warnBefore: 14d
+    onUnknown: {NoDate: Warn, NotFound: Deny}
+    unchangedImages: Warn
+    movedTags: Deny
+    unknownOwners: Allow
+    platforms: [linux/amd64]
+    requireDigest: true
+    overrides:
+    - {images: [\"registry.example/platform/*\"], maxAge: 180d}
+    - {images: [\"registry.example/old/*\"], maxAge: off}
+";
+        let read = policies(&[("p.yaml".to_owned(), text.to_owned())]).unwrap();
+        assert_eq!(read.len(), 1);
+        assert_eq!(read[0].policy.name, "production");
+        assert_eq!(
+            read[0]
+                .policy
+                .spec
+                .image_age
+                .as_ref()
+                .unwrap()
+                .overrides
+                .len(),
+            2
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_names_file_line_field_and_remedy() {
+        let with = |spec: &str| {
+            format!(
+                "apiVersion: freshgate.dev/v1alpha1\nkind: GatePolicy\nmetadata: {{name: a}}\nspec:\n  imageAge:\n    maxAge: 90d\n{spec}"
+            )
+        };
+        for (text, said) in [
+            (
+                with("    maxage: 1d\n"),
+                r#"p.yaml:7: spec.imageAge.maxage: unknown field "maxage"; did you mean "maxAge"?"#,
+            ),
+            (
+                with("  errorBudget: {}\n"),
+                r#"p.yaml:7: spec.errorBudget: unknown field "errorBudget"; this version of freshgate has the rule imageAge alone"#,
+            ),
+            (
+                with("  validationActions: [Forbid]\n"),
+                r#"p.yaml:7: spec.validationActions[0]: "Forbid" is no value here; known here: Deny, Warn, Audit"#,
+            ),
+            (
+                with("    warnBefore: 90d\n"),
+                "p.yaml:7: spec.imageAge.warnBefore: a warning 90d before a limit of 90d would never be silent; make warnBefore shorter than maxAge",
+            ),
+            (
+                with("    warnBefore: soon\n"),
+                r#"p.yaml:7: spec.imageAge.warnBefore: "soon" is not a duration: write a number and a unit (y, w, d, h, m or s), as `90d` or `1d12h`"#,
+            ),
+            (
+                with("    onUnknown: {NoDat: Warn}\n"),
+                r#"p.yaml:7: spec.imageAge.onUnknown: "NoDat" is no value here; did you mean "NoDate"?"#,
+            ),
+            (
+                with("    onUnknown: 3\n"),
+                "p.yaml:7: spec.imageAge.onUnknown: invalid type: integer `3`, expected Deny, Warn or Allow, or one of these for each reason",
+            ),
+            (
+                "apiVersion: v1\nkind: ConfigMap\n".to_owned(),
+                r#"p.yaml:1: kind: expected a GatePolicy of freshgate.dev/v1alpha1, found "ConfigMap" of "v1"; a policy folder holds policies alone"#,
+            ),
+            (
+                GOOD.replace("{name: a}", "{}"),
+                "p.yaml:1: metadata.name: it is missing; give the policy a name",
+            ),
+            (
+                GOOD.replace("{imageAge: {maxAge: 90d}}", "{}"),
+                "p.yaml:4: spec: it has no rule, so it would do nothing; add `imageAge: {maxAge: 90d}`",
+            ),
+            (
+                "# nothing\n".to_owned(),
+                "p.yaml: there is no policy in it; write one, or remove the file",
+            ),
+            (
+                format!("{GOOD}---\n{GOOD}"),
+                r#"p.yaml:6: metadata.name: there is a policy "a" already, in p.yaml:1; give it another name"#,
+            ),
+        ] {
+            assert_eq!(errors(&text), [said]);
+        }
+    }
+
+    #[test]
+    fn text_that_is_no_yaml_says_where() {
+        let said = errors("apiVersion: [\n");
+        assert!(said[0].starts_with("p.yaml:"), "{said:?}");
+    }
+}

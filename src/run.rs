@@ -1,0 +1,333 @@
+//! `freshgate serve`: puts the parts together and nothing else. Everything that can be wrong is told before the first
+//! review is answered.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use rustls::crypto::CryptoProvider;
+use thiserror::Error;
+use tokio::sync::watch;
+
+use crate::admin::{self, Admin};
+use crate::admission::{Gate, Recording};
+use crate::args::{AuditDurability, RegistryArgs, ServeArgs, StoreArg};
+use crate::audit::journal::Durability;
+use crate::audit::record::Labels;
+use crate::audit::{Audit, AuditError};
+use crate::clock;
+use crate::cluster::Cluster;
+use crate::cluster::policies::PolicyWatch;
+use crate::evidence::gather::{Gatherer, StatedLabels};
+use crate::image::registry::credentials::{Credentials, InvalidCredentials};
+use crate::image::registry::settings::RegistrySettings;
+use crate::image::registry::{Registries, SettingsError};
+use crate::image::resolver::Resolver;
+use crate::image::resolver::facts::{FactStore, NoStore};
+use crate::metrics::Metrics;
+use crate::policy::compile::PolicySet;
+use crate::policy_folder::{self, FolderError};
+use crate::server::certificates::{CertificateError, Certificates};
+use crate::server::readiness::Readiness;
+use crate::server::{Drain, Listener, ServerError, signals};
+use crate::subject::kinds::WorkloadKinds;
+
+/// How long connections and the store may take to end.
+const END_WITHIN: Duration = Duration::from_secs(10);
+
+/// Why the gate cannot start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// Policies.
+    #[error(transparent)]
+    Policies(#[from] FolderError),
+    /// Certificates.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// A file cannot be written.
+    #[error("{path} cannot be written: {why}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        why: std::io::Error,
+    },
+    /// The audit.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+    /// Registries.
+    #[error(transparent)]
+    Registries(#[from] RegistriesError),
+    /// A socket.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// The cluster.
+    #[error("the cluster cannot be reached: {0}; check KUBECONFIG, or the Pod's service account")]
+    Cluster(String),
+    /// Signals.
+    #[error("signals cannot be received: {0}")]
+    Signals(std::io::Error),
+}
+
+/// Why registries cannot be asked.
+#[derive(Debug, Error)]
+pub enum RegistriesError {
+    /// A setting.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// The file with credentials cannot be read.
+    #[error("the registry credentials in {path} cannot be read: {why}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        why: std::io::Error,
+    },
+    /// The file with credentials is not one.
+    #[error("{path}: {why}")]
+    Credentials {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: InvalidCredentials,
+    },
+}
+
+/// The resolver that the flags describe.
+pub fn resolver(
+    args: &RegistryArgs,
+    store: Arc<dyn FactStore>,
+) -> Result<Resolver, RegistriesError> {
+    let settings = RegistrySettings {
+        allow: args.allow_registry.clone(),
+        insecure: args.insecure_registry.clone(),
+        private: args.private_registry.clone(),
+        ca_files: args.registry_ca.clone(),
+        mirrors: args.mirror.clone(),
+        token_hosts: args.token_host.clone(),
+    };
+    let default =
+        std::env::var_os("DOCKER_CONFIG").map(|folder| PathBuf::from(folder).join("config.json"));
+    let file = args
+        .registry_auth
+        .clone()
+        .or(default.filter(|path| path.exists()));
+    let own = match file {
+        None => Credentials::default(),
+        Some(path) => {
+            let text = std::fs::read_to_string(&path).map_err(|why| RegistriesError::Read {
+                path: path.clone(),
+                why,
+            })?;
+            Credentials::from_docker_config(&text)
+                .map_err(|why| RegistriesError::Credentials { path, why })?
+        }
+    };
+    Ok(Resolver::new(Registries::new(settings)?, own, store))
+}
+
+/// Serves until a signal, then ends in order.
+pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(), StartError> {
+    let metrics = Arc::new(Metrics::default());
+    let readiness = Arc::new(Readiness::default());
+    let in_force: Arc<ArcSwap<PolicySet>> = Arc::default();
+
+    let certificates = Arc::new(certificates(&args, &provider)?);
+    if let Some(folder) = &args.policies {
+        in_force.store(Arc::new(policy_folder::set(
+            policy_folder::read_without_cluster(folder)?,
+        )));
+        readiness.policies_are_synced();
+    }
+    let durability = match args.audit_durability {
+        AuditDurability::Journal => Durability::Journal,
+        AuditDurability::Async => Durability::Async,
+    };
+    let audit = Arc::new(match &args.store {
+        StoreArg::Sqlite(location) => Audit::open(location, durability).await?,
+        StoreArg::Stdout => Audit::on_stdout()?,
+    });
+    let facts: Arc<dyn FactStore> = match audit.facts() {
+        Some(facts) => facts,
+        None => Arc::new(NoStore),
+    };
+    let resolver = resolver(&args.registries, facts)?;
+    let kinds = WorkloadKinds::with(args.workload_kind.clone());
+    let cluster = if args.kubernetes {
+        Some(Arc::new(cluster(&args, &kinds).await?))
+    } else {
+        None
+    };
+
+    let listener = Listener::bind(
+        args.listen,
+        Arc::clone(&certificates),
+        Arc::clone(&provider),
+    )
+    .await?;
+    let admin_socket = admin::bind(args.admin_listen).await?;
+
+    if let Some(cluster) = &cluster {
+        let watch = PolicyWatch::new(
+            cluster.client().clone(),
+            Arc::clone(&in_force),
+            Arc::clone(&readiness),
+            Arc::clone(&metrics),
+        );
+        tokio::spawn(watch.run(clock::now));
+    } else if let Some(folder) = args.policies.clone() {
+        tokio::spawn(policy_folder::follow(
+            folder,
+            Arc::clone(&in_force),
+            Arc::clone(&metrics),
+            clock::now,
+        ));
+    }
+    tokio::spawn(certificates.follow(provider, Arc::clone(&metrics)));
+
+    let labels = Labels {
+        id: args.id.unwrap_or_else(host_name),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        cluster: args.cluster,
+    };
+    let gate = Arc::new(Gate {
+        kinds,
+        policies: in_force,
+        gatherer: Gatherer {
+            resolver: resolver.clone(),
+            ledger: audit.ledger().cloned(),
+            cluster,
+            stated: StatedLabels::default(),
+        },
+        recording: Recording::new(
+            Arc::clone(&audit),
+            args.audit_level,
+            labels,
+            args.contact,
+            args.public_url,
+            Arc::clone(&metrics),
+        ),
+        metrics: Arc::clone(&metrics),
+        clock: clock::now,
+    });
+    let (ending, ended) = watch::channel(false);
+    let admin = Admin {
+        readiness: Arc::clone(&readiness),
+        metrics: Arc::clone(&metrics),
+        refresh: refresh(&metrics, &audit, resolver),
+    };
+    let admin = tokio::spawn(admin::serve(admin_socket, admin, wait_for(ended)));
+
+    if let Ok(address) = listener.address() {
+        tracing::info!(%address, admin = %args.admin_listen, version = env!("CARGO_PKG_VERSION"), "reviews are answered");
+    }
+    let (signal, signalled) = watch::channel(false);
+    tokio::spawn(async move {
+        if let Err(error) = signals::first_signal().await {
+            tracing::error!(%error, "signals cannot be received; only killing ends this process");
+            return;
+        }
+        tracing::info!("a signal to stop: what is under way is answered first");
+        signal.send_replace(true);
+        std::future::pending::<()>().await;
+    });
+    let drain = Drain {
+        delay: Duration::from_secs(args.drain_delay_seconds),
+        within: END_WITHIN,
+    };
+    listener
+        .serve(gate, readiness, metrics, wait_for(signalled), drain)
+        .await;
+
+    ending.send_replace(true);
+    let _ = tokio::time::timeout(END_WITHIN, admin).await;
+    match Arc::try_unwrap(audit) {
+        Ok(audit) => audit.close(END_WITHIN).await,
+        // A review that outlived its connection still holds it; what was answered is in the journal all the same.
+        Err(_) => tracing::warn!(
+            "a review did not end in time; the store gets its record at the next start"
+        ),
+    }
+    tracing::info!("ended in order");
+    Ok(())
+}
+
+async fn wait_for(mut told: watch::Receiver<bool>) {
+    // An error means that the teller is gone, and with it whatever would have been told.
+    let _ = told.wait_for(|told| *told).await;
+}
+
+fn certificates(args: &ServeArgs, provider: &CryptoProvider) -> Result<Certificates, StartError> {
+    if let (Some(certificate), Some(key)) = (&args.tls_cert, &args.tls_key) {
+        return Ok(Certificates::from_files(certificate, key, provider)?);
+    }
+    let made = Certificates::self_made(&args.tls_name, provider)?;
+    if let (Some(path), Some(pem)) = (&args.tls_write_cert, made.self_made_pem()) {
+        std::fs::write(path, pem).map_err(|why| StartError::Write {
+            path: path.clone(),
+            why,
+        })?;
+    }
+    Ok(made)
+}
+
+async fn cluster(args: &ServeArgs, kinds: &WorkloadKinds) -> Result<Cluster, StartError> {
+    let client = kube::Client::try_default()
+        .await
+        .map_err(|error| StartError::Cluster(error.to_string()))?;
+    client
+        .apiserver_version()
+        .await
+        .map_err(|error| StartError::Cluster(error.to_string()))?;
+    let cluster = Cluster::start(client, kinds.clone(), args.read_pull_secrets);
+    match tokio::time::timeout(Duration::from_secs(30), cluster.ready()).await {
+        Ok(()) => Ok(cluster),
+        Err(_) => Err(StartError::Cluster(
+            "namespaces and nodes could not be listed within 30 seconds".to_owned(),
+        )),
+    }
+}
+
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    if name.trim().is_empty() {
+        "freshgate".to_owned()
+    } else {
+        name.trim().to_owned()
+    }
+}
+
+/// Brings figures into the metrics that are kept by their owners.
+fn refresh(
+    metrics: &Arc<Metrics>,
+    audit: &Arc<Audit>,
+    resolver: Resolver,
+) -> Arc<dyn Fn() + Send + Sync> {
+    let (metrics, audit) = (Arc::clone(metrics), Arc::downgrade(audit));
+    Arc::new(move || {
+        let whole = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        if let Some(audit) = audit.upgrade() {
+            let figures = audit.figures();
+            metrics.audit_records.set(whole(figures.recorded));
+            metrics.audit_waiting.set(whole(figures.waiting_for_store));
+            metrics
+                .audit_store_failures
+                .set(whole(figures.store_failures));
+        }
+        let counters = resolver.counters();
+        metrics
+            .facts_in_memory
+            .set(counters.in_memory.load(Ordering::Relaxed));
+        metrics
+            .facts_in_store
+            .set(counters.in_store.load(Ordering::Relaxed));
+        metrics
+            .registry_look_ups
+            .set(counters.looked_up.load(Ordering::Relaxed));
+        metrics
+            .stale_tags
+            .set(counters.stale.load(Ordering::Relaxed));
+    })
+}
