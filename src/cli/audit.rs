@@ -94,7 +94,7 @@ fn row(record: &StoredRecord) -> Vec<String> {
     };
     vec![
         text("/timestamp"),
-        coloured(&text("/decision")),
+        text("/decision"),
         text("/change"),
         format!(
             "{} {}/{}",

@@ -1,5 +1,6 @@
 //! `freshgate inspect`: every date that an image carries, and which one counts.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,8 +18,8 @@ use crate::image::resolver::Request;
 use crate::image::resolver::facts::NoStore;
 use crate::policy::duration::in_words;
 
-/// The name that a layout given by path goes by inside.
-const LAYOUT_NAME: &str = "image.layout/image";
+/// The registry that a layout given by path goes by inside.
+const LAYOUT_REGISTRY: &str = "image.layout";
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -87,11 +88,8 @@ pub async fn inspect(args: InspectArgs) -> Result<u8, Failure> {
     let reference = match args.image.strip_prefix("oci:") {
         None => args.image.clone(),
         Some(path) => {
-            let (folder, reference) = layout(path);
-            registries.mirror.push(Mirror {
-                prefix: LAYOUT_NAME.to_owned(),
-                location: MirrorLocation::Layout(folder.into()),
-            });
+            let (mirror, reference) = layout(path);
+            registries.mirror.push(mirror);
             reference
         }
     };
@@ -120,15 +118,35 @@ pub async fn inspect(args: InspectArgs) -> Result<u8, Failure> {
     Ok(if resolved { OK } else { NO })
 }
 
-/// The folder, and the reference within: `DIR`, `DIR:TAG` or `DIR@sha256:…`.
-fn layout(path: &str) -> (&str, String) {
-    if let Some((folder, digest)) = path.split_once('@') {
-        return (folder, format!("{LAYOUT_NAME}@{digest}"));
-    }
-    match path.rsplit_once(':') {
-        Some((folder, tag)) if !tag.contains('/') => (folder, format!("{LAYOUT_NAME}:{tag}")),
-        _ => (path, LAYOUT_NAME.to_owned()),
-    }
+/// The layout of `DIR`, `DIR:NAME` or `DIR@sha256:…`, and the reference within. A name is what the layout calls its
+/// entry: a tag, `repository:tag`, or a whole reference.
+fn layout(path: &str) -> (Mirror, String) {
+    let (folder, name) = match path.split_once('@') {
+        Some((folder, digest)) => (folder, format!("image@{digest}")),
+        None => {
+            let colons = path.rmatch_indices(':').map(|(at, _)| at);
+            let named = colons
+                .map(|at| (&path[..at], &path[at + 1..]))
+                .filter(|(folder, _)| Path::new(folder).is_dir())
+                .last();
+            match named {
+                Some((folder, name)) if name.contains([':', '/']) => (folder, name.to_owned()),
+                Some((folder, tag)) => (folder, format!("image:{tag}")),
+                None => (path, "image".to_owned()),
+            }
+        }
+    };
+    // A bare tag is the layout's own only where the layout stands for one repository.
+    let prefix = if name.starts_with("image") {
+        format!("{LAYOUT_REGISTRY}/image")
+    } else {
+        LAYOUT_REGISTRY.to_owned()
+    };
+    let mirror = Mirror {
+        prefix,
+        location: MirrorLocation::Layout(folder.into()),
+    };
+    (mirror, format!("{LAYOUT_REGISTRY}/{name}"))
 }
 
 fn report(reference: &str, found: Fact<ResolvedImage>, now: DateTime<Utc>) -> Inspected {

@@ -119,6 +119,16 @@ pub fn in_words(seconds: i64) -> String {
     }
 }
 
+/// Time that is left, in words: whole days to the nearest, so that ten days less a moment are ten.
+pub fn left_in_words(seconds: i64) -> String {
+    let days = (seconds + 43_200) / 86_400;
+    if days >= 2 {
+        format!("{days} days")
+    } else {
+        in_words(seconds)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

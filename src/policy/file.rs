@@ -115,7 +115,10 @@ impl Document<'_> {
                     .location()
                     .map(|location| location.line())
                     .filter(|line| *line > 0),
-                field: if path == "." { String::new() } else { path },
+                field: path
+                    .trim_end_matches(".?")
+                    .trim_start_matches('.')
+                    .to_owned(),
                 message,
                 remedy,
             }

@@ -9,7 +9,7 @@ use super::{Decision, Effect, Finding, Found, Softened, Verdict};
 use crate::evidence::UnknownReason;
 use crate::image::build_date::Source;
 use crate::image::reference::ImageReference;
-use crate::policy::duration::in_words;
+use crate::policy::duration::{in_words, left_in_words};
 use crate::subject::change::Change;
 
 /// What a message needs beside the verdict.
@@ -130,7 +130,7 @@ pub fn sentence(finding: &Finding) -> String {
             built.format("%Y-%m-%d"),
             source_in_words(*source),
             platform_in_words(platform.as_deref()),
-            in_words(limit_seconds - age_seconds),
+            left_in_words(limit_seconds - age_seconds),
             in_words(*limit_seconds),
         ),
         Found::Unknown {
@@ -322,7 +322,7 @@ fn warning(finding: &Finding, change: Change) -> String {
         } => format!(
             "was built {} ago and will be refused in {}",
             in_words(*age_seconds),
-            in_words(limit_seconds - age_seconds)
+            left_in_words(limit_seconds - age_seconds)
         ),
         Found::Unknown {
             reason: UnknownReason::IntegrityFailure,
