@@ -33,9 +33,7 @@ impl Drop for Gate {
 
 #[tokio::main]
 async fn main() {
-    rustls::crypto::aws_lc_rs::default_provider()
-        .install_default()
-        .unwrap();
+    rustls::crypto::aws_lc_rs::default_provider().install_default().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let program = program();
@@ -49,25 +47,14 @@ async fn main() {
     let layout = folder.join("images");
     image::write_layout(
         &layout,
-        &[
-            ("checkout:3.0", &fresh),
-            ("checkout:2.0", &ageing),
-            ("checkout:1.0", &old),
-            ("reports:1.0", &dateless),
-        ],
+        &[("checkout:3.0", &fresh), ("checkout:2.0", &ageing), ("checkout:1.0", &old), ("reports:1.0", &dateless)],
     );
-    run(
-        &program,
-        &["inspect", &format!("oci:{}:checkout:1.0", layout.display())],
-    );
+    run(&program, &["inspect", &format!("oci:{}:checkout:1.0", layout.display())]);
 
-    heading(&format!(
-        "The gate, with {POLICY}, SQLite, and a certificate of its own making"
-    ));
+    heading(&format!("The gate, with {POLICY}, SQLite, and a certificate of its own making"));
     let policies = folder.join("policies");
     std::fs::create_dir(&policies).unwrap();
-    std::fs::copy(POLICY, policies.join("production.yaml"))
-        .expect("run it from the project's folder");
+    std::fs::copy(POLICY, policies.join("production.yaml")).expect("run it from the project's folder");
     let store = format!("sqlite:{}", folder.join("decisions.db").display());
     let gate = start(&program, folder, &policies, &layout, &store).await;
     println!(
@@ -75,43 +62,19 @@ async fn main() {
     );
 
     let client = reqwest::Client::builder()
-        .tls_certs_only([reqwest::Certificate::from_pem(
-            &std::fs::read(folder.join("gate.pem")).unwrap(),
-        )
-        .unwrap()])
+        .tls_certs_only([reqwest::Certificate::from_pem(&std::fs::read(folder.join("gate.pem")).unwrap()).unwrap()])
         .build()
         .unwrap();
-    let api_server = ApiServer {
-        client,
-        port: gate.port,
-    };
+    let api_server = ApiServer { client, port: gate.port };
 
     heading("Reviews, as an API server sends them, and what kubectl prints");
-    let app = |tag: &str| {
-        deployment(
-            "checkout",
-            &format!("registry.example/shop/checkout:{tag}"),
-            2,
-        )
-    };
+    let app = |tag: &str| deployment("checkout", &format!("registry.example/shop/checkout:{tag}"), 2);
+    api_server.review("create a fresh one", "CREATE", &app("3.0"), None).await;
     api_server
-        .review("create a fresh one", "CREATE", &app("3.0"), None)
+        .review("create an ageing one", "CREATE", &deployment("basket", "registry.example/shop/checkout:2.0", 1), None)
         .await;
     api_server
-        .review(
-            "create an ageing one",
-            "CREATE",
-            &deployment("basket", "registry.example/shop/checkout:2.0", 1),
-            None,
-        )
-        .await;
-    api_server
-        .review(
-            "create an old one",
-            "CREATE",
-            &deployment("search", "registry.example/shop/checkout:1.0", 1),
-            None,
-        )
+        .review("create an old one", "CREATE", &deployment("search", "registry.example/shop/checkout:1.0", 1), None)
         .await;
     api_server
         .review(
@@ -121,83 +84,27 @@ async fn main() {
             None,
         )
         .await;
-    api_server
-        .review(
-            "update to the old one",
-            "UPDATE",
-            &app("1.0"),
-            Some(&app("3.0")),
-        )
-        .await;
+    api_server.review("update to the old one", "UPDATE", &app("1.0"), Some(&app("3.0"))).await;
     let runs_old = |replicas| deployment("legacy", "registry.example/shop/checkout:1.0", replicas);
-    api_server
-        .review(
-            "scale what runs an old one",
-            "UPDATE",
-            &runs_old(5),
-            Some(&runs_old(2)),
-        )
-        .await;
+    api_server.review("scale what runs an old one", "UPDATE", &runs_old(5), Some(&runs_old(2))).await;
     // The ageing one was let in before the fresh one, so this goes back.
-    let basket = |tag: &str| {
-        deployment(
-            "basket",
-            &format!("registry.example/shop/checkout:{tag}"),
-            1,
-        )
-    };
-    api_server
-        .review(
-            "update to the fresh one",
-            "UPDATE",
-            &basket("3.0"),
-            Some(&basket("2.0")),
-        )
-        .await;
-    api_server
-        .review(
-            "roll back to the ageing one",
-            "UPDATE",
-            &basket("2.0"),
-            Some(&basket("3.0")),
-        )
-        .await;
+    let basket = |tag: &str| deployment("basket", &format!("registry.example/shop/checkout:{tag}"), 1);
+    api_server.review("update to the fresh one", "UPDATE", &basket("3.0"), Some(&basket("2.0"))).await;
+    api_server.review("roll back to the ageing one", "UPDATE", &basket("2.0"), Some(&basket("3.0"))).await;
 
     heading("The record, asked and proven");
     run(&program, &["audit", "query", "--store", &store]);
-    run(
-        &program,
-        &[
-            "audit",
-            "query",
-            "--store",
-            &store,
-            "--decision",
-            "deny",
-            "--name",
-            "search",
-        ],
-    );
+    run(&program, &["audit", "query", "--store", &store, "--decision", "deny", "--name", "search"]);
     run(&program, &["audit", "verify", "--store", &store]);
     drop(gate);
-    println!(
-        "\nThe gate is stopped; nothing is left behind. Next: README.md, \"The first policy\"."
-    );
+    println!("\nThe gate is stopped; nothing is left behind. Next: README.md, \"The first policy\".");
 }
 
 /// The gate's program, built beside this one.
 fn program() -> PathBuf {
     let here = std::env::current_exe().unwrap();
-    let program = here
-        .parent()
-        .and_then(Path::parent)
-        .unwrap()
-        .join("freshgate");
-    assert!(
-        program.exists(),
-        "{} is not built; run it by `make demo`",
-        program.display()
-    );
+    let program = here.parent().and_then(Path::parent).unwrap().join("freshgate");
+    assert!(program.exists(), "{} is not built; run it by `make demo`", program.display());
     program
 }
 
@@ -206,10 +113,7 @@ fn heading(text: &str) {
 }
 
 fn run(program: &Path, args: &[&str]) {
-    let shown: Vec<&str> = args
-        .iter()
-        .map(|arg| arg.rsplit('/').next().unwrap_or(arg))
-        .collect();
+    let shown: Vec<&str> = args.iter().map(|arg| arg.rsplit('/').next().unwrap_or(arg)).collect();
     println!("$ freshgate {}", shown.join(" "));
     let status = Command::new(program).args(args).status().unwrap();
     assert!(status.success(), "freshgate {args:?} ended with {status}");
@@ -220,12 +124,7 @@ async fn start(program: &Path, folder: &Path, policies: &Path, layout: &Path, st
     let log = std::fs::File::create(folder.join("gate.log")).unwrap();
     let process = Command::new(program)
         .args(["serve", "--tls-self-signed", "--store", store])
-        .args([
-            "--listen",
-            &format!("127.0.0.1:{port}"),
-            "--admin-listen",
-            &format!("127.0.0.1:{admin}"),
-        ])
+        .args(["--listen", &format!("127.0.0.1:{port}"), "--admin-listen", &format!("127.0.0.1:{admin}")])
         .arg("--policies")
         .arg(policies)
         .arg("--tls-write-cert")
@@ -298,22 +197,11 @@ impl ApiServer {
             println!("Warning: {}", warning.as_str().unwrap());
         }
         if response["allowed"] == true {
-            println!(
-                "deployment.apps/{name} {}",
-                if operation == "CREATE" {
-                    "created"
-                } else {
-                    "configured"
-                }
-            );
+            println!("deployment.apps/{name} {}", if operation == "CREATE" { "created" } else { "configured" });
         } else {
             println!(
                 "Error from server (Forbidden): error when {} \"{name}.yaml\": admission webhook \"workloads.freshgate.dev\" denied the request: {}",
-                if operation == "CREATE" {
-                    "creating"
-                } else {
-                    "applying patch"
-                },
+                if operation == "CREATE" { "creating" } else { "applying patch" },
                 response["status"]["message"].as_str().unwrap()
             );
         }

@@ -31,29 +31,17 @@ pub struct Admin {
 
 /// Opens the socket.
 pub async fn bind(address: SocketAddr) -> Result<TcpListener, ServerError> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|why| ServerError::Bind { address, why })
+    TcpListener::bind(address).await.map_err(|why| ServerError::Bind { address, why })
 }
 
 /// Serves until `stop`.
-pub async fn serve(
-    socket: TcpListener,
-    admin: Admin,
-    stop: impl Future<Output = ()> + Send + 'static,
-) {
+pub async fn serve(socket: TcpListener, admin: Admin, stop: impl Future<Output = ()> + Send + 'static) {
     let router = Router::new()
         .route("/livez", get(|| async { "alive\n" }))
-        .route(
-            "/readyz",
-            get(|State(admin): State<Admin>| async move { ready(&admin.readiness) }),
-        )
+        .route("/readyz", get(|State(admin): State<Admin>| async move { ready(&admin.readiness) }))
         .route("/metrics", get(metrics))
         .with_state(admin);
-    if let Err(error) = axum::serve(socket, router)
-        .with_graceful_shutdown(stop)
-        .await
-    {
+    if let Err(error) = axum::serve(socket, router).with_graceful_shutdown(stop).await {
         tracing::error!(%error, "the admin listener ended");
     }
 }

@@ -52,24 +52,14 @@ impl Reviewer for Gate {
         let evidence = if passes_unjudged(subject).is_some() {
             Default::default()
         } else {
-            self.gatherer
-                .gather(subject, &policies, now, deadline.evidence_until)
-                .await
+            self.gatherer.gather(subject, &policies, now, deadline.evidence_until).await
         };
         let verdict = evaluate(subject, &evidence, &policies, now);
         for image in evidence.images.values() {
-            self.metrics
-                .images
-                .get_or_create(&ImageLabels {
-                    state: state_of(image),
-                })
-                .inc();
+            self.metrics.images.get_or_create(&ImageLabels { state: state_of(image) }).inc();
         }
         self.count(&review, &verdict);
-        let recorded = self
-            .recording
-            .record(&review.request, subject, &evidence, &verdict, now, deadline)
-            .await;
+        let recorded = self.recording.record(&review.request, subject, &evidence, &verdict, now, deadline).await;
         json(respond(&review, &verdict, &evidence, recorded))
     }
 }
@@ -80,11 +70,7 @@ impl Gate {
             decision: verdict.decision.as_str(),
             change: verdict.change.as_str(),
             passed: verdict.passed.map_or("", Passed::as_str),
-            dry_run: if review.request.dry_run == Some(true) {
-                "true"
-            } else {
-                "false"
-            },
+            dry_run: if review.request.dry_run == Some(true) { "true" } else { "false" },
         };
         self.metrics.decisions.get_or_create(&labels).inc();
     }
@@ -93,10 +79,7 @@ impl Gate {
 /// A kind that the gate does not judge passes, and only the API server's audit log says so.
 fn not_judged(review: &Review<'_>) -> Vec<u8> {
     let mut annotations = Annotations::default();
-    annotations.add(
-        "not-judged",
-        format!("the gate does not judge {}", review.request.kind.kind),
-    );
+    annotations.add("not-judged", format!("the gate does not judge {}", review.request.kind.kind));
     Reply {
         uid: &review.request.uid,
         allowed: true,

@@ -12,12 +12,7 @@ use crate::subject::kinds::WorkloadKind;
 
 /// A deployment policy gate for Kubernetes: limits the build age of images, and audits every decision.
 #[derive(Debug, Parser)]
-#[command(
-    name = "freshgate",
-    version,
-    propagate_version = true,
-    max_term_width = 110
-)]
+#[command(name = "freshgate", version, propagate_version = true, max_term_width = 110)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -81,10 +76,7 @@ fn store(written: &str) -> Result<StoreArg, String> {
     if written == "stdout" {
         return Ok(StoreArg::Stdout);
     }
-    written
-        .parse()
-        .map(StoreArg::Sqlite)
-        .map_err(|error: String| format!("{error} or stdout"))
+    written.parse().map(StoreArg::Sqlite).map_err(|error: String| format!("{error} or stdout"))
 }
 
 /// Flags of `serve`.
@@ -103,20 +95,10 @@ pub struct ServeArgs {
     #[arg(long, env = "FRESHGATE_KUBERNETES")]
     pub kubernetes: bool,
     /// Address for reviews, by TLS
-    #[arg(
-        long,
-        value_name = "ADDR",
-        env = "FRESHGATE_LISTEN",
-        default_value = "0.0.0.0:8443"
-    )]
+    #[arg(long, value_name = "ADDR", env = "FRESHGATE_LISTEN", default_value = "0.0.0.0:8443")]
     pub listen: SocketAddr,
     /// Address for /livez, /readyz and /metrics, in plain HTTP
-    #[arg(
-        long,
-        value_name = "ADDR",
-        env = "FRESHGATE_ADMIN_LISTEN",
-        default_value = "127.0.0.1:8080"
-    )]
+    #[arg(long, value_name = "ADDR", env = "FRESHGATE_ADMIN_LISTEN", default_value = "127.0.0.1:8080")]
     pub admin_listen: SocketAddr,
     /// Where decisions and facts are kept: sqlite:FILE, or stdout to print decisions and keep nothing
     #[arg(long, value_name = "STORE", env = "FRESHGATE_STORE", value_parser = store)]
@@ -132,12 +114,7 @@ pub struct ServeArgs {
     )]
     pub tls_cert: Option<PathBuf>,
     /// Private key of the certificate, in PEM
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "FRESHGATE_TLS_KEY",
-        requires = "tls_cert"
-    )]
+    #[arg(long, value_name = "FILE", env = "FRESHGATE_TLS_KEY", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
     /// Make a certificate, for development
     #[arg(long, env = "FRESHGATE_TLS_SELF_SIGNED")]
@@ -146,12 +123,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "NAME", env = "FRESHGATE_TLS_NAMES", value_delimiter = ',', default_values = ["localhost", "127.0.0.1"])]
     pub tls_name: Vec<String>,
     /// File to write the self-made certificate to, for a caBundle
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "FRESHGATE_TLS_WRITE_CERT",
-        requires = "tls_self_signed"
-    )]
+    #[arg(long, value_name = "FILE", env = "FRESHGATE_TLS_WRITE_CERT", requires = "tls_self_signed")]
     pub tls_write_cert: Option<PathBuf>,
     /// When an answer may leave: when the disk has its record, or at once
     #[arg(long, value_enum, env = "FRESHGATE_AUDIT_DURABILITY", default_value_t)]
@@ -169,12 +141,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "NAME", env = "FRESHGATE_ID")]
     pub id: Option<String>,
     /// Name of the cluster in records
-    #[arg(
-        long,
-        value_name = "NAME",
-        env = "FRESHGATE_CLUSTER",
-        default_value = ""
-    )]
+    #[arg(long, value_name = "NAME", env = "FRESHGATE_CLUSTER", default_value = "")]
     pub cluster: String,
     /// Another kind with a Pod template, as apps.kruise.io/CloneSet=spec.template (repeatable)
     #[arg(long, value_name = "GROUP/KIND=PATH", env = "FRESHGATE_WORKLOAD_KINDS", value_delimiter = ',', value_parser = WorkloadKind::parse)]
@@ -183,12 +150,7 @@ pub struct ServeArgs {
     #[arg(long, env = "FRESHGATE_READ_PULL_SECRETS")]
     pub read_pull_secrets: bool,
     /// Seconds for which new connections are still served after the signal to stop
-    #[arg(
-        long,
-        value_name = "SECONDS",
-        env = "FRESHGATE_DRAIN_DELAY_SECONDS",
-        default_value_t = 0
-    )]
+    #[arg(long, value_name = "SECONDS", env = "FRESHGATE_DRAIN_DELAY_SECONDS", default_value_t = 0)]
     pub drain_delay_seconds: u64,
     /// Log as JSON lines
     #[arg(long, env = "FRESHGATE_LOG_JSON")]
@@ -203,52 +165,22 @@ pub struct ServeArgs {
 #[command(next_help_heading = "Registries")]
 pub struct RegistryArgs {
     /// Registry reached by plain HTTP, allowed whatever its address (repeatable)
-    #[arg(
-        long,
-        value_name = "HOST[:PORT]",
-        env = "FRESHGATE_INSECURE_REGISTRIES",
-        value_delimiter = ','
-    )]
+    #[arg(long, value_name = "HOST[:PORT]", env = "FRESHGATE_INSECURE_REGISTRIES", value_delimiter = ',')]
     pub insecure_registry: Vec<String>,
     /// Registry that may be asked, as a glob (repeatable); none given: every public one
-    #[arg(
-        long,
-        value_name = "GLOB",
-        env = "FRESHGATE_ALLOW_REGISTRIES",
-        value_delimiter = ','
-    )]
+    #[arg(long, value_name = "GLOB", env = "FRESHGATE_ALLOW_REGISTRIES", value_delimiter = ',')]
     pub allow_registry: Vec<String>,
     /// Registry that is allowed although its address is not public (repeatable)
-    #[arg(
-        long,
-        value_name = "HOST[:PORT]",
-        env = "FRESHGATE_PRIVATE_REGISTRIES",
-        value_delimiter = ','
-    )]
+    #[arg(long, value_name = "HOST[:PORT]", env = "FRESHGATE_PRIVATE_REGISTRIES", value_delimiter = ',')]
     pub private_registry: Vec<String>,
     /// Certificate authorities of registries beside the system's, in PEM (repeatable)
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "FRESHGATE_REGISTRY_CA",
-        value_delimiter = ','
-    )]
+    #[arg(long, value_name = "FILE", env = "FRESHGATE_REGISTRY_CA", value_delimiter = ',')]
     pub registry_ca: Vec<PathBuf>,
     /// What stands in for a registry: an image layout (oci:DIR) or another registry (repeatable)
-    #[arg(
-        long,
-        value_name = "HOST[/PATH]=oci:DIR|HOST",
-        env = "FRESHGATE_MIRRORS",
-        value_delimiter = ','
-    )]
+    #[arg(long, value_name = "HOST[/PATH]=oci:DIR|HOST", env = "FRESHGATE_MIRRORS", value_delimiter = ',')]
     pub mirror: Vec<Mirror>,
     /// Host of a token service that may have registry credentials, beside each registry's own (repeatable)
-    #[arg(
-        long,
-        value_name = "HOST",
-        env = "FRESHGATE_TOKEN_HOSTS",
-        value_delimiter = ','
-    )]
+    #[arg(long, value_name = "HOST", env = "FRESHGATE_TOKEN_HOSTS", value_delimiter = ',')]
     pub token_host: Vec<String>,
     /// Docker config with the gate's own credentials; default $DOCKER_CONFIG/config.json where that is set
     #[arg(long, value_name = "FILE", env = "FRESHGATE_REGISTRY_AUTH")]

@@ -81,21 +81,12 @@ pub struct AuditFigures {
 
 impl Audit {
     /// Opens the store and the journal beside it; what an earlier process left in the journal goes to the store.
-    pub async fn open(
-        location: &StoreLocation,
-        durability: Durability,
-    ) -> Result<Self, AuditError> {
+    pub async fn open(location: &StoreLocation, durability: Durability) -> Result<Self, AuditError> {
         let store = Store::open(location).await?;
         let journal = Journal::in_folder(&location.journal(), SEGMENT_BYTES, durability)?;
         let (writes, written) = mpsc::unbounded_channel::<FactWrite>();
         let ledger = Ledger::new(store.clone());
-        let filler = Filler::new(
-            store.clone(),
-            ledger.clone(),
-            &location.journal(),
-            journal.position(),
-            written,
-        );
+        let filler = Filler::new(store.clone(), ledger.clone(), &location.journal(), journal.position(), written);
         let filler_counters = filler.counters();
         let (stop, stopped) = watch::channel(false);
         Ok(Self {
@@ -115,11 +106,7 @@ impl Audit {
     /// Prints records on stdout, and keeps nothing.
     pub fn on_stdout() -> Result<Self, AuditError> {
         let journal = Journal::on_stdout().map_err(AuditError::Stdout)?;
-        Ok(Self {
-            journal_counters: Arc::clone(journal.counters()),
-            journal,
-            stored: None,
-        })
+        Ok(Self { journal_counters: Arc::clone(journal.counters()), journal, stored: None })
     }
 
     /// The ledger, where there is a store.
@@ -167,9 +154,7 @@ impl Audit {
             let mut filler = stored.filler;
             if tokio::time::timeout(patience, &mut filler).await.is_err() {
                 filler.abort();
-                tracing::warn!(
-                    "the store did not take all records in time; the journal keeps them"
-                );
+                tracing::warn!("the store did not take all records in time; the journal keeps them");
             }
             stored.store.close().await;
         }

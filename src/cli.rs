@@ -37,10 +37,7 @@ struct Failure {
 
 impl Failure {
     fn new(what: impl ToString) -> Self {
-        Self {
-            what: what.to_string(),
-            hint: None,
-        }
+        Self { what: what.to_string(), hint: None }
     }
 
     fn hint(mut self, hint: &'static str) -> Self {
@@ -76,9 +73,7 @@ fn run(cli: Cli) -> Result<u8, Failure> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     // Everything that speaks TLS in this process uses the one provider.
     if CryptoProvider::install_default((*provider).clone()).is_err() {
-        return Err(Failure::new(
-            "TLS was set up already by something else in this process",
-        ));
+        return Err(Failure::new("TLS was set up already by something else in this process"));
     }
     match cli.command {
         Command::Serve(args) => serve(*args, provider),
@@ -96,9 +91,7 @@ fn run(cli: Cli) -> Result<u8, Failure> {
         }
         Command::Policy(command) => policy::run(&command),
         Command::Crds => {
-            print(&crd::yaml().map_err(|error| {
-                Failure::new(format!("the definitions cannot be written: {error}"))
-            })?);
+            print(&crd::yaml().map_err(|error| Failure::new(format!("the definitions cannot be written: {error}")))?);
             Ok(OK)
         }
         Command::Completions { shell } => {
@@ -111,9 +104,7 @@ fn run(cli: Cli) -> Result<u8, Failure> {
 fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<u8, Failure> {
     log_to_stderr("info", args.log_json);
     block_on(async {
-        crate::run::serve(args, provider)
-            .await
-            .map_err(Failure::new)?;
+        crate::run::serve(args, provider).await.map_err(Failure::new)?;
         Ok(OK)
     })
 }
@@ -130,8 +121,7 @@ fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Fail
 
 /// Logs go to stderr, so that stdout is what was asked for.
 fn log_to_stderr(default: &str, json: bool) {
-    let filter =
-        EnvFilter::try_from_env("FRESHGATE_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    let filter = EnvFilter::try_from_env("FRESHGATE_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
@@ -147,11 +137,7 @@ fn log_to_stderr(default: &str, json: bool) {
 /// enough.
 fn print(text: &str) {
     let mut stdout = anstream::stdout();
-    if stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-        .is_err()
-    {
+    if stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).is_err() {
         std::process::exit(i32::from(OK));
     }
 }
@@ -192,8 +178,5 @@ fn table(head: &[&str], rows: Vec<Vec<String>>) -> String {
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }
-    table
-        .lines()
-        .map(|line| line.trim_end().to_owned() + "\n")
-        .collect()
+    table.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
 }

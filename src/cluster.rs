@@ -61,17 +61,8 @@ impl Cluster {
     /// Starts to follow namespaces and nodes.
     pub fn start(client: Client, kinds: WorkloadKinds, reads_pull_secrets: bool) -> Self {
         let (namespaces, write) = reflector::store();
-        let stream = watcher(
-            Api::<PartialObjectMeta<Namespace>>::all(client.clone()),
-            watcher::Config::default(),
-        );
-        tokio::spawn(follow(
-            "namespaces",
-            stream
-                .default_backoff()
-                .reflect(write)
-                .map(|event| event.map(|_| ())),
-        ));
+        let stream = watcher(Api::<PartialObjectMeta<Namespace>>::all(client.clone()), watcher::Config::default());
+        tokio::spawn(follow("namespaces", stream.default_backoff().reflect(write).map(|event| event.map(|_| ()))));
         let (nodes, write) = reflector::store();
         let stream = watcher(Api::<Node>::all(client.clone()), watcher::Config::default());
         let stream = stream.modify(|node: &mut Node| {
@@ -83,28 +74,17 @@ impl Cluster {
             };
             node.spec = None;
             if let Some(status) = &mut node.status {
-                *status = k8s_openapi::api::core::v1::NodeStatus {
-                    node_info: status.node_info.take(),
-                    ..Default::default()
-                };
+                *status =
+                    k8s_openapi::api::core::v1::NodeStatus { node_info: status.node_info.take(), ..Default::default() };
             }
         });
-        tokio::spawn(follow(
-            "nodes",
-            stream
-                .default_backoff()
-                .reflect(write)
-                .map(|event| event.map(|_| ())),
-        ));
+        tokio::spawn(follow("nodes", stream.default_backoff().reflect(write).map(|event| event.map(|_| ()))));
         Self {
             client,
             kinds,
             namespaces,
             nodes,
-            owners: Cache::builder()
-                .max_capacity(OWNERS_IN_MEMORY)
-                .time_to_live(OWNER_FRESH_FOR)
-                .build(),
+            owners: Cache::builder().max_capacity(OWNERS_IN_MEMORY).time_to_live(OWNER_FRESH_FOR).build(),
             reads_pull_secrets,
             credentials: Cache::builder()
                 .max_capacity(CREDENTIALS_IN_MEMORY)
@@ -116,10 +96,7 @@ impl Cluster {
     /// Waits until namespaces and nodes are known.
     pub async fn ready(&self) {
         // An error means that the task has ended with the process.
-        let _ = tokio::join!(
-            self.namespaces.wait_until_ready(),
-            self.nodes.wait_until_ready()
-        );
+        let _ = tokio::join!(self.namespaces.wait_until_ready(), self.nodes.wait_until_ready());
     }
 
     /// The API server's client.
@@ -128,11 +105,7 @@ impl Cluster {
     }
 
     /// A namespace's labels; from memory, else live. `None` where it cannot be told.
-    pub async fn namespace_labels(
-        &self,
-        namespace: &str,
-        deadline: Instant,
-    ) -> Option<BTreeMap<String, String>> {
+    pub async fn namespace_labels(&self, namespace: &str, deadline: Instant) -> Option<BTreeMap<String, String>> {
         if namespace.is_empty() {
             return None;
         }
@@ -141,9 +114,7 @@ impl Cluster {
         }
         // Made a moment ago, most likely.
         let api = Api::<Namespace>::all(self.client.clone());
-        let live = within(deadline, api.get_metadata_opt(namespace))
-            .await
-            .ok()??;
+        let live = within(deadline, api.get_metadata_opt(namespace)).await.ok()??;
         Some(live.labels().clone())
     }
 
@@ -169,27 +140,20 @@ impl Cluster {
         covers: impl Fn(&OwnerFound) -> bool,
         deadline: Instant,
     ) -> OwnerFound {
-        let key = format!(
-            "{namespace}/{}/{}/{}",
-            claimed.kind, claimed.name, claimed.uid
-        );
+        let key = format!("{namespace}/{}/{}/{}", claimed.kind, claimed.name, claimed.uid);
         if let Some(images) = self.owners.get(&key).await {
             let found = OwnerFound::Images(images);
             if covers(&found) {
                 return found;
             }
         }
-        let found = match tokio::time::timeout_at(
-            deadline,
-            owners::look_up(&self.client, &self.kinds, namespace, claimed),
-        )
-        .await
-        {
-            Ok(found) => found,
-            Err(_) => OwnerFound::NotLookedUp {
-                detail: "the API server did not answer in time".to_owned(),
-            },
-        };
+        let found =
+            match tokio::time::timeout_at(deadline, owners::look_up(&self.client, &self.kinds, namespace, claimed))
+                .await
+            {
+                Ok(found) => found,
+                Err(_) => OwnerFound::NotLookedUp { detail: "the API server did not answer in time".to_owned() },
+            };
         if let OwnerFound::Images(images) = &found {
             self.owners.insert(key, images.clone()).await;
         }
@@ -210,33 +174,19 @@ impl Cluster {
             "Deployment" => {
                 let api = Api::<ReplicaSet>::namespaced(self.client.clone(), namespace);
                 let sets = within(deadline, api.list(&list)).await?;
-                let owned = sets
-                    .items
-                    .iter()
-                    .filter(|set| is_owned_by(&set.metadata, uid));
+                let owned = sets.items.iter().filter(|set| is_owned_by(&set.metadata, uid));
                 Ok(owned
                     .filter_map(|set| {
-                        revision(
-                            &set.metadata,
-                            &serde_json::to_value(set.spec.as_ref()?.template.as_ref()?).ok()?,
-                        )
+                        revision(&set.metadata, &serde_json::to_value(set.spec.as_ref()?.template.as_ref()?).ok()?)
                     })
                     .collect())
             }
             "StatefulSet" | "DaemonSet" => {
                 let api = Api::<ControllerRevision>::namespaced(self.client.clone(), namespace);
                 let revisions = within(deadline, api.list(&list)).await?;
-                let owned = revisions
-                    .items
-                    .iter()
-                    .filter(|one| is_owned_by(&one.metadata, uid));
+                let owned = revisions.items.iter().filter(|one| is_owned_by(&one.metadata, uid));
                 Ok(owned
-                    .filter_map(|one| {
-                        revision(
-                            &one.metadata,
-                            one.data.as_ref()?.0.pointer("/spec/template")?,
-                        )
-                    })
+                    .filter_map(|one| revision(&one.metadata, one.data.as_ref()?.0.pointer("/spec/template")?))
                     .collect())
             }
             _ => Ok(Vec::new()),
@@ -244,12 +194,7 @@ impl Cluster {
     }
 
     /// The credentials of a workload's pull secrets and of its service account's, where they may be read.
-    pub async fn pull_credentials(
-        &self,
-        namespace: &str,
-        hints: &PullHints,
-        deadline: Instant,
-    ) -> Option<Credentials> {
+    pub async fn pull_credentials(&self, namespace: &str, hints: &PullHints, deadline: Instant) -> Option<Credentials> {
         if !self.reads_pull_secrets {
             return None;
         }
@@ -262,25 +207,11 @@ impl Cluster {
         found
     }
 
-    async fn read_credentials(
-        &self,
-        namespace: &str,
-        hints: &PullHints,
-        deadline: Instant,
-    ) -> Option<Credentials> {
+    async fn read_credentials(&self, namespace: &str, hints: &PullHints, deadline: Instant) -> Option<Credentials> {
         let accounts = Api::<ServiceAccount>::namespaced(self.client.clone(), namespace);
-        let account = within(deadline, accounts.get_opt(&hints.service_account))
-            .await
-            .ok()
-            .flatten();
-        let of_account = account
-            .into_iter()
-            .flat_map(|account| account.image_pull_secrets.unwrap_or_default());
-        let names = hints
-            .secrets
-            .iter()
-            .cloned()
-            .chain(of_account.map(|reference| reference.name));
+        let account = within(deadline, accounts.get_opt(&hints.service_account)).await.ok().flatten();
+        let of_account = account.into_iter().flat_map(|account| account.image_pull_secrets.unwrap_or_default());
+        let names = hints.secrets.iter().cloned().chain(of_account.map(|reference| reference.name));
         let names: BTreeSet<String> = names.filter(|name| !name.is_empty()).collect();
         let secrets = Api::<Secret>::namespaced(self.client.clone(), namespace);
         let mut all = Credentials::default();
@@ -288,12 +219,7 @@ impl Cluster {
             let secret = match within(deadline, secrets.get_opt(&name)).await {
                 Ok(secret) => secret,
                 Err(detail) => {
-                    tracing::warn!(
-                        namespace,
-                        secret = name,
-                        detail,
-                        "a pull secret could not be read"
-                    );
+                    tracing::warn!(namespace, secret = name, detail, "a pull secret could not be read");
                     None
                 }
             };
@@ -313,10 +239,7 @@ impl Cluster {
 }
 
 /// Keeps a watch going; an error is told once until it works again.
-async fn follow(
-    what: &'static str,
-    stream: impl futures::Stream<Item = Result<(), watcher::Error>>,
-) {
+async fn follow(what: &'static str, stream: impl futures::Stream<Item = Result<(), watcher::Error>>) {
     let mut stream = std::pin::pin!(stream);
     let mut broken = false;
     while let Some(event) = stream.next().await {
@@ -336,16 +259,10 @@ async fn follow(
 }
 
 /// An answer of the API server by the deadline, or why there is none.
-async fn within<T>(
-    deadline: Instant,
-    asked: impl Future<Output = Result<T, kube::Error>>,
-) -> Result<T, String> {
+async fn within<T>(deadline: Instant, asked: impl Future<Output = Result<T, kube::Error>>) -> Result<T, String> {
     match tokio::time::timeout_at(deadline, asked).await {
         Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(kube::Error::Api(status))) => Err(format!(
-            "the API server answered {}: {}",
-            status.code, status.reason
-        )),
+        Ok(Err(kube::Error::Api(status))) => Err(format!("the API server answered {}: {}", status.code, status.reason)),
         Ok(Err(_)) => Err("the API server could not be reached".to_owned()),
         Err(_) => Err("the API server did not answer in time".to_owned()),
     }
@@ -353,9 +270,7 @@ async fn within<T>(
 
 fn is_owned_by(metadata: &ObjectMeta, uid: &str) -> bool {
     let owners = metadata.owner_references.as_deref().unwrap_or_default();
-    owners
-        .iter()
-        .any(|owner| owner.uid == uid && owner.controller == Some(true))
+    owners.iter().any(|owner| owner.uid == uid && owner.controller == Some(true))
 }
 
 fn revision(metadata: &ObjectMeta, template: &Value) -> Option<Revision> {

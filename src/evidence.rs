@@ -25,10 +25,7 @@ pub enum Fact<T> {
 impl<T> Fact<T> {
     /// An unknown with its reason and the words that go with it.
     pub fn unknown(reason: UnknownReason, detail: impl Into<String>) -> Self {
-        Self::Unknown(Unknown {
-            reason,
-            detail: detail.into(),
-        })
+        Self::Unknown(Unknown { reason, detail: detail.into() })
     }
 
     /// The fact, where it is known.
@@ -50,19 +47,7 @@ pub struct Unknown {
 }
 
 /// Why a fact about an image is unknown; policies set an action for all, or one for each.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    Serialize,
-    Deserialize,
-    schemars::JsonSchema,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 pub enum UnknownReason {
     /// The image carries no usable date: none, a sentinel as 1970, or one in the future.
     NoDate,

@@ -123,48 +123,15 @@ impl Default for Metrics {
 impl Metrics {
     fn register(&mut self) {
         let all = &mut self.registry;
-        all.register(
-            "answers",
-            "Answers of /validate by HTTP status",
-            self.answers.clone(),
-        );
-        all.register_with_unit(
-            "answer",
-            "Time to answer a review",
-            Unit::Seconds,
-            self.answer_seconds.clone(),
-        );
-        all.register(
-            "reviews_in_flight",
-            "Reviews under way",
-            self.in_flight.clone(),
-        );
-        all.register(
-            "reviews_shed",
-            "Reviews turned away because there were too many",
-            self.shed.clone(),
-        );
-        all.register(
-            "reviews_panicked",
-            "Reviews that failed by a panic",
-            self.panics.clone(),
-        );
-        all.register(
-            "tls_handshake_failures",
-            "TLS handshakes that failed",
-            self.handshake_failures.clone(),
-        );
+        all.register("answers", "Answers of /validate by HTTP status", self.answers.clone());
+        all.register_with_unit("answer", "Time to answer a review", Unit::Seconds, self.answer_seconds.clone());
+        all.register("reviews_in_flight", "Reviews under way", self.in_flight.clone());
+        all.register("reviews_shed", "Reviews turned away because there were too many", self.shed.clone());
+        all.register("reviews_panicked", "Reviews that failed by a panic", self.panics.clone());
+        all.register("tls_handshake_failures", "TLS handshakes that failed", self.handshake_failures.clone());
         all.register("connections", "Open connections", self.connections.clone());
-        all.register(
-            "decisions",
-            "Decisions by outcome and kind of change",
-            self.decisions.clone(),
-        );
-        all.register(
-            "images",
-            "Images looked up, by what is known of them",
-            self.images.clone(),
-        );
+        all.register("decisions", "Decisions by outcome and kind of change", self.decisions.clone());
+        all.register("images", "Images looked up, by what is known of them", self.images.clone());
         all.register_with_unit(
             "certificate_not_after",
             "End of the serving certificate, as a Unix time",
@@ -177,57 +144,25 @@ impl Metrics {
             self.certificate_reload_failures.clone(),
         );
         all.register("policies", "Policies in force", self.policies.clone());
-        all.register(
-            "policy_failures",
-            "Policies that could not be used",
-            self.policy_failures.clone(),
-        );
+        all.register("policy_failures", "Policies that could not be used", self.policy_failures.clone());
         all.register_with_unit(
             "policies_synced",
             "When policies were last known to be current, as a Unix time",
             Unit::Seconds,
             self.policies_synced.clone(),
         );
-        all.register(
-            "audit_records",
-            "Records on the disk",
-            self.audit_records.clone(),
-        );
-        all.register(
-            "audit_unrecorded",
-            "Decisions whose record could not be written",
-            self.audit_unrecorded.clone(),
-        );
-        all.register(
-            "audit_waiting",
-            "Records that the journal has and the store has not",
-            self.audit_waiting.clone(),
-        );
+        all.register("audit_records", "Records on the disk", self.audit_records.clone());
+        all.register("audit_unrecorded", "Decisions whose record could not be written", self.audit_unrecorded.clone());
+        all.register("audit_waiting", "Records that the journal has and the store has not", self.audit_waiting.clone());
         all.register(
             "audit_store_failures",
             "Batches of records that the store did not take",
             self.audit_store_failures.clone(),
         );
-        all.register(
-            "facts_in_memory",
-            "Digest facts found in memory",
-            self.facts_in_memory.clone(),
-        );
-        all.register(
-            "facts_in_store",
-            "Digest facts found in the store",
-            self.facts_in_store.clone(),
-        );
-        all.register(
-            "registry_look_ups",
-            "Look-ups at registries",
-            self.registry_look_ups.clone(),
-        );
-        all.register(
-            "stale_tags",
-            "Tags served although their registry was away",
-            self.stale_tags.clone(),
-        );
+        all.register("facts_in_memory", "Digest facts found in memory", self.facts_in_memory.clone());
+        all.register("facts_in_store", "Digest facts found in the store", self.facts_in_store.clone());
+        all.register("registry_look_ups", "Look-ups at registries", self.registry_look_ups.clone());
+        all.register("stale_tags", "Tags served although their registry was away", self.stale_tags.clone());
     }
 
     /// The text that Prometheus reads.

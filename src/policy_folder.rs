@@ -40,17 +40,11 @@ pub enum FolderError {
 
 /// The text of every policy file of a folder, by name.
 pub fn texts(folder: &Path) -> Result<Vec<(String, String)>, FolderError> {
-    let cannot = |path: &Path, why: String| FolderError::Read {
-        path: path.to_owned(),
-        why,
-    };
+    let cannot = |path: &Path, why: String| FolderError::Read { path: path.to_owned(), why };
     let entries = std::fs::read_dir(folder).map_err(|error| cannot(folder, error.to_string()))?;
     let mut paths: Vec<PathBuf> = entries
         .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| {
-            path.extension()
-                .is_some_and(|extension| extension == "yaml" || extension == "yml")
-        })
+        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml"))
         .filter(|path| path.is_file())
         .collect();
     paths.sort();
@@ -60,14 +54,11 @@ pub fn texts(folder: &Path) -> Result<Vec<(String, String)>, FolderError> {
     paths
         .into_iter()
         .map(|path| {
-            let size = std::fs::metadata(&path)
-                .map_err(|error| cannot(&path, error.to_string()))?
-                .len();
+            let size = std::fs::metadata(&path).map_err(|error| cannot(&path, error.to_string()))?.len();
             if size > LARGEST_FILE_BYTES {
                 return Err(cannot(&path, "it is larger than 1 MiB".to_owned()));
             }
-            let text =
-                std::fs::read_to_string(&path).map_err(|error| cannot(&path, error.to_string()))?;
+            let text = std::fs::read_to_string(&path).map_err(|error| cannot(&path, error.to_string()))?;
             Ok((path.display().to_string(), text))
         })
         .collect()
@@ -88,17 +79,11 @@ pub fn read_without_cluster(folder: &Path) -> Result<Vec<SourcePolicy>, FolderEr
             file: source.file.clone(),
             line: Some(source.line),
             field: "spec.match.namespaceSelector".to_owned(),
-            message: format!(
-                "without a cluster only {NAMESPACE_NAME_LABEL} is known of a namespace"
-            ),
+            message: format!("without a cluster only {NAMESPACE_NAME_LABEL} is known of a namespace"),
             remedy: "select by `namespaces`, or serve with --kubernetes".to_owned(),
         })
         .collect();
-    if wrong.is_empty() {
-        Ok(policies)
-    } else {
-        Err(FolderError::Policies(wrong))
-    }
+    if wrong.is_empty() { Ok(policies) } else { Err(FolderError::Policies(wrong)) }
 }
 
 /// The set of some policies.
@@ -107,17 +92,10 @@ pub fn set(policies: Vec<SourcePolicy>) -> PolicySet {
 }
 
 /// Follows a folder for ever.
-pub async fn follow(
-    folder: PathBuf,
-    in_force: Arc<ArcSwap<PolicySet>>,
-    metrics: Arc<Metrics>,
-    clock: Clock,
-) {
+pub async fn follow(folder: PathBuf, in_force: Arc<ArcSwap<PolicySet>>, metrics: Arc<Metrics>, clock: Clock) {
     let mut last = texts(&folder).ok();
     loop {
-        metrics
-            .policies
-            .set(i64::try_from(in_force.load().len()).unwrap_or(i64::MAX));
+        metrics.policies.set(i64::try_from(in_force.load().len()).unwrap_or(i64::MAX));
         metrics.policies_synced.set(clock().timestamp());
         tokio::time::sleep(LOOK_EVERY).await;
         let found = texts(&folder);

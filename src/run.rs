@@ -96,10 +96,7 @@ pub enum RegistriesError {
 }
 
 /// The resolver that the flags describe.
-pub fn resolver(
-    args: &RegistryArgs,
-    store: Arc<dyn FactStore>,
-) -> Result<Resolver, RegistriesError> {
+pub fn resolver(args: &RegistryArgs, store: Arc<dyn FactStore>) -> Result<Resolver, RegistriesError> {
     let settings = RegistrySettings {
         allow: args.allow_registry.clone(),
         insecure: args.insecure_registry.clone(),
@@ -108,21 +105,14 @@ pub fn resolver(
         mirrors: args.mirror.clone(),
         token_hosts: args.token_host.clone(),
     };
-    let default =
-        std::env::var_os("DOCKER_CONFIG").map(|folder| PathBuf::from(folder).join("config.json"));
-    let file = args
-        .registry_auth
-        .clone()
-        .or(default.filter(|path| path.exists()));
+    let default = std::env::var_os("DOCKER_CONFIG").map(|folder| PathBuf::from(folder).join("config.json"));
+    let file = args.registry_auth.clone().or(default.filter(|path| path.exists()));
     let own = match file {
         None => Credentials::default(),
         Some(path) => {
-            let text = std::fs::read_to_string(&path).map_err(|why| RegistriesError::Read {
-                path: path.clone(),
-                why,
-            })?;
-            Credentials::from_docker_config(&text)
-                .map_err(|why| RegistriesError::Credentials { path, why })?
+            let text =
+                std::fs::read_to_string(&path).map_err(|why| RegistriesError::Read { path: path.clone(), why })?;
+            Credentials::from_docker_config(&text).map_err(|why| RegistriesError::Credentials { path, why })?
         }
     };
     Ok(Resolver::new(Registries::new(settings)?, own, store))
@@ -136,9 +126,7 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
 
     let certificates = Arc::new(certificates(&args, &provider)?);
     if let Some(folder) = &args.policies {
-        in_force.store(Arc::new(policy_folder::set(
-            policy_folder::read_without_cluster(folder)?,
-        )));
+        in_force.store(Arc::new(policy_folder::set(policy_folder::read_without_cluster(folder)?)));
         readiness.policies_are_synced();
     }
     let durability = match args.audit_durability {
@@ -155,18 +143,9 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
     };
     let resolver = resolver(&args.registries, facts)?;
     let kinds = WorkloadKinds::with(args.workload_kind.clone());
-    let cluster = if args.kubernetes {
-        Some(Arc::new(cluster(&args, &kinds).await?))
-    } else {
-        None
-    };
+    let cluster = if args.kubernetes { Some(Arc::new(cluster(&args, &kinds).await?)) } else { None };
 
-    let listener = Listener::bind(
-        args.listen,
-        Arc::clone(&certificates),
-        Arc::clone(&provider),
-    )
-    .await?;
+    let listener = Listener::bind(args.listen, Arc::clone(&certificates), Arc::clone(&provider)).await?;
     let admin_socket = admin::bind(args.admin_listen).await?;
 
     if let Some(cluster) = &cluster {
@@ -178,12 +157,7 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
         );
         tokio::spawn(watch.run(clock::now));
     } else if let Some(folder) = args.policies.clone() {
-        tokio::spawn(policy_folder::follow(
-            folder,
-            Arc::clone(&in_force),
-            Arc::clone(&metrics),
-            clock::now,
-        ));
+        tokio::spawn(policy_folder::follow(folder, Arc::clone(&in_force), Arc::clone(&metrics), clock::now));
     }
     tokio::spawn(certificates.follow(provider, Arc::clone(&metrics)));
 
@@ -233,22 +207,15 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
         signal.send_replace(true);
         std::future::pending::<()>().await;
     });
-    let drain = Drain {
-        delay: Duration::from_secs(args.drain_delay_seconds),
-        within: END_WITHIN,
-    };
-    listener
-        .serve(gate, readiness, metrics, wait_for(signalled), drain)
-        .await;
+    let drain = Drain { delay: Duration::from_secs(args.drain_delay_seconds), within: END_WITHIN };
+    listener.serve(gate, readiness, metrics, wait_for(signalled), drain).await;
 
     ending.send_replace(true);
     let _ = tokio::time::timeout(END_WITHIN, admin).await;
     match Arc::try_unwrap(audit) {
         Ok(audit) => audit.close(END_WITHIN).await,
         // A review that outlived its connection still holds it; what was answered is in the journal all the same.
-        Err(_) => tracing::warn!(
-            "a review did not end in time; the store gets its record at the next start"
-        ),
+        Err(_) => tracing::warn!("a review did not end in time; the store gets its record at the next start"),
     }
     tracing::info!("ended in order");
     Ok(())
@@ -265,46 +232,28 @@ fn certificates(args: &ServeArgs, provider: &CryptoProvider) -> Result<Certifica
     }
     let made = Certificates::self_made(&args.tls_name, provider)?;
     if let (Some(path), Some(pem)) = (&args.tls_write_cert, made.self_made_pem()) {
-        std::fs::write(path, pem).map_err(|why| StartError::Write {
-            path: path.clone(),
-            why,
-        })?;
+        std::fs::write(path, pem).map_err(|why| StartError::Write { path: path.clone(), why })?;
     }
     Ok(made)
 }
 
 async fn cluster(args: &ServeArgs, kinds: &WorkloadKinds) -> Result<Cluster, StartError> {
-    let client = kube::Client::try_default()
-        .await
-        .map_err(|error| StartError::Cluster(error.to_string()))?;
-    client
-        .apiserver_version()
-        .await
-        .map_err(|error| StartError::Cluster(error.to_string()))?;
+    let client = kube::Client::try_default().await.map_err(|error| StartError::Cluster(error.to_string()))?;
+    client.apiserver_version().await.map_err(|error| StartError::Cluster(error.to_string()))?;
     let cluster = Cluster::start(client, kinds.clone(), args.read_pull_secrets);
     match tokio::time::timeout(Duration::from_secs(30), cluster.ready()).await {
         Ok(()) => Ok(cluster),
-        Err(_) => Err(StartError::Cluster(
-            "namespaces and nodes could not be listed within 30 seconds".to_owned(),
-        )),
+        Err(_) => Err(StartError::Cluster("namespaces and nodes could not be listed within 30 seconds".to_owned())),
     }
 }
 
 fn host_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    if name.trim().is_empty() {
-        "freshgate".to_owned()
-    } else {
-        name.trim().to_owned()
-    }
+    if name.trim().is_empty() { "freshgate".to_owned() } else { name.trim().to_owned() }
 }
 
 /// Brings figures into the metrics that are kept by their owners.
-fn refresh(
-    metrics: &Arc<Metrics>,
-    audit: &Arc<Audit>,
-    resolver: Resolver,
-) -> Arc<dyn Fn() + Send + Sync> {
+fn refresh(metrics: &Arc<Metrics>, audit: &Arc<Audit>, resolver: Resolver) -> Arc<dyn Fn() + Send + Sync> {
     let (metrics, audit) = (Arc::clone(metrics), Arc::downgrade(audit));
     Arc::new(move || {
         let whole = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
@@ -312,22 +261,12 @@ fn refresh(
             let figures = audit.figures();
             metrics.audit_records.set(whole(figures.recorded));
             metrics.audit_waiting.set(whole(figures.waiting_for_store));
-            metrics
-                .audit_store_failures
-                .set(whole(figures.store_failures));
+            metrics.audit_store_failures.set(whole(figures.store_failures));
         }
         let counters = resolver.counters();
-        metrics
-            .facts_in_memory
-            .set(counters.in_memory.load(Ordering::Relaxed));
-        metrics
-            .facts_in_store
-            .set(counters.in_store.load(Ordering::Relaxed));
-        metrics
-            .registry_look_ups
-            .set(counters.looked_up.load(Ordering::Relaxed));
-        metrics
-            .stale_tags
-            .set(counters.stale.load(Ordering::Relaxed));
+        metrics.facts_in_memory.set(counters.in_memory.load(Ordering::Relaxed));
+        metrics.facts_in_store.set(counters.in_store.load(Ordering::Relaxed));
+        metrics.registry_look_ups.set(counters.looked_up.load(Ordering::Relaxed));
+        metrics.stale_tags.set(counters.stale.load(Ordering::Relaxed));
     })
 }

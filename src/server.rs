@@ -110,13 +110,8 @@ impl Listener {
             .with_no_client_auth()
             .with_cert_resolver(certificates);
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        let socket = TcpListener::bind(address)
-            .await
-            .map_err(|why| ServerError::Bind { address, why })?;
-        Ok(Self {
-            socket,
-            acceptor: TlsAcceptor::from(Arc::new(config)),
-        })
+        let socket = TcpListener::bind(address).await.map_err(|why| ServerError::Bind { address, why })?;
+        Ok(Self { socket, acceptor: TlsAcceptor::from(Arc::new(config)) })
     }
 
     /// The address, with the port that the system chose where 0 was asked for.
@@ -174,10 +169,7 @@ impl Listener {
         drop(self.socket);
         ending.send_replace(true);
         let all = u32::try_from(MOST_CONNECTIONS).unwrap_or(u32::MAX);
-        if tokio::time::timeout(drain.within, connections.acquire_many(all))
-            .await
-            .is_err()
-        {
+        if tokio::time::timeout(drain.within, connections.acquire_many(all)).await.is_err() {
             tracing::warn!("some connections did not end in time");
         }
     }
@@ -215,15 +207,8 @@ async fn connection<R: Reviewer>(
         }
     };
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADERS_WITHIN);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .keep_alive_interval(Duration::from_secs(30))
-        .max_concurrent_streams(250);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS_WITHIN);
+    builder.http2().timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(30)).max_concurrent_streams(250);
     let service = service_fn(|request| {
         let shared = Arc::clone(shared);
         async move { Ok::<_, Infallible>(answer(&shared, request).await) }
@@ -250,17 +235,8 @@ async fn answer<R: Reviewer>(shared: &Shared<R>, request: Request<Incoming>) -> 
             shared.metrics.in_flight.inc();
             let answer = review(shared, request, arrived).await;
             shared.metrics.in_flight.dec();
-            shared
-                .metrics
-                .answer_seconds
-                .observe(arrived.elapsed().as_secs_f64());
-            shared
-                .metrics
-                .answers
-                .get_or_create(&CodeLabels {
-                    code: answer.status().as_u16(),
-                })
-                .inc();
+            shared.metrics.answer_seconds.observe(arrived.elapsed().as_secs_f64());
+            shared.metrics.answers.get_or_create(&CodeLabels { code: answer.status().as_u16() }).inc();
             answer
         }
         (_, "/validate") => text(StatusCode::METHOD_NOT_ALLOWED, "reviews are sent by POST"),
@@ -268,9 +244,7 @@ async fn answer<R: Reviewer>(shared: &Shared<R>, request: Request<Incoming>) -> 
         _ => text(StatusCode::NOT_FOUND, "there is /validate, and /readyz"),
     };
     if version < Version::HTTP_2 && shared.readiness.is_draining() {
-        answer
-            .headers_mut()
-            .insert(CONNECTION, HeaderValue::from_static("close"));
+        answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     answer
 }
@@ -285,34 +259,20 @@ pub fn ready(readiness: &Readiness) -> Answer {
     }
 }
 
-async fn review<R: Reviewer>(
-    shared: &Shared<R>,
-    request: Request<Incoming>,
-    arrived: Instant,
-) -> Answer {
+async fn review<R: Reviewer>(shared: &Shared<R>, request: Request<Incoming>, arrived: Instant) -> Answer {
     let timeout = match deadline::timeout_of(request.uri().query()) {
         Ok(timeout) => timeout,
         Err(problem) => return text(StatusCode::BAD_REQUEST, problem),
     };
     let deadline = Deadline::new(arrived, timeout);
-    let content_type = request
-        .headers()
-        .get(CONTENT_TYPE)
-        .map(|value| value.to_str().unwrap_or_default());
+    let content_type = request.headers().get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default());
     if let Some(other) = content_type.filter(|value| !value.starts_with("application/json")) {
-        return text(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            format!("expected application/json, found {other:?}"),
-        );
+        return text(StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("expected application/json, found {other:?}"));
     }
     let Some(_place) = place(shared, deadline).await else {
         shared.metrics.shed.inc();
-        let mut busy = text(
-            StatusCode::TOO_MANY_REQUESTS,
-            "too many reviews at once; try again in a second",
-        );
-        busy.headers_mut()
-            .insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        let mut busy = text(StatusCode::TOO_MANY_REQUESTS, "too many reviews at once; try again in a second");
+        busy.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
         return busy;
     };
     // A client that sends slowly has until the API server's own time-out.
@@ -325,36 +285,23 @@ async fn review<R: Reviewer>(
         Ok(Err(_)) => return text(StatusCode::BAD_REQUEST, "the body broke off"),
         Err(_) => return text(StatusCode::REQUEST_TIMEOUT, "the body did not come in time"),
     };
-    match AssertUnwindSafe(shared.reviewer.review(body, deadline))
-        .catch_unwind()
-        .await
-    {
+    match AssertUnwindSafe(shared.reviewer.review(body, deadline)).catch_unwind().await {
         Ok(answer) => answer,
         Err(panic) => {
             shared.metrics.panics.inc();
-            tracing::error!(
-                panic = panic_in_words(&*panic),
-                "a review panicked; the others go on"
-            );
-            text(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "the gate failed at this review; its log says why",
-            )
+            tracing::error!(panic = panic_in_words(&*panic), "a review panicked; the others go on");
+            text(StatusCode::INTERNAL_SERVER_ERROR, "the gate failed at this review; its log says why")
         }
     }
 }
 
 fn panic_in_words(panic: &(dyn std::any::Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("without words")
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without words")
 }
 
 /// A place among the reviews under way, or none where too many wait or the deadline comes first.
-async fn place<R>(
-    shared: &Shared<R>,
-    deadline: Deadline,
-) -> Option<tokio::sync::SemaphorePermit<'_>> {
+async fn place<R>(shared: &Shared<R>, deadline: Deadline) -> Option<tokio::sync::SemaphorePermit<'_>> {
     if let Ok(permit) = shared.places.try_acquire() {
         return Some(permit);
     }
@@ -371,18 +318,13 @@ async fn place<R>(
 pub fn text(status: StatusCode, words: impl Into<String>) -> Answer {
     let mut answer = Response::new(Full::new(Bytes::from(words.into() + "\n")));
     *answer.status_mut() = status;
-    answer.headers_mut().insert(
-        CONTENT_TYPE,
-        HeaderValue::from_static("text/plain; charset=utf-8"),
-    );
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     answer
 }
 
 /// An answer in JSON.
 pub fn json(body: Vec<u8>) -> Answer {
     let mut answer = Response::new(Full::new(Bytes::from(body)));
-    answer
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     answer
 }

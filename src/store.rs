@@ -52,9 +52,7 @@ impl FromStr for StoreLocation {
 
     fn from_str(written: &str) -> Result<Self, Self::Err> {
         match written.strip_prefix("sqlite:") {
-            Some(file) if !file.is_empty() => Ok(Self {
-                file: PathBuf::from(file),
-            }),
+            Some(file) if !file.is_empty() => Ok(Self { file: PathBuf::from(file) }),
             _ => Err(format!("{written:?} is no store; write sqlite:FILE")),
         }
     }
@@ -81,9 +79,7 @@ pub enum StoreError {
         why: String,
     },
     /// It is there, but is no store.
-    #[error(
-        "the store {file} cannot be read: {why}; restore it, or move it away and let a new one be made"
-    )]
+    #[error("the store {file} cannot be read: {why}; restore it, or move it away and let a new one be made")]
     Unreadable {
         /// The file.
         file: PathBuf,
@@ -118,14 +114,9 @@ impl Store {
     /// Opens the store for writing, and makes or migrates it where needed.
     pub async fn open(location: &StoreLocation) -> Result<Self, StoreError> {
         let file = location.file().to_owned();
-        let cannot = |why: String| StoreError::Open {
-            file: file.clone(),
-            why,
-        };
-        let lock = std::fs::File::create(location.beside(".lock"))
-            .map_err(|error| cannot(error.to_string()))?;
-        lock.try_lock()
-            .map_err(|_| StoreError::InUse(file.clone()))?;
+        let cannot = |why: String| StoreError::Open { file: file.clone(), why };
+        let lock = std::fs::File::create(location.beside(".lock")).map_err(|error| cannot(error.to_string()))?;
+        lock.try_lock().map_err(|_| StoreError::InUse(file.clone()))?;
 
         let options = SqliteConnectOptions::new()
             .filename(&file)
@@ -139,28 +130,20 @@ impl Store {
             .acquire_timeout(BUSY_TIMEOUT)
             .connect_with(options.clone())
             .await
-            .map_err(|error| {
-                if is_unreadable(&error) {
-                    unreadable(&file, &error)
-                } else {
-                    cannot(error.to_string())
-                }
-            })?;
+            .map_err(
+                |error| {
+                    if is_unreadable(&error) { unreadable(&file, &error) } else { cannot(error.to_string()) }
+                },
+            )?;
         let version = version(&writer, &file).await?;
-        migrate(&writer, version)
-            .await
-            .map_err(|error| unreadable(&file, &error))?;
+        migrate(&writer, version).await.map_err(|error| unreadable(&file, &error))?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
             .acquire_timeout(BUSY_TIMEOUT)
             .connect_with(options.read_only(true).create_if_missing(false))
             .await
             .map_err(|error| cannot(error.to_string()))?;
-        Ok(Self {
-            readers,
-            writer,
-            _lock: std::sync::Arc::new(Some(lock)),
-        })
+        Ok(Self { readers, writer, _lock: std::sync::Arc::new(Some(lock)) })
     }
 
     /// Opens the store for questions alone; makes nothing, changes nothing.
@@ -169,10 +152,7 @@ impl Store {
         if !file.exists() {
             return Err(StoreError::Missing(file));
         }
-        let options = SqliteConnectOptions::new()
-            .filename(&file)
-            .read_only(true)
-            .busy_timeout(BUSY_TIMEOUT);
+        let options = SqliteConnectOptions::new().filename(&file).read_only(true).busy_timeout(BUSY_TIMEOUT);
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
             .acquire_timeout(BUSY_TIMEOUT)
@@ -180,15 +160,8 @@ impl Store {
             .await
             .map_err(|error| unreadable(&file, &error))?;
         match version(&readers, &file).await? {
-            0 => Err(StoreError::Unreadable {
-                file,
-                why: "it is no freshgate store".to_owned(),
-            }),
-            _ => Ok(Self {
-                writer: readers.clone(),
-                readers,
-                _lock: std::sync::Arc::new(None),
-            }),
+            0 => Err(StoreError::Unreadable { file, why: "it is no freshgate store".to_owned() }),
+            _ => Ok(Self { writer: readers.clone(), readers, _lock: std::sync::Arc::new(None) }),
         }
     }
 
@@ -219,39 +192,25 @@ fn is_unreadable(error: &sqlx::Error) -> bool {
 }
 
 fn unreadable(file: &Path, error: &sqlx::Error) -> StoreError {
-    StoreError::Unreadable {
-        file: file.to_owned(),
-        why: error.to_string(),
-    }
+    StoreError::Unreadable { file: file.to_owned(), why: error.to_string() }
 }
 
 async fn version(pool: &SqlitePool, file: &Path) -> Result<i64, StoreError> {
-    let found: i64 = sqlx::query_scalar("PRAGMA user_version")
-        .fetch_one(pool)
-        .await
-        .map_err(|error| unreadable(file, &error))?;
+    let found: i64 =
+        sqlx::query_scalar("PRAGMA user_version").fetch_one(pool).await.map_err(|error| unreadable(file, &error))?;
     if found > SCHEMA_VERSION {
-        return Err(StoreError::Newer {
-            file: file.to_owned(),
-            found,
-        });
+        return Err(StoreError::Newer { file: file.to_owned(), found });
     }
     Ok(found)
 }
 
 async fn migrate(pool: &SqlitePool, from: i64) -> Result<(), sqlx::Error> {
-    for (step, migration) in MIGRATIONS
-        .iter()
-        .enumerate()
-        .skip(usize::try_from(from).unwrap_or(0))
-    {
+    for (step, migration) in MIGRATIONS.iter().enumerate().skip(usize::try_from(from).unwrap_or(0)) {
         let mut transaction = pool.begin().await?;
         sqlx::raw_sql(*migration).execute(&mut *transaction).await?;
         // A pragma takes no bound argument; the number is ours.
         let stamp = format!("PRAGMA user_version = {}", step + 1);
-        sqlx::raw_sql(sqlx::AssertSqlSafe(stamp))
-            .execute(&mut *transaction)
-            .await?;
+        sqlx::raw_sql(sqlx::AssertSqlSafe(stamp)).execute(&mut *transaction).await?;
         transaction.commit().await?;
     }
     Ok(())

@@ -221,19 +221,11 @@ impl Found {
 impl Verdict {
     /// A verdict on what is not judged.
     pub fn passed(change: Change, why: Passed) -> Self {
-        Self {
-            decision: Decision::Allow,
-            change,
-            passed: Some(why),
-            policies: BTreeMap::new(),
-            findings: Vec::new(),
-        }
+        Self { decision: Decision::Allow, change, passed: Some(why), policies: BTreeMap::new(), findings: Vec::new() }
     }
 
     /// The findings that refuse.
     pub fn denials(&self) -> impl Iterator<Item = &Finding> {
-        self.findings
-            .iter()
-            .filter(|finding| finding.effect == Effect::Deny)
+        self.findings.iter().filter(|finding| finding.effect == Effect::Deny)
     }
 }

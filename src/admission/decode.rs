@@ -16,9 +16,7 @@ use thiserror::Error;
 
 use crate::subject::kinds::{WorkloadKind, WorkloadKinds};
 use crate::subject::pod_spec::{PodSpecView, TemplateView};
-use crate::subject::{
-    Difference, Fingerprints, Operation, OwnerReference, Subject, difference, template,
-};
+use crate::subject::{Difference, Fingerprints, Operation, OwnerReference, Subject, difference, template};
 
 /// Why a body is no review: the place, and what is wrong there.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -32,10 +30,7 @@ pub struct DecodeError {
 
 impl DecodeError {
     fn new(place: &str, problem: impl fmt::Display) -> Self {
-        Self {
-            place: place.to_owned(),
-            problem: problem.to_string(),
-        }
+        Self { place: place.to_owned(), problem: problem.to_string() }
     }
 }
 
@@ -145,24 +140,18 @@ pub fn decode<'a>(body: &'a [u8], kinds: &WorkloadKinds) -> Result<Review<'a>, D
     if envelope.kind != "AdmissionReview" {
         return Err(DecodeError::new(
             "kind",
-            format!(
-                "expected \"AdmissionReview\", found {:?}",
-                shown(&envelope.kind)
-            ),
+            format!("expected \"AdmissionReview\", found {:?}", shown(&envelope.kind)),
         ));
     }
     if envelope.api_version != "admission.k8s.io/v1" {
         let found = shown(&envelope.api_version);
         return Err(DecodeError::new(
             "apiVersion",
-            format!(
-                "expected \"admission.k8s.io/v1\", found {found:?}; set admissionReviewVersions: [v1]"
-            ),
+            format!("expected \"admission.k8s.io/v1\", found {found:?}; set admissionReviewVersions: [v1]"),
         ));
     }
-    let request = envelope
-        .request
-        .ok_or_else(|| DecodeError::new("request", "it is missing; only requests are answered"))?;
+    let request =
+        envelope.request.ok_or_else(|| DecodeError::new("request", "it is missing; only requests are answered"))?;
     if request.uid.is_empty() {
         return Err(DecodeError::new("request.uid", "it is empty"));
     }
@@ -186,24 +175,15 @@ fn operation(written: &str) -> Result<Operation, DecodeError> {
         "CONNECT" => Ok(Operation::Connect),
         other => Err(DecodeError::new(
             "request.operation",
-            format!(
-                "{:?} is none of CREATE, UPDATE, DELETE and CONNECT",
-                shown(other)
-            ),
+            format!("{:?} is none of CREATE, UPDATE, DELETE and CONNECT", shown(other)),
         )),
     }
 }
 
-fn subject(
-    request: &Request<'_>,
-    operation: Operation,
-    kind: &WorkloadKind,
-) -> Result<Subject, DecodeError> {
+fn subject(request: &Request<'_>, operation: Operation, kind: &WorkloadKind) -> Result<Subject, DecodeError> {
     let runs = matches!(operation, Operation::Create | Operation::Update);
     let object = request.object.filter(|_| runs);
-    let new = object
-        .map(|raw| Object::read(raw, kind, "request.object"))
-        .transpose()?;
+    let new = object.map(|raw| Object::read(raw, kind, "request.object")).transpose()?;
     if runs && new.is_none() {
         return Err(DecodeError::new("request.object", "it is missing"));
     }
@@ -229,23 +209,16 @@ fn subject(
         Some(old) => {
             let old = old.template_value(kind, "request.oldObject")?;
             let new = new.template_value(kind, "request.object")?;
-            let fingerprints = Fingerprints {
-                old: template::fingerprint(&old),
-                new: template::fingerprint(&new),
-            };
+            let fingerprints = Fingerprints { old: template::fingerprint(&old), new: template::fingerprint(&new) };
             (difference::between(&old, &new), Some(fingerprints))
         }
     };
 
     let metadata = &new.metadata;
-    let name = match (
-        request.name.is_empty(),
-        &metadata.generate_name,
-        &metadata.name,
-    ) {
-        (false, ..) => request.name.to_string(),
-        (true, Some(prefix), _) if !prefix.is_empty() => format!("{prefix}*"),
-        (true, _, name) => name.as_deref().unwrap_or_default().to_owned(),
+    let name = match &metadata.generate_name {
+        Some(prefix) if operation == Operation::Create && is_generated(prefix, &request.name) => format!("{prefix}*"),
+        _ if request.name.is_empty() => metadata.name.as_deref().unwrap_or_default().to_owned(),
+        _ => request.name.to_string(),
     };
     Ok(Subject {
         group: request.kind.group.to_string(),
@@ -253,26 +226,24 @@ fn subject(
         namespace: request.namespace.to_string(),
         name,
         operation,
-        sub_resource: request
-            .sub_resource
-            .as_ref()
-            .filter(|name| !name.is_empty())
-            .map(ToString::to_string),
+        sub_resource: request.sub_resource.as_ref().filter(|name| !name.is_empty()).map(ToString::to_string),
         images: pod_spec.images(),
         old_images,
         difference,
         fingerprints,
         owner: metadata.controller(),
-        mirror: kind.kind == "Pod"
-            && metadata.has_annotation(MIRROR_ANNOTATION)
-            && is_kubelet(&request.user_info),
-        hook: HOOK_ANNOTATIONS
-            .iter()
-            .any(|annotation| metadata.has_annotation(annotation)),
+        mirror: kind.kind == "Pod" && metadata.has_annotation(MIRROR_ANNOTATION) && is_kubelet(&request.user_info),
+        hook: HOOK_ANNOTATIONS.iter().any(|annotation| metadata.has_annotation(annotation)),
         uid: metadata.uid.as_deref().unwrap_or_default().to_owned(),
         old_created_at: old.as_ref().and_then(|old| old.metadata.creation_timestamp),
         pull: pod_spec.pull_hints(),
     })
+}
+
+/// Whether a name was made from a prefix (or is yet to be): whoever names an object otherwise means that name.
+fn is_generated(prefix: &str, name: &str) -> bool {
+    const SUFFIX: usize = 5; // random characters that the API server adds
+    !prefix.is_empty() && (name.is_empty() || (name.len() == prefix.len() + SUFFIX && name.starts_with(prefix)))
 }
 
 /// What a kubelet puts on the API server's image of a static Pod.
@@ -282,8 +253,7 @@ const HOOK_ANNOTATIONS: [&str; 2] = ["helm.sh/hook", "argocd.argoproj.io/hook"];
 
 /// Only a kubelet's word makes a Pod a mirror: anybody can write the annotation.
 fn is_kubelet(user: &UserInfo<'_>) -> bool {
-    user.username.starts_with("system:node:")
-        && user.groups.iter().any(|group| group == "system:nodes")
+    user.username.starts_with("system:node:") && user.groups.iter().any(|group| group == "system:nodes")
 }
 
 /// A key, borrowed where it has no escapes.
@@ -329,17 +299,11 @@ struct OwnerView<'a> {
 
 impl Metadata<'_> {
     fn has_annotation(&self, name: &str) -> bool {
-        self.annotations
-            .as_ref()
-            .is_some_and(|annotations| annotations.keys().any(|key| key.0 == name))
+        self.annotations.as_ref().is_some_and(|annotations| annotations.keys().any(|key| key.0 == name))
     }
 
     fn controller(&self) -> Option<OwnerReference> {
-        let owner = self
-            .owner_references
-            .iter()
-            .flatten()
-            .find(|owner| owner.controller == Some(true))?;
+        let owner = self.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))?;
         Some(OwnerReference {
             api_version: owner.api_version.to_string(),
             kind: owner.kind.to_string(),
@@ -352,9 +316,7 @@ impl Metadata<'_> {
 impl<'a> Object<'a> {
     fn read(raw: &'a RawValue, kind: &WorkloadKind, place: &str) -> Result<Self, DecodeError> {
         let mut deserializer = serde_json::Deserializer::from_str(raw.get());
-        ObjectSeed { kind }
-            .deserialize(&mut deserializer)
-            .map_err(|error| DecodeError::new(place, error))
+        ObjectSeed { kind }.deserialize(&mut deserializer).map_err(|error| DecodeError::new(place, error))
     }
 
     /// A Pod is its own template; of it the spec alone says what runs.
@@ -370,9 +332,7 @@ impl<'a> Object<'a> {
         if kind.template.is_empty() {
             serde_json::from_str(raw.get()).map_err(wrong)
         } else {
-            serde_json::from_str::<TemplateView<'a>>(raw.get())
-                .map(|template| template.spec)
-                .map_err(wrong)
+            serde_json::from_str::<TemplateView<'a>>(raw.get()).map(|template| template.spec).map_err(wrong)
         }
     }
 
@@ -380,22 +340,14 @@ impl<'a> Object<'a> {
         let Some(raw) = self.template else {
             return Ok(Value::Null);
         };
-        let value: Value = serde_json::from_str(raw.get())
-            .map_err(|error| DecodeError::new(&template_place(kind, place), error))?;
-        Ok(if kind.template.is_empty() {
-            serde_json::json!({ "spec": value })
-        } else {
-            value
-        })
+        let value: Value =
+            serde_json::from_str(raw.get()).map_err(|error| DecodeError::new(&template_place(kind, place), error))?;
+        Ok(if kind.template.is_empty() { serde_json::json!({ "spec": value }) } else { value })
     }
 }
 
 fn template_place(kind: &WorkloadKind, place: &str) -> String {
-    let path = if kind.template.is_empty() {
-        "spec".to_owned()
-    } else {
-        kind.template.join(".")
-    };
+    let path = if kind.template.is_empty() { "spec".to_owned() } else { kind.template.join(".") };
     format!("{place}.{path}")
 }
 
@@ -449,8 +401,7 @@ impl<'de> DeserializeSeed<'de> for PathSeed<'_> {
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         if self.rest.is_empty() {
-            return <&RawValue>::deserialize(deserializer)
-                .map(|raw| Some(raw).filter(|raw| raw.get() != "null"));
+            return <&RawValue>::deserialize(deserializer).map(|raw| Some(raw).filter(|raw| raw.get() != "null"));
         }
         deserializer.deserialize_any(self)
     }
@@ -460,11 +411,7 @@ impl<'de> Visitor<'de> for PathSeed<'_> {
     type Value = Option<&'de RawValue>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            formatter,
-            "an object with {:?}",
-            self.rest.first().copied().unwrap_or_default()
-        )
+        write!(formatter, "an object with {:?}", self.rest.first().copied().unwrap_or_default())
     }
 
     fn visit_unit<E>(self) -> Result<Self::Value, E> {
@@ -475,9 +422,7 @@ impl<'de> Visitor<'de> for PathSeed<'_> {
         let mut found = None;
         while let Some(key) = map.next_key::<Key<'de>>()? {
             if self.rest.first().is_some_and(|first| key.0 == *first) {
-                found = map.next_value_seed(PathSeed {
-                    rest: &self.rest[1..],
-                })?;
+                found = map.next_value_seed(PathSeed { rest: &self.rest[1..] })?;
             } else {
                 map.next_value::<IgnoredAny>()?;
             }

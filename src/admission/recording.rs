@@ -68,20 +68,9 @@ impl Recording {
         public_url: Option<String>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let denials = Cache::builder()
-            .max_capacity(DENIALS_IN_MEMORY)
-            .time_to_live(REPEATED_WITHIN)
-            .build();
+        let denials = Cache::builder().max_capacity(DENIALS_IN_MEMORY).time_to_live(REPEATED_WITHIN).build();
         let public_url = public_url.map(|url| url.trim_end_matches('/').to_owned());
-        Self {
-            audit,
-            level,
-            labels,
-            contact,
-            public_url,
-            metrics,
-            denials,
-        }
+        Self { audit, level, labels, contact, public_url, metrics, denials }
     }
 
     /// Says and records a decision. It is durable when this returns, or `unrecorded` says that it is not.
@@ -96,8 +85,8 @@ impl Recording {
     ) -> Recorded {
         let dry_run = request.dry_run == Some(true);
         let own_id = uuid::Uuid::now_v7().to_string();
-        let repeat_of = (verdict.decision == Decision::Deny && !dry_run)
-            .then(|| self.first_of(subject, verdict, &own_id));
+        let repeat_of =
+            (verdict.decision == Decision::Deny && !dry_run).then(|| self.first_of(subject, verdict, &own_id));
         let repeat_of = repeat_of.filter(|first| *first != own_id);
         let context = words::Context {
             decision_id: repeat_of.as_deref().unwrap_or(&own_id),
@@ -109,17 +98,13 @@ impl Recording {
             decision_id: None,
             message: words::denial(verdict, &context),
             // A controller that is backed by its owner would only fill its log with them.
-            warnings: if subject.owner.is_some() {
-                Vec::new()
-            } else {
-                words::warnings(verdict, &context)
-            },
+            warnings: if subject.owner.is_some() { Vec::new() } else { words::warnings(verdict, &context) },
             unrecorded: false,
         };
         if dry_run {
             tracing::info!(
                 workload = %subject.in_words(), decision = verdict.decision.as_str(), change = verdict.change.as_str(),
-                user = %request.user_info.username, message = recorded.message, "dry run"
+                user = %request.user_info.username, said = recorded.message, "dry run"
             );
             return recorded;
         }
@@ -162,8 +147,7 @@ impl Recording {
                         kind: decided.subject.kind.clone(),
                         name: decided.subject.name.clone(),
                     };
-                    let entry =
-                        record::ledger_entry(decided.subject, decided.evidence, decided.timestamp);
+                    let entry = record::ledger_entry(decided.subject, decided.evidence, decided.timestamp);
                     self.audit.learn(key, &entry, seq, decided.timestamp);
                 }
                 true
@@ -190,10 +174,7 @@ impl Recording {
         };
         add(&subject.in_words());
         for finding in verdict.denials() {
-            let revision = verdict
-                .policies
-                .get(&finding.policy)
-                .map_or("", String::as_str);
+            let revision = verdict.policies.get(&finding.policy).map_or("", String::as_str);
             for text in [
                 &finding.policy,
                 revision,
@@ -204,7 +185,6 @@ impl Recording {
                 add(text);
             }
         }
-        self.denials
-            .get_with(hash.finalize().into(), || own_id.to_owned())
+        self.denials.get_with(hash.finalize().into(), || own_id.to_owned())
     }
 }

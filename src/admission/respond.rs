@@ -11,29 +11,14 @@ use crate::evidence::{Evidence, Fact};
 use crate::verdict::{Decision, Verdict};
 
 /// The answer to a review, as it was decided and recorded.
-pub fn respond(
-    review: &Review<'_>,
-    verdict: &Verdict,
-    evidence: &Evidence,
-    recorded: Recorded,
-) -> Vec<u8> {
+pub fn respond(review: &Review<'_>, verdict: &Verdict, evidence: &Evidence, recorded: Recorded) -> Vec<u8> {
     let mut annotations = Annotations::default();
     annotations.add("decision", verdict.decision.as_str());
     annotations.add("decision-id", recorded.decision_id.unwrap_or_default());
     annotations.add("change", verdict.change.as_str());
-    annotations.add(
-        "passed",
-        verdict.passed.map_or("", crate::verdict::Passed::as_str),
-    );
-    annotations.add(
-        "rules",
-        joined(verdict.findings.iter().map(|finding| finding.rule.as_str())),
-    );
-    let digests = evidence
-        .images
-        .values()
-        .filter_map(Fact::known)
-        .map(|image| image.digest.as_str());
+    annotations.add("passed", verdict.passed.map_or("", crate::verdict::Passed::as_str));
+    annotations.add("rules", joined(verdict.findings.iter().map(|finding| finding.rule.as_str())));
+    let digests = evidence.images.values().filter_map(Fact::known).map(|image| image.digest.as_str());
     annotations.add("digests", joined(digests));
     if recorded.unrecorded {
         annotations.add("unrecorded", "the audit journal could not be written");
@@ -50,11 +35,7 @@ pub fn respond(
 
 /// Each text once, separated by commas.
 fn joined<'a>(texts: impl Iterator<Item = &'a str>) -> String {
-    texts
-        .collect::<BTreeSet<_>>()
-        .into_iter()
-        .collect::<Vec<_>>()
-        .join(",")
+    texts.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(",")
 }
 
 /// Longest value of an audit annotation; the API server keeps them in every audit event.
@@ -98,11 +79,7 @@ pub struct Status {
 impl Status {
     /// HTTP 403, `Forbidden`, with the message.
     pub fn forbidden(message: String) -> Self {
-        Self {
-            code: 403,
-            reason: "Forbidden",
-            message,
-        }
+        Self { code: 403, reason: "Forbidden", message }
     }
 }
 
@@ -115,10 +92,7 @@ impl Annotations {
     pub fn add(&mut self, key: &'static str, value: impl Into<Cow<'static, str>>) {
         let value = value.into();
         if !value.is_empty() {
-            let kept = value
-                .char_indices()
-                .take_while(|(at, c)| at + c.len_utf8() <= LONGEST_ANNOTATION)
-                .count();
+            let kept = value.char_indices().take_while(|(at, c)| at + c.len_utf8() <= LONGEST_ANNOTATION).count();
             self.0.push((key, value.chars().take(kept).collect()));
         }
     }
@@ -137,11 +111,7 @@ impl Serialize for Annotations {
 impl Reply<'_> {
     /// The body of the answer.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let envelope = Envelope {
-            api_version: "admission.k8s.io/v1",
-            kind: "AdmissionReview",
-            response: self,
-        };
+        let envelope = Envelope { api_version: "admission.k8s.io/v1", kind: "AdmissionReview", response: self };
         // Strings, numbers and maps with string keys: nothing in it can fail to be written.
         serde_json::to_vec(&envelope).unwrap_or_default()
     }

@@ -25,10 +25,7 @@ pub fn link(previous: &Hash, seq: u64, line: &[u8]) -> Hash {
 pub fn line(body: &[u8], writer_id: &str, seq: u64, previous: &Hash) -> Vec<u8> {
     let open = body.strip_suffix(b"}").unwrap_or(body);
     let separator = if open.ends_with(b"{") { "" } else { "," };
-    let tail = format!(
-        r#"{separator}"writer_id":"{writer_id}","seq":{seq},"prev_hash":"{}"}}"#,
-        hex::encode(previous)
-    );
+    let tail = format!(r#"{separator}"writer_id":"{writer_id}","seq":{seq},"prev_hash":"{}"}}"#, hex::encode(previous));
     let mut line = Vec::with_capacity(open.len() + tail.len());
     line.extend_from_slice(open);
     line.extend_from_slice(tail.as_bytes());
@@ -49,10 +46,7 @@ mod tests {
         assert_eq!(value["writer_id"], "w");
         assert_eq!(value["seq"], 7);
         assert_eq!(value["prev_hash"], "0".repeat(64));
-        assert!(
-            serde_json::from_slice::<serde_json::Value>(&super::line(b"{}", "w", 1, &START))
-                .is_ok()
-        );
+        assert!(serde_json::from_slice::<serde_json::Value>(&super::line(b"{}", "w", 1, &START)).is_ok());
     }
 
     #[test]
@@ -60,14 +54,7 @@ mod tests {
         // printf with xxd and sha256sum give the same.
         assert_eq!(
             hex::encode(link(&START, 1, b"{}")),
-            hex::encode(Sha256::digest(
-                [
-                    &START[..],
-                    &[0, 0, 0, 0, 0, 0, 0, 1],
-                    &Sha256::digest(b"{}")[..]
-                ]
-                .concat()
-            ))
+            hex::encode(Sha256::digest([&START[..], &[0, 0, 0, 0, 0, 0, 0, 1], &Sha256::digest(b"{}")[..]].concat()))
         );
     }
 

@@ -156,19 +156,8 @@ pub fn derive(line: &str) -> Result<(Columns, Option<LedgerLine>), serde_json::E
         }
         joined
     };
-    let rules = distinct(
-        &mut line
-            .rules
-            .iter()
-            .filter(|rule| rule.result != "pass")
-            .map(|rule| &*rule.rule),
-    );
-    let images = distinct(
-        &mut line
-            .images
-            .iter()
-            .flat_map(|image| [&*image.reference, &*image.digest]),
-    );
+    let rules = distinct(&mut line.rules.iter().filter(|rule| rule.result != "pass").map(|rule| &*rule.rule));
+    let images = distinct(&mut line.images.iter().flat_map(|image| [&*image.reference, &*image.digest]));
     let columns = Columns {
         rules,
         images,

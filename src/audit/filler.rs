@@ -153,10 +153,8 @@ impl Filler {
     }
 
     fn look_for_segments(&mut self) -> Result<(), FillError> {
-        let found = segments::segments(&self.folder).map_err(|why| FillError::Read {
-            path: self.folder.clone(),
-            why,
-        })?;
+        let found =
+            segments::segments(&self.folder).map_err(|why| FillError::Read { path: self.folder.clone(), why })?;
         for path in found {
             if self.behind.iter().all(|(known, _)| *known != path) {
                 self.behind.push_back((path, 0));
@@ -172,9 +170,7 @@ impl Filler {
             return Ok(false);
         };
         let reading = path.clone();
-        let chunk =
-            tokio::task::spawn_blocking(move || segments::read(&reading, offset, BATCH_BYTES))
-                .await;
+        let chunk = tokio::task::spawn_blocking(move || segments::read(&reading, offset, BATCH_BYTES)).await;
         let chunk = match chunk {
             Ok(Ok(chunk)) => chunk,
             Ok(Err(why)) if why.kind() == std::io::ErrorKind::NotFound => {
@@ -216,11 +212,7 @@ impl Filler {
         let mut transaction = connection.begin().await?;
         let mut last = None;
         let own = self.position.borrow().segment.clone();
-        let own = own
-            .file_stem()
-            .and_then(|stem| stem.to_str())
-            .unwrap_or_default()
-            .to_owned();
+        let own = own.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_owned();
         for record in records {
             match columns::derive(&record.line) {
                 Ok((columns, ledger)) => {
@@ -241,9 +233,7 @@ impl Filler {
         facts::write_all(&mut transaction, &self.pending_writes).await?;
         transaction.commit().await?;
         self.pending_writes.clear();
-        self.counters
-            .stored
-            .fetch_add(records.len() as u64, Ordering::Relaxed);
+        self.counters.stored.fetch_add(records.len() as u64, Ordering::Relaxed);
         Ok(last)
     }
 }
@@ -287,9 +277,7 @@ async fn project(
     ledger: &LedgerLine,
 ) -> Result<(), sqlx::Error> {
     for digest in ledger.digests.iter().chain(&ledger.earlier_digests) {
-        let at = digest
-            .first_admitted_at
-            .map_or_else(|| columns.timestamp.clone(), rfc3339);
+        let at = digest.first_admitted_at.map_or_else(|| columns.timestamp.clone(), rfc3339);
         sqlx::query(
             "INSERT INTO admissions (namespace, kind, name, digest, reference, first_admitted_at, last_admitted_at) \
              VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET \

@@ -82,11 +82,7 @@ pub struct Journal {
 
 /// Where lines go.
 enum Sink {
-    Files {
-        folder: PathBuf,
-        segment_bytes: u64,
-        open: Option<Segment>,
-    },
+    Files { folder: PathBuf, segment_bytes: u64, open: Option<Segment> },
     Stdout,
 }
 
@@ -98,25 +94,10 @@ struct Segment {
 
 impl Journal {
     /// Starts a journal in a folder, which is made where it is missing.
-    pub fn in_folder(
-        folder: &Path,
-        segment_bytes: u64,
-        durability: Durability,
-    ) -> Result<Self, JournalError> {
-        let wrong = |error: io::Error| JournalError::Write {
-            folder: folder.to_owned(),
-            why: error.to_string(),
-        };
+    pub fn in_folder(folder: &Path, segment_bytes: u64, durability: Durability) -> Result<Self, JournalError> {
+        let wrong = |error: io::Error| JournalError::Write { folder: folder.to_owned(), why: error.to_string() };
         std::fs::create_dir_all(folder).map_err(wrong)?;
-        Self::start(
-            Sink::Files {
-                folder: folder.to_owned(),
-                segment_bytes,
-                open: None,
-            },
-            durability,
-        )
-        .map_err(wrong)
+        Self::start(Sink::Files { folder: folder.to_owned(), segment_bytes, open: None }, durability).map_err(wrong)
     }
 
     /// Starts a journal that only prints its lines.
@@ -133,32 +114,17 @@ impl Journal {
         let thread = std::thread::Builder::new()
             .name("journal".to_owned())
             .spawn(move || writer.run(waiting, &moved, &counted))?;
-        Ok(Self {
-            entries,
-            durability,
-            position,
-            counters,
-            thread,
-        })
+        Ok(Self { entries, durability, position, counters, thread })
     }
 
     /// Appends a record body (a JSON object). Gives its number once it is as durable as was asked for.
     pub async fn append(&self, body: Vec<u8>) -> Result<u64, JournalError> {
         if self.durability == Durability::Async {
-            self.entries
-                .send(Entry { body, done: None })
-                .await
-                .map_err(|_| JournalError::Closed)?;
+            self.entries.send(Entry { body, done: None }).await.map_err(|_| JournalError::Closed)?;
             return Ok(0);
         }
         let (done, written) = oneshot::channel();
-        self.entries
-            .send(Entry {
-                body,
-                done: Some(done),
-            })
-            .await
-            .map_err(|_| JournalError::Closed)?;
+        self.entries.send(Entry { body, done: Some(done) }).await.map_err(|_| JournalError::Closed)?;
         written.await.unwrap_or(Err(JournalError::Closed))
     }
 
@@ -176,10 +142,7 @@ impl Journal {
     pub async fn close(self) {
         drop(self.entries);
         let thread = self.thread;
-        if tokio::task::spawn_blocking(move || thread.join())
-            .await
-            .is_err()
-        {
+        if tokio::task::spawn_blocking(move || thread.join()).await.is_err() {
             tracing::error!("the audit journal did not end well");
         }
     }
@@ -194,34 +157,18 @@ struct Writer {
 
 impl Writer {
     fn new(sink: Sink) -> Self {
-        Self {
-            sink,
-            writer_id: uuid::Uuid::now_v7().to_string(),
-            seq: 0,
-            previous: chain::START,
-        }
+        Self { sink, writer_id: uuid::Uuid::now_v7().to_string(), seq: 0, previous: chain::START }
     }
 
     fn position(&self) -> Position {
         let segment = match &self.sink {
-            Sink::Files {
-                open: Some(segment),
-                ..
-            } => segment.path.clone(),
+            Sink::Files { open: Some(segment), .. } => segment.path.clone(),
             _ => PathBuf::new(),
         };
-        Position {
-            segment,
-            seq: self.seq,
-        }
+        Position { segment, seq: self.seq }
     }
 
-    fn run(
-        &mut self,
-        mut waiting: mpsc::Receiver<Entry>,
-        moved: &watch::Sender<Position>,
-        counters: &JournalCounters,
-    ) {
+    fn run(&mut self, mut waiting: mpsc::Receiver<Entry>, moved: &watch::Sender<Position>, counters: &JournalCounters) {
         let mut group = Vec::with_capacity(LARGEST_GROUP);
         let mut text = Vec::new();
         while let Some(first) = waiting.blocking_recv() {
@@ -257,17 +204,13 @@ impl Writer {
                 }
                 Err(error) => {
                     counters.failures.fetch_add(count, Ordering::Relaxed);
-                    let error = JournalError::Write {
-                        folder: self.sink.folder(),
-                        why: error.to_string(),
-                    };
+                    let error = JournalError::Write { folder: self.sink.folder(), why: error.to_string() };
                     for entry in group.drain(..) {
                         let _ = entry.done.map(|done| done.send(Err(error.clone())));
                     }
                     if self.sink.is_broken() {
                         // What of the group reached the disk cannot be told, so those numbers must not come again.
-                        (self.writer_id, self.seq, self.previous) =
-                            (uuid::Uuid::now_v7().to_string(), 0, chain::START);
+                        (self.writer_id, self.seq, self.previous) = (uuid::Uuid::now_v7().to_string(), 0, chain::START);
                     }
                 }
             }
@@ -283,25 +226,15 @@ impl Sink {
                 stdout.write_all(text)?;
                 stdout.flush()
             }
-            Self::Files {
-                folder,
-                segment_bytes,
-                open,
-            } => {
-                if open
-                    .as_ref()
-                    .is_some_and(|segment| segment.length >= *segment_bytes)
-                {
+            Self::Files { folder, segment_bytes, open } => {
+                if open.as_ref().is_some_and(|segment| segment.length >= *segment_bytes) {
                     *open = None;
                 }
                 if open.is_none() {
                     *open = Some(Segment::create(folder, writer_id, first_seq)?);
                 }
                 let Some(segment) = open else { return Ok(()) };
-                let written = segment
-                    .file
-                    .write_all(text)
-                    .and_then(|()| segment.file.sync_data());
+                let written = segment.file.write_all(text).and_then(|()| segment.file.sync_data());
                 match written {
                     Ok(()) => {
                         segment.length += text.len() as u64;
@@ -309,10 +242,7 @@ impl Sink {
                     }
                     Err(error) => {
                         // Back to the last good end; where that fails too, the segment is given up.
-                        let back = segment
-                            .file
-                            .set_len(segment.length)
-                            .and_then(|()| segment.file.sync_data());
+                        let back = segment.file.set_len(segment.length).and_then(|()| segment.file.sync_data());
                         if back.is_err() {
                             *open = None;
                         }
@@ -344,10 +274,6 @@ impl Segment {
         let file = OpenOptions::new().create(true).append(true).open(&path)?;
         file.set_len(0)?; // a failed attempt under this name was never answered
         File::open(folder)?.sync_all()?;
-        Ok(Self {
-            path,
-            file,
-            length: 0,
-        })
+        Ok(Self { path, file, length: 0 })
     }
 }

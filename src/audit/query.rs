@@ -54,10 +54,7 @@ pub enum QueryError {
 }
 
 /// The records that fit, the newest first.
-pub async fn query(
-    location: &StoreLocation,
-    question: &Question,
-) -> Result<Vec<StoredRecord>, QueryError> {
+pub async fn query(location: &StoreLocation, question: &Question) -> Result<Vec<StoredRecord>, QueryError> {
     // The journal first: what goes to the store meanwhile is then seen twice, not never.
     let tail = tail(location)?;
     let store = Store::open_read_only(location).await?;
@@ -79,21 +76,12 @@ pub async fn query(
 
 /// What the journal has.
 pub fn tail(location: &StoreLocation) -> Result<Vec<StoredRecord>, QueryError> {
-    segments::read_all(&location.journal()).map_err(|why| QueryError::Journal {
-        folder: location.journal(),
-        why,
-    })
+    segments::read_all(&location.journal()).map_err(|why| QueryError::Journal { folder: location.journal(), why })
 }
 
-async fn stored(
-    store: &Store,
-    question: &Question,
-) -> Result<Vec<(String, String, StoredRecord)>, sqlx::Error> {
+async fn stored(store: &Store, question: &Question) -> Result<Vec<(String, String, StoredRecord)>, sqlx::Error> {
     let like = question.image.as_ref().map(|image| {
-        let escaped = image
-            .replace('\\', "\\\\")
-            .replace('%', "\\%")
-            .replace('_', "\\_");
+        let escaped = image.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
         format!("%{escaped}%")
     });
     let rule = question.rule.as_ref().map(|rule| format!("% {rule} %"));
@@ -119,15 +107,8 @@ async fn stored(
     .await?;
     rows.iter()
         .map(|row| {
-            let record = StoredRecord {
-                line: row.try_get("line")?,
-                hash: row.try_get("hash")?,
-            };
-            Ok((
-                row.try_get("timestamp")?,
-                row.try_get("decision_id")?,
-                record,
-            ))
+            let record = StoredRecord { line: row.try_get("line")?, hash: row.try_get("hash")? };
+            Ok((row.try_get("timestamp")?, row.try_get("decision_id")?, record))
         })
         .collect()
 }
@@ -139,25 +120,14 @@ fn instant(time: DateTime<Utc>) -> String {
 
 impl Question {
     fn fits(&self, columns: &Columns) -> bool {
-        let same = |asked: &Option<String>, column: &str| {
-            asked.as_deref().is_none_or(|asked| asked == column)
-        };
-        self.since
-            .is_none_or(|since| columns.timestamp >= instant(since))
-            && self
-                .until
-                .is_none_or(|until| columns.timestamp <= instant(until))
+        let same = |asked: &Option<String>, column: &str| asked.as_deref().is_none_or(|asked| asked == column);
+        self.since.is_none_or(|since| columns.timestamp >= instant(since))
+            && self.until.is_none_or(|until| columns.timestamp <= instant(until))
             && same(&self.namespace, &columns.namespace)
             && same(&self.name, &columns.name)
             && same(&self.decision, &columns.decision)
             && same(&self.decision_id, &columns.decision_id)
-            && self
-                .rule
-                .as_deref()
-                .is_none_or(|rule| columns.rules.split(' ').any(|one| one == rule))
-            && self
-                .image
-                .as_deref()
-                .is_none_or(|image| columns.images.contains(image))
+            && self.rule.as_deref().is_none_or(|rule| columns.rules.split(' ').any(|one| one == rule))
+            && self.image.as_deref().is_none_or(|image| columns.images.contains(image))
     }
 }

@@ -177,13 +177,7 @@ struct Inputs<'a> {
 
 /// A record as JSON, without what the chain adds to it.
 pub fn body(decided: &Decided<'_>) -> Result<Vec<u8>, serde_json::Error> {
-    let Decided {
-        request,
-        subject,
-        evidence,
-        verdict,
-        ..
-    } = *decided;
+    let Decided { request, subject, evidence, verdict, .. } = *decided;
     serde_json::to_vec(&Record {
         decision_id: decided.decision_id,
         timestamp: instant(decided.timestamp),
@@ -229,10 +223,7 @@ fn request_record<'a>(decided: &Decided<'a>) -> RequestRecord<'a> {
         uid: &request.uid,
         kind: &request.kind,
         resource: &request.resource,
-        sub_resource: request
-            .sub_resource
-            .as_deref()
-            .filter(|name| !name.is_empty()),
+        sub_resource: request.sub_resource.as_deref().filter(|name| !name.is_empty()),
         namespace: &request.namespace,
         name: &decided.subject.name,
         operation: decided.subject.operation.as_str(),
@@ -250,11 +241,7 @@ fn instant(time: DateTime<Utc>) -> String {
 fn rules(verdict: &Verdict) -> Vec<RuleRecord<'_>> {
     let mut rules: Vec<RuleRecord<'_>> = verdict.findings.iter().map(rule_record).collect();
     for policy in verdict.policies.keys() {
-        if verdict
-            .findings
-            .iter()
-            .all(|finding| finding.policy != *policy)
-        {
+        if verdict.findings.iter().all(|finding| finding.policy != *policy) {
             rules.push(RuleRecord {
                 policy,
                 rule: Rule::ImageAge,
@@ -275,18 +262,8 @@ fn rule_record(finding: &Finding) -> RuleRecord<'_> {
         (Effect::Audit, _) => "skip",
     };
     let figures = match &finding.found {
-        Found::TooOld {
-            built,
-            age_seconds,
-            limit_seconds,
-            ..
-        }
-        | Found::Ageing {
-            built,
-            age_seconds,
-            limit_seconds,
-            ..
-        } => json!({
+        Found::TooOld { built, age_seconds, limit_seconds, .. }
+        | Found::Ageing { built, age_seconds, limit_seconds, .. } => json!({
             "buildTime": rfc3339(*built), "ageSeconds": age_seconds, "limitSeconds": limit_seconds,
         }),
         Found::Unknown { reason, .. } => json!({ "reason": reason.as_str() }),
@@ -297,38 +274,18 @@ fn rule_record(finding: &Finding) -> RuleRecord<'_> {
         "container": finding.image.name,
         "image": finding.image.image,
     });
-    if let (Some(properties), serde_json::Value::Object(figures)) =
-        (properties.as_object_mut(), figures)
-    {
+    if let (Some(properties), serde_json::Value::Object(figures)) = (properties.as_object_mut(), figures) {
         properties.extend(figures);
     }
-    RuleRecord {
-        policy: &finding.policy,
-        rule: finding.rule,
-        result,
-        message: words::sentence(finding),
-        properties,
-    }
+    RuleRecord { policy: &finding.policy, rule: finding.rule, result, message: words::sentence(finding), properties }
 }
 
 /// One entry for each image in its place and each platform of it.
-fn images<'a>(
-    subject: &'a Subject,
-    evidence: &'a Evidence,
-    now: DateTime<Utc>,
-) -> Vec<ImageRecord<'a>> {
-    subject
-        .images
-        .iter()
-        .flat_map(|used| image_records(used, evidence, now))
-        .collect()
+fn images<'a>(subject: &'a Subject, evidence: &'a Evidence, now: DateTime<Utc>) -> Vec<ImageRecord<'a>> {
+    subject.images.iter().flat_map(|used| image_records(used, evidence, now)).collect()
 }
 
-fn image_records<'a>(
-    used: &'a ImageUse,
-    evidence: &'a Evidence,
-    now: DateTime<Utc>,
-) -> Vec<ImageRecord<'a>> {
+fn image_records<'a>(used: &'a ImageUse, evidence: &'a Evidence, now: DateTime<Utc>) -> Vec<ImageRecord<'a>> {
     let unjudged = ImageRecord {
         container: &used.name,
         place: used.place.in_words(),
@@ -346,11 +303,9 @@ fn image_records<'a>(
     };
     match evidence.images.get(&used.image) {
         None => vec![unjudged],
-        Some(Fact::Unknown(unknown)) => vec![ImageRecord {
-            reason: Some(unknown.reason.as_str()),
-            detail: Some(&unknown.detail),
-            ..unjudged
-        }],
+        Some(Fact::Unknown(unknown)) => {
+            vec![ImageRecord { reason: Some(unknown.reason.as_str()), detail: Some(&unknown.detail), ..unjudged }]
+        }
         Some(Fact::Known(image)) => image
             .platforms
             .iter()
@@ -369,8 +324,7 @@ fn image_records<'a>(
                     build_time: built.map(|built| rfc3339(built.time)),
                     source: built.map(|built| built.source.as_str()),
                     class: built.map(|built| built.class.as_str()),
-                    age_seconds: built
-                        .map(|built| now.signed_duration_since(built.time).num_seconds()),
+                    age_seconds: built.map(|built| now.signed_duration_since(built.time).num_seconds()),
                     reason: unknown.map(|unknown| unknown.reason.as_str()),
                     detail: unknown.map(|unknown| unknown.detail.as_str()),
                     candidates: &platform.candidates,
@@ -385,57 +339,27 @@ fn image_records<'a>(
 pub fn ledger_entry(subject: &Subject, evidence: &Evidence, now: DateTime<Utc>) -> LedgerEntry {
     let known = |used: &ImageUse, first_admitted_at: Option<DateTime<Utc>>| {
         let digest = evidence.images.get(&used.image)?.known()?.digest.clone();
-        Some(LedgerDigest {
-            digest,
-            reference: used.image.clone(),
-            first_admitted_at,
-        })
+        Some(LedgerDigest { digest, reference: used.image.clone(), first_admitted_at })
     };
     let revision_with = |image: &str| {
         let revisions = evidence.history.revisions.iter();
-        revisions
-            .filter(|revision| revision.images.iter().any(|one| one == image))
-            .map(|r| r.created_at)
-            .min()
+        revisions.filter(|revision| revision.images.iter().any(|one| one == image)).map(|r| r.created_at).min()
     };
     let old_images = subject.old_images.as_deref().unwrap_or_default();
     let earlier_digests = old_images
         .iter()
-        .filter(|used| {
-            evidence
-                .history
-                .admissions
-                .iter()
-                .all(|admission| admission.reference != used.image)
-        })
-        .filter_map(|used| {
-            known(
-                used,
-                Some(revision_with(&used.image).or(subject.old_created_at)?),
-            )
-        })
+        .filter(|used| evidence.history.admissions.iter().all(|admission| admission.reference != used.image))
+        .filter_map(|used| known(used, Some(revision_with(&used.image).or(subject.old_created_at)?)))
         .collect();
     let templates = subject.fingerprints.iter().flat_map(|fingerprints| {
         let came = evidence.history.revisions.iter();
-        let came = came
-            .filter(|revision| revision.fingerprint == fingerprints.old)
-            .map(|r| r.created_at)
-            .min();
-        let old = came.or(subject.old_created_at).map(|at| LedgerTemplate {
-            fingerprint: fingerprints.old.clone(),
-            at,
-        });
-        old.into_iter().chain([LedgerTemplate {
-            fingerprint: fingerprints.new.clone(),
-            at: now,
-        }])
+        let came = came.filter(|revision| revision.fingerprint == fingerprints.old).map(|r| r.created_at).min();
+        let old =
+            came.or(subject.old_created_at).map(|at| LedgerTemplate { fingerprint: fingerprints.old.clone(), at });
+        old.into_iter().chain([LedgerTemplate { fingerprint: fingerprints.new.clone(), at: now }])
     });
     LedgerEntry {
-        digests: subject
-            .images
-            .iter()
-            .filter_map(|used| known(used, None))
-            .collect(),
+        digests: subject.images.iter().filter_map(|used| known(used, None)).collect(),
         earlier_digests,
         templates: templates.collect(),
     }

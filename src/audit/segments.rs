@@ -33,10 +33,7 @@ pub fn segments(folder: &Path) -> io::Result<Vec<PathBuf>> {
     };
     let mut paths: Vec<PathBuf> = entries
         .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| {
-            path.extension()
-                .is_some_and(|extension| extension == "jsonl")
-        })
+        .filter(|path| path.extension().is_some_and(|extension| extension == "jsonl"))
         .collect();
     paths.sort();
     Ok(paths)
@@ -61,10 +58,7 @@ pub fn read(path: &Path, offset: u64, most_bytes: u64) -> io::Result<Chunk> {
     let mut file = File::open(path)?;
     file.seek(SeekFrom::Start(offset))?;
     let mut reader = BufReader::with_capacity(256 << 10, file);
-    let mut chunk = Chunk {
-        next_offset: offset,
-        ..Chunk::default()
-    };
+    let mut chunk = Chunk { next_offset: offset, ..Chunk::default() };
     let mut text = Vec::new();
     loop {
         text.clear();
@@ -74,10 +68,9 @@ pub fn read(path: &Path, offset: u64, most_bytes: u64) -> io::Result<Chunk> {
             return Ok(chunk);
         }
         match serde_json::from_slice::<JournalLine<'_>>(&text) {
-            Ok(line) => chunk.records.push(StoredRecord {
-                line: line.record.get().to_owned(),
-                hash: line.hash.to_owned(),
-            }),
+            Ok(line) => {
+                chunk.records.push(StoredRecord { line: line.record.get().to_owned(), hash: line.hash.to_owned() })
+            }
             Err(_) => chunk.unreadable.push(chunk.next_offset),
         }
         chunk.next_offset += length as u64;

@@ -65,8 +65,7 @@ pub async fn verify(location: &StoreLocation) -> Result<VerifyReport, QueryError
     let mut report = VerifyReport::default();
     let mut chains: BTreeMap<String, Chain> = BTreeMap::new();
     {
-        let mut rows =
-            sqlx::query("SELECT * FROM decisions ORDER BY writer_id, seq").fetch(store.readers());
+        let mut rows = sqlx::query("SELECT * FROM decisions ORDER BY writer_id, seq").fetch(store.readers());
         while let Some(row) = rows.try_next().await? {
             let link = link(&row)?;
             report.records += 1;
@@ -84,30 +83,13 @@ pub async fn verify(location: &StoreLocation) -> Result<VerifyReport, QueryError
     Ok(report)
 }
 
-fn check_tail(
-    tail: Vec<StoredRecord>,
-    chains: &mut BTreeMap<String, Chain>,
-    report: &mut VerifyReport,
-) {
+fn check_tail(tail: Vec<StoredRecord>, chains: &mut BTreeMap<String, Chain>, report: &mut VerifyReport) {
     for record in tail {
         let link = match columns::derive(&record.line) {
-            Ok((columns, _)) => Link {
-                writer_id: columns.writer_id,
-                seq: columns.seq,
-                record,
-                columns: None,
-            },
-            Err(_) => Link {
-                writer_id: String::new(),
-                seq: 0,
-                record,
-                columns: None,
-            },
+            Ok((columns, _)) => Link { writer_id: columns.writer_id, seq: columns.seq, record, columns: None },
+            Err(_) => Link { writer_id: String::new(), seq: 0, record, columns: None },
         };
-        if chains
-            .get(&link.writer_id)
-            .is_some_and(|chain| link.seq <= chain.seq)
-        {
+        if chains.get(&link.writer_id).is_some_and(|chain| link.seq <= chain.seq) {
             continue; // the store has it, and it was looked at there
         }
         report.records += 1;
@@ -120,30 +102,21 @@ fn check_tail(
 }
 
 fn check(chains: &mut BTreeMap<String, Chain>, link: &Link) -> Result<(), String> {
-    let chain = chains.entry(link.writer_id.clone()).or_insert(Chain {
-        seq: 0,
-        previous: chain::START,
-    });
+    let chain = chains.entry(link.writer_id.clone()).or_insert(Chain { seq: 0, previous: chain::START });
     if link.seq != chain.seq + 1 {
         return Err(match link.seq.checked_sub(chain.seq + 1) {
             Some(1) => format!("record {} before it is missing", chain.seq + 1),
-            Some(gap) => format!(
-                "the {gap} records from {} on before it are missing",
-                chain.seq + 1
-            ),
+            Some(gap) => format!("the {gap} records from {} on before it are missing", chain.seq + 1),
             None => "its number was there before".to_owned(),
         });
     }
-    let (derived, _) = columns::derive(&link.record.line)
-        .map_err(|_| "its line lacks what every record has".to_owned())?;
+    let (derived, _) =
+        columns::derive(&link.record.line).map_err(|_| "its line lacks what every record has".to_owned())?;
     if derived.writer_id != link.writer_id || derived.seq != link.seq {
         return Err("its line names another writer or number: it was altered or moved".to_owned());
     }
     if derived.prev_hash != hex::encode(chain.previous) {
-        return Err(
-            "its line does not follow the record before it: one of them was altered or inserted"
-                .to_owned(),
-        );
+        return Err("its line does not follow the record before it: one of them was altered or inserted".to_owned());
     }
     let hash = chain::link(&chain.previous, link.seq, link.record.line.as_bytes());
     if hex::encode(hash) != link.record.hash {
@@ -152,14 +125,9 @@ fn check(chains: &mut BTreeMap<String, Chain>, link: &Link) -> Result<(), String
     if let Some(columns) = &link.columns
         && let Some(column) = differing(columns, &derived)
     {
-        return Err(format!(
-            "its column {column} does not match its line: it was altered"
-        ));
+        return Err(format!("its column {column} does not match its line: it was altered"));
     }
-    *chain = Chain {
-        seq: link.seq,
-        previous: hash,
-    };
+    *chain = Chain { seq: link.seq, previous: hash };
     Ok(())
 }
 
@@ -205,19 +173,13 @@ fn link(row: &SqliteRow) -> Result<Link, sqlx::Error> {
     Ok(Link {
         writer_id: columns.writer_id.clone(),
         seq,
-        record: StoredRecord {
-            line: row.try_get("line")?,
-            hash: row.try_get("hash")?,
-        },
+        record: StoredRecord { line: row.try_get("line")?, hash: row.try_get("hash")? },
         columns: Some(columns),
     })
 }
 
 fn bad(link: &Link, problem: String) -> BadRecord {
-    let columns = columns::derive(&link.record.line)
-        .map(|(columns, _)| columns)
-        .ok()
-        .or_else(|| link.columns.clone());
+    let columns = columns::derive(&link.record.line).map(|(columns, _)| columns).ok().or_else(|| link.columns.clone());
     let columns = columns.unwrap_or_default();
     BadRecord {
         writer_id: link.writer_id.clone(),

@@ -21,12 +21,7 @@ pub async fn run(command: AuditCommand) -> Result<u8, Failure> {
 
 async fn ask(args: QueryArgs) -> Result<u8, Failure> {
     let now = clock::now();
-    let at = |written: Option<&str>| {
-        written
-            .map(|written| time::read(written, now))
-            .transpose()
-            .map_err(Failure::new)
-    };
+    let at = |written: Option<&str>| written.map(|written| time::read(written, now)).transpose().map_err(Failure::new);
     let question = Question {
         since: at(args.since.as_deref())?,
         until: at(args.until.as_deref())?,
@@ -43,12 +38,7 @@ async fn ask(args: QueryArgs) -> Result<u8, Failure> {
         Output::Json => print_array(&records),
         Output::Table => {
             let rows = records.iter().map(row).collect();
-            print(&table(
-                &[
-                    "time", "decision", "change", "workload", "user", "what", "id",
-                ],
-                rows,
-            ));
+            print(&table(&["time", "decision", "change", "workload", "user", "what", "id"], rows));
         }
     }
     Ok(OK)
@@ -62,32 +52,18 @@ fn whole(record: &StoredRecord) -> String {
 
 fn print_array(records: &[StoredRecord]) {
     let texts: Vec<String> = records.iter().map(whole).collect();
-    let values: Vec<&RawValue> = texts
-        .iter()
-        .filter_map(|text| serde_json::from_str(text).ok())
-        .collect();
+    let values: Vec<&RawValue> = texts.iter().filter_map(|text| serde_json::from_str(text).ok()).collect();
     print_json(&values);
 }
 
 fn row(record: &StoredRecord) -> Vec<String> {
     let line: Value = serde_json::from_str(&record.line).unwrap_or_default();
-    let text = |pointer: &str| {
-        line.pointer(pointer)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned()
-    };
-    let rules = line
-        .get("rules")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten();
-    let found = rules
-        .filter(|rule| rule["result"] != "pass")
-        .find_map(|rule| {
-            let found = rule.pointer("/properties/found")?.as_str()?;
-            Some(format!("{} {found}", rule["rule"].as_str()?))
-        });
+    let text = |pointer: &str| line.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let rules = line.get("rules").and_then(Value::as_array).into_iter().flatten();
+    let found = rules.filter(|rule| rule["result"] != "pass").find_map(|rule| {
+        let found = rule.pointer("/properties/found")?.as_str()?;
+        Some(format!("{} {found}", rule["rule"].as_str()?))
+    });
     let what = match text("/repeat_of") {
         first if first.is_empty() => found.unwrap_or_default(),
         first => format!("as {first}"),
@@ -96,12 +72,7 @@ fn row(record: &StoredRecord) -> Vec<String> {
         text("/timestamp"),
         text("/decision"),
         text("/change"),
-        format!(
-            "{} {}/{}",
-            text("/request/kind/kind"),
-            text("/request/namespace"),
-            text("/request/name")
-        ),
+        format!("{} {}/{}", text("/request/kind/kind"), text("/request/namespace"), text("/request/name")),
         text("/request/userInfo/username"),
         what,
         text("/decision_id"),
@@ -109,18 +80,11 @@ fn row(record: &StoredRecord) -> Vec<String> {
 }
 
 async fn show(id: &str, store: &StoreLocation, output: Output) -> Result<u8, Failure> {
-    let question = Question {
-        decision_id: Some(id.to_owned()),
-        limit: 1,
-        ..Question::default()
-    };
+    let question = Question { decision_id: Some(id.to_owned()), limit: 1, ..Question::default() };
     let records = query(store, &question).await.map_err(Failure::new)?;
     let Some(record) = records.first() else {
-        return Err(
-            Failure::new(format!("no decision {id} is recorded in {store}")).hint(
-                "dry runs are not recorded, and what passes unjudged only with --audit-level=all",
-            ),
-        );
+        return Err(Failure::new(format!("no decision {id} is recorded in {store}"))
+            .hint("dry runs are not recorded, and what passes unjudged only with --audit-level=all"));
     };
     match output {
         Output::Json => {
@@ -137,24 +101,10 @@ async fn show(id: &str, store: &StoreLocation, output: Output) -> Result<u8, Fai
 /// A decision as a person reads it.
 fn print_story(record: &StoredRecord) {
     let line: Value = serde_json::from_str(&record.line).unwrap_or_default();
-    let text = |value: &Value, pointer: &str| {
-        value
-            .pointer(pointer)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned()
-    };
-    let list = |name: &str| {
-        line.get(name)
-            .and_then(Value::as_array)
-            .cloned()
-            .unwrap_or_default()
-    };
-    print(&format!(
-        "decision  {} {}\n",
-        text(&line, "/decision_id"),
-        coloured(&text(&line, "/decision"))
-    ));
+    let text =
+        |value: &Value, pointer: &str| value.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let list = |name: &str| line.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
+    print(&format!("decision  {} {}\n", text(&line, "/decision_id"), coloured(&text(&line, "/decision"))));
     print(&format!("time      {}\n", text(&line, "/timestamp")));
     print(&format!(
         "change    {} of {} {}/{} ({}) by {}\n",
@@ -169,16 +119,8 @@ fn print_story(record: &StoredRecord) {
     if !first.is_empty() {
         print(&format!("repeats   {first}, which has the evidence\n"));
     }
-    for (policy, revision) in line
-        .get("policies")
-        .and_then(Value::as_object)
-        .into_iter()
-        .flatten()
-    {
-        print(&format!(
-            "policy    {policy} {}\n",
-            revision.as_str().unwrap_or_default()
-        ));
+    for (policy, revision) in line.get("policies").and_then(Value::as_object).into_iter().flatten() {
+        print(&format!("policy    {policy} {}\n", revision.as_str().unwrap_or_default()));
     }
     for image in list("images") {
         print(&format!(
@@ -188,11 +130,7 @@ fn print_story(record: &StoredRecord) {
             text(&image, "/container")
         ));
         let built = match text(&image, "/buildTime") {
-            built if built.is_empty() => format!(
-                "unknown: {} {}",
-                text(&image, "/reason"),
-                text(&image, "/detail")
-            ),
+            built if built.is_empty() => format!("unknown: {} {}", text(&image, "/reason"), text(&image, "/detail")),
             built => format!("built {built} ({})", text(&image, "/source")),
         };
         print(&format!(
@@ -201,17 +139,8 @@ fn print_story(record: &StoredRecord) {
             text(&image, "/platform"),
             text(&image, "/cache")
         ));
-        for candidate in image
-            .get("candidates")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-        {
-            let used = if candidate["used"] == true {
-                "→"
-            } else {
-                " "
-            };
+        for candidate in image.get("candidates").and_then(Value::as_array).into_iter().flatten() {
+            let used = if candidate["used"] == true { "→" } else { " " };
             print(&format!(
                 "          {used} {} {}: {}\n",
                 text(candidate, "/source"),
@@ -221,28 +150,15 @@ fn print_story(record: &StoredRecord) {
         }
     }
     for rule in list("rules") {
-        print(&format!(
-            "rule      {} {} {}\n",
-            text(&rule, "/rule"),
-            text(&rule, "/result"),
-            text(&rule, "/message")
-        ));
+        print(&format!("rule      {} {} {}\n", text(&rule, "/rule"), text(&rule, "/result"), text(&rule, "/message")));
     }
     for said in text(&line, "/message").lines() {
         print(&format!("said      {said}\n"));
     }
     for warning in list("warnings") {
-        print(&format!(
-            "warned    {}\n",
-            warning.as_str().unwrap_or_default()
-        ));
+        print(&format!("warned    {}\n", warning.as_str().unwrap_or_default()));
     }
-    print(&format!(
-        "record    {} of writer {}, hash {}\n",
-        line["seq"],
-        text(&line, "/writer_id"),
-        record.hash
-    ));
+    print(&format!("record    {} of writer {}, hash {}\n", line["seq"], text(&line, "/writer_id"), record.hash));
 }
 
 async fn prove(store: &StoreLocation) -> Result<u8, Failure> {

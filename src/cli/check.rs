@@ -35,21 +35,14 @@ pub async fn check(args: CheckArgs) -> Result<u8, Failure> {
         .map_err(|error| Failure::new(error).hint("freshgate policy lint DIR says more"))?;
     let policies = policy_folder::set(policies);
     let stated = labels(&args.namespace_labels)?;
-    let Manifests {
-        objects,
-        unreadable,
-    } = manifests::read(&args.files);
+    let Manifests { objects, unreadable } = manifests::read(&args.files);
     let by_namespace = namespaces(&objects);
     warn_of_unknown_labels(&policies, &by_namespace, stated.as_ref());
     let gatherer = Gatherer {
-        resolver: crate::run::resolver(&args.registries, Arc::new(NoStore))
-            .map_err(Failure::new)?,
+        resolver: crate::run::resolver(&args.registries, Arc::new(NoStore)).map_err(Failure::new)?,
         ledger: None,
         cluster: None,
-        stated: StatedLabels {
-            by_namespace,
-            of_others: stated,
-        },
+        stated: StatedLabels { by_namespace, of_others: stated },
     };
 
     let kinds = WorkloadKinds::default();
@@ -72,15 +65,13 @@ pub async fn check(args: CheckArgs) -> Result<u8, Failure> {
     for problem in &unreadable {
         super::tell(&Failure::new(problem));
     }
-    Ok(
-        if checked.iter().any(|one| one.decision == Decision::Deny) {
-            NO
-        } else if unreadable.is_empty() {
-            OK
-        } else {
-            FAILED
-        },
-    )
+    Ok(if checked.iter().any(|one| one.decision == Decision::Deny) {
+        NO
+    } else if unreadable.is_empty() {
+        OK
+    } else {
+        FAILED
+    })
 }
 
 async fn check_one(
@@ -92,14 +83,8 @@ async fn check_one(
 ) -> Result<Option<Checked>, String> {
     let body = as_review(object, &args.namespace).to_string();
     let review = decode(body.as_bytes(), kinds).map_err(|error| {
-        let name = object
-            .pointer("/metadata/name")
-            .and_then(Value::as_str)
-            .unwrap_or("without a name");
-        format!(
-            "{} {name}: {error}",
-            object["kind"].as_str().unwrap_or_default()
-        )
+        let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or("without a name");
+        format!("{} {name}: {error}", object["kind"].as_str().unwrap_or_default())
     })?;
     let Some(subject) = review.subject else {
         return Ok(None);
@@ -112,17 +97,9 @@ async fn check_one(
         gatherer.gather(&subject, policies, now, deadline).await
     };
     let verdict = evaluate(&subject, &evidence, policies, now);
-    let context = words::Context {
-        decision_id: "",
-        dry_run: true,
-        public_url: None,
-        contact: None,
-    };
+    let context = words::Context { decision_id: "", dry_run: true, public_url: None, contact: None };
     let denial = words::denial(&verdict, &context);
-    let messages = denial
-        .into_iter()
-        .chain(words::warnings(&verdict, &context))
-        .collect();
+    let messages = denial.into_iter().chain(words::warnings(&verdict, &context)).collect();
     Ok(Some(Checked {
         kind: subject.kind,
         namespace: subject.namespace,
@@ -136,12 +113,7 @@ async fn check_one(
 fn as_review(object: &Value, default_namespace: &str) -> Value {
     let api_version = object["apiVersion"].as_str().unwrap_or_default();
     let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
-    let text = |pointer: &str| {
-        object
-            .pointer(pointer)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-    };
+    let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     let namespace = match text("/metadata/namespace") {
         "" => default_namespace,
         named => named,
@@ -163,16 +135,11 @@ fn as_review(object: &Value, default_namespace: &str) -> Value {
 
 /// Labels of the Namespace objects among the manifests.
 fn namespaces(objects: &[Value]) -> BTreeMap<String, BTreeMap<String, String>> {
-    let namespaces = objects
-        .iter()
-        .filter(|object| object["kind"] == "Namespace" && object["apiVersion"] == "v1");
+    let namespaces = objects.iter().filter(|object| object["kind"] == "Namespace" && object["apiVersion"] == "v1");
     namespaces
         .filter_map(|object| {
             let name = object.pointer("/metadata/name")?.as_str()?.to_owned();
-            let labels = object
-                .pointer("/metadata/labels")
-                .cloned()
-                .unwrap_or_default();
+            let labels = object.pointer("/metadata/labels").cloned().unwrap_or_default();
             Some((name, serde_json::from_value(labels).unwrap_or_default()))
         })
         .collect()
@@ -181,9 +148,7 @@ fn namespaces(objects: &[Value]) -> BTreeMap<String, BTreeMap<String, String>> {
 fn labels(written: &[String]) -> Result<Option<BTreeMap<String, String>>, Failure> {
     let pairs = written.iter().map(|pair| match pair.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err(Failure::new(format!(
-            "--namespace-labels {pair:?} is not KEY=VALUE"
-        ))),
+        _ => Err(Failure::new(format!("--namespace-labels {pair:?} is not KEY=VALUE"))),
     });
     let labels: BTreeMap<_, _> = pairs.collect::<Result<_, _>>()?;
     Ok((!labels.is_empty()).then_some(labels))
@@ -198,10 +163,7 @@ fn warn_of_unknown_labels(
     if stated.is_some() || !known.is_empty() {
         return;
     }
-    for policy in policies
-        .iter()
-        .filter(|policy| needs_namespace_labels(&policy.spec))
-    {
+    for policy in policies.iter().filter(|policy| needs_namespace_labels(&policy.spec)) {
         let _ = std::io::Write::write_fmt(
             &mut anstream::stderr(),
             format_args!(
@@ -214,23 +176,12 @@ fn warn_of_unknown_labels(
 
 fn print_table(checked: &[Checked]) {
     for one in checked {
-        print(&format!(
-            "{} {} {}/{}\n",
-            coloured(one.decision.as_str()),
-            one.kind,
-            one.namespace,
-            one.name
-        ));
+        print(&format!("{} {} {}/{}\n", coloured(one.decision.as_str()), one.kind, one.namespace, one.name));
         for line in one.messages.iter().flat_map(|message| message.lines()) {
             print(&format!("  {line}\n"));
         }
     }
-    let count = |decision| {
-        checked
-            .iter()
-            .filter(|one| one.decision == decision)
-            .count()
-    };
+    let count = |decision| checked.iter().filter(|one| one.decision == decision).count();
     print(&format!(
         "{} allowed, {} with warnings, {} refused\n",
         count(Decision::Allow),

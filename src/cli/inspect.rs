@@ -97,17 +97,7 @@ pub async fn inspect(args: InspectArgs) -> Result<u8, Failure> {
     let now = clock::now();
     let deadline = Instant::now() + Duration::from_secs(args.timeout_seconds);
     let bar = progress(1, "asking the registry");
-    let found = resolver
-        .resolve(
-            &reference,
-            Request {
-                credentials: None,
-                platforms: &[],
-                now,
-                deadline,
-            },
-        )
-        .await;
+    let found = resolver.resolve(&reference, Request { credentials: None, platforms: &[], now, deadline }).await;
     bar.finish_and_clear();
     let resolved = found.known().is_some();
     let inspected = report(&args.image, found, now);
@@ -125,10 +115,8 @@ fn layout(path: &str) -> (Mirror, String) {
         Some((folder, digest)) => (folder, format!("image@{digest}")),
         None => {
             let colons = path.rmatch_indices(':').map(|(at, _)| at);
-            let named = colons
-                .map(|at| (&path[..at], &path[at + 1..]))
-                .filter(|(folder, _)| Path::new(folder).is_dir())
-                .last();
+            let named =
+                colons.map(|at| (&path[..at], &path[at + 1..])).filter(|(folder, _)| Path::new(folder).is_dir()).last();
             match named {
                 Some((folder, name)) if name.contains([':', '/']) => (folder, name.to_owned()),
                 Some((folder, tag)) => (folder, format!("image:{tag}")),
@@ -137,15 +125,9 @@ fn layout(path: &str) -> (Mirror, String) {
         }
     };
     // A bare tag is the layout's own only where the layout stands for one repository.
-    let prefix = if name.starts_with("image") {
-        format!("{LAYOUT_REGISTRY}/image")
-    } else {
-        LAYOUT_REGISTRY.to_owned()
-    };
-    let mirror = Mirror {
-        prefix,
-        location: MirrorLocation::Layout(folder.into()),
-    };
+    let prefix =
+        if name.starts_with("image") { format!("{LAYOUT_REGISTRY}/image") } else { LAYOUT_REGISTRY.to_owned() };
+    let mirror = Mirror { prefix, location: MirrorLocation::Layout(folder.into()) };
     (mirror, format!("{LAYOUT_REGISTRY}/{name}"))
 }
 
@@ -164,19 +146,15 @@ fn report(reference: &str, found: Fact<ResolvedImage>, now: DateTime<Utc>) -> In
         }
     };
     let date = whole(&image.platforms, now);
-    let deciding = image.platforms.iter().min_by_key(|platform| {
-        platform
-            .built
-            .known()
-            .map_or(DateTime::<Utc>::MAX_UTC, |built| built.time)
-    });
+    let deciding = image
+        .platforms
+        .iter()
+        .min_by_key(|platform| platform.built.known().map_or(DateTime::<Utc>::MAX_UTC, |built| built.time));
     Inspected {
         reference: reference.to_owned(),
         digest: Some(image.digest),
         date,
-        candidates: deciding
-            .map(|platform| platform.candidates.clone())
-            .unwrap_or_default(),
+        candidates: deciding.map(|platform| platform.candidates.clone()).unwrap_or_default(),
         platforms: image
             .platforms
             .iter()
@@ -192,28 +170,18 @@ fn report(reference: &str, found: Fact<ResolvedImage>, now: DateTime<Utc>) -> In
 
 /// The oldest platform counts; one that is unknown makes the whole unknown, with the oldest date that is known beside it.
 fn whole(platforms: &[PlatformImage], now: DateTime<Utc>) -> DateReport {
-    let oldest = platforms
-        .iter()
-        .filter_map(|platform| platform.built.known())
-        .min_by_key(|built| built.time);
+    let oldest = platforms.iter().filter_map(|platform| platform.built.known()).min_by_key(|built| built.time);
     let known = oldest.map(|built| DateReport::known(built, now));
     let unknown = platforms.iter().find_map(|platform| match &platform.built {
         Fact::Unknown(unknown) => Some(DateReport::unknown(unknown)),
         Fact::Known(_) => None,
     });
     match (unknown, known) {
-        (Some(unknown), Some(known)) => DateReport {
-            state: unknown.state,
-            reason: unknown.reason,
-            detail: unknown.detail,
-            ..known
-        },
+        (Some(unknown), Some(known)) => {
+            DateReport { state: unknown.state, reason: unknown.reason, detail: unknown.detail, ..known }
+        }
         (Some(one), None) | (None, Some(one)) => one,
-        (None, None) => DateReport {
-            state: "unknown",
-            reason: Some("NoDate"),
-            ..DateReport::default()
-        },
+        (None, None) => DateReport { state: "unknown", reason: Some("NoDate"), ..DateReport::default() },
     }
 }
 
@@ -223,25 +191,14 @@ fn print_table(inspected: &Inspected) {
         print(&format!("  digest   {digest}\n"));
     }
     let date = &inspected.date;
-    if let (Some(time), Some(source), Some(age)) = (&date.build_time, date.source, date.age_seconds)
-    {
-        print(&format!(
-            "  built    {time} ({source}), {} ago\n",
-            in_words(age)
-        ));
+    if let (Some(time), Some(source), Some(age)) = (&date.build_time, date.source, date.age_seconds) {
+        print(&format!("  built    {time} ({source}), {} ago\n", in_words(age)));
     }
     if let Some(reason) = date.reason {
-        print(&format!(
-            "  unknown  {reason}: {}\n",
-            date.detail.as_deref().unwrap_or_default()
-        ));
+        print(&format!("  unknown  {reason}: {}\n", date.detail.as_deref().unwrap_or_default()));
     }
     for platform in &inspected.platforms {
-        print(&format!(
-            "\n  {} {}\n",
-            platform.platform.as_deref().unwrap_or("no platform named"),
-            platform.digest
-        ));
+        print(&format!("\n  {} {}\n", platform.platform.as_deref().unwrap_or("no platform named"), platform.digest));
         let rows = platform.candidates.iter().map(|candidate| {
             vec![
                 if candidate.used { "→" } else { "" }.to_owned(),
@@ -254,12 +211,7 @@ fn print_table(inspected: &Inspected) {
         for line in table(&["", "source", "class", "value", "why"], rows.collect()).lines() {
             print(&format!("    {line}\n"));
         }
-        if let Some(detail) = platform
-            .date
-            .detail
-            .as_deref()
-            .filter(|_| platform.candidates.is_empty())
-        {
+        if let Some(detail) = platform.date.detail.as_deref().filter(|_| platform.candidates.is_empty()) {
             print(&format!("    {detail}\n"));
         }
     }

@@ -20,16 +20,10 @@ pub struct Manifests {
 pub fn read(paths: &[impl AsRef<Path>]) -> Manifests {
     let mut manifests = Manifests::default();
     for path in paths.iter().map(AsRef::as_ref) {
-        let name = if path == Path::new("-") {
-            "stdin".to_owned()
-        } else {
-            path.display().to_string()
-        };
+        let name = if path == Path::new("-") { "stdin".to_owned() } else { path.display().to_string() };
         match text(path) {
             Ok(text) => manifests.add(&name, &text),
-            Err(error) => manifests
-                .unreadable
-                .push(format!("{name} cannot be read: {error}")),
+            Err(error) => manifests.unreadable.push(format!("{name} cannot be read: {error}")),
         }
     }
     manifests
@@ -49,13 +43,7 @@ impl Manifests {
         for document in documents(text) {
             match document.read::<Value>(name) {
                 Ok(object) => self.add_object(name, document.line, object),
-                Err(error) => self.unreadable.push(
-                    PolicyError {
-                        remedy: String::new(),
-                        ..error
-                    }
-                    .to_string(),
-                ),
+                Err(error) => self.unreadable.push(PolicyError { remedy: String::new(), ..error }.to_string()),
             }
         }
     }
@@ -64,20 +52,9 @@ impl Manifests {
         if object.is_null() {
             return;
         }
-        let kind = object
-            .get("kind")
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned();
-        if kind.is_empty()
-            || object
-                .get("apiVersion")
-                .and_then(Value::as_str)
-                .is_none_or(str::is_empty)
-        {
-            self.unreadable.push(format!(
-                "{name}:{line}: it is no Kubernetes object: apiVersion or kind is missing"
-            ));
+        let kind = object.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned();
+        if kind.is_empty() || object.get("apiVersion").and_then(Value::as_str).is_none_or(str::is_empty) {
+            self.unreadable.push(format!("{name}:{line}: it is no Kubernetes object: apiVersion or kind is missing"));
             return;
         }
         if kind.ends_with("List")

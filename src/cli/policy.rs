@@ -47,9 +47,7 @@ fn texts(path: &Path) -> Result<Vec<(String, String)>, FolderError> {
     if path.is_dir() {
         return policy_folder::texts(path);
     }
-    let text = std::fs::read_to_string(path).map_err(|error| FolderError::Read {
-        path: path.to_owned(),
-        why: error.to_string(),
-    })?;
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| FolderError::Read { path: path.to_owned(), why: error.to_string() })?;
     Ok(vec![(path.display().to_string(), text)])
 }

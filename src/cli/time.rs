@@ -10,7 +10,9 @@ pub fn read(written: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>, String> 
     if let Ok(ago) = PolicyDuration::parse(written) {
         return Ok(now - ago.delta());
     }
-    read_date(written).map_err(|_| format!("{written:?} is no time: write it as 2026-11-23T12:00:00Z, as 2026-11-23, or as 2h for two hours ago"))
+    read_date(written).map_err(|_| {
+        format!("{written:?} is no time: write it as 2026-11-23T12:00:00Z, as 2026-11-23, or as 2h for two hours ago")
+    })
 }
 
 #[cfg(test)]

@@ -13,16 +13,8 @@ use crate::subject::kinds::WorkloadKinds;
 const MOST_REVISIONS: u32 = 500;
 
 /// What there is of a claimed controller, read live.
-pub async fn look_up(
-    client: &Client,
-    kinds: &WorkloadKinds,
-    namespace: &str,
-    claimed: &OwnerReference,
-) -> OwnerFound {
-    let (group, version) = claimed
-        .api_version
-        .rsplit_once('/')
-        .unwrap_or(("", &claimed.api_version));
+pub async fn look_up(client: &Client, kinds: &WorkloadKinds, namespace: &str, claimed: &OwnerReference) -> OwnerFound {
+    let (group, version) = claimed.api_version.rsplit_once('/').unwrap_or(("", &claimed.api_version));
     let Some(kind) = kinds.find(group, &claimed.kind) else {
         return OwnerFound::UnknownKind;
     };
@@ -30,30 +22,19 @@ pub async fn look_up(
         Ok(Some(object)) => object,
         Ok(None) => {
             return OwnerFound::Forged {
-                detail: format!(
-                    "there is no {} {}/{}",
-                    claimed.kind, namespace, claimed.name
-                ),
+                detail: format!("there is no {} {}/{}", claimed.kind, namespace, claimed.name),
             };
         }
         Err(error) => {
-            return OwnerFound::NotLookedUp {
-                detail: in_words(&error),
-            };
+            return OwnerFound::NotLookedUp { detail: in_words(&error) };
         }
     };
     if object.metadata.uid.as_deref() != Some(&claimed.uid) {
         return OwnerFound::Forged {
-            detail: format!(
-                "{} {}/{} has another UID than the one claimed",
-                claimed.kind, namespace, claimed.name
-            ),
+            detail: format!("{} {}/{} has another UID than the one claimed", claimed.kind, namespace, claimed.name),
         };
     }
-    let template = kind
-        .template
-        .iter()
-        .try_fold(&object.data, |value, key| value.get(key));
+    let template = kind.template.iter().try_fold(&object.data, |value, key| value.get(key));
     let mut images = template.map(template_images::of).unwrap_or_default();
     match revisions(client, &claimed.kind, namespace, &claimed.uid).await {
         Ok(templates) => images.extend(templates.iter().flat_map(template_images::of)),
@@ -79,21 +60,12 @@ async fn get(
     claimed: &OwnerReference,
 ) -> Result<Option<DynamicObject>, kube::Error> {
     let kind = GroupVersionKind::gvk(group, version, &claimed.kind);
-    let api = Api::<DynamicObject>::namespaced_with(
-        client.clone(),
-        namespace,
-        &ApiResource::from_gvk(&kind),
-    );
+    let api = Api::<DynamicObject>::namespaced_with(client.clone(), namespace, &ApiResource::from_gvk(&kind));
     api.get_opt(&claimed.name).await
 }
 
 /// The Pod templates of every revision that a controller owns.
-async fn revisions(
-    client: &Client,
-    kind: &str,
-    namespace: &str,
-    uid: &str,
-) -> Result<Vec<Value>, kube::Error> {
+async fn revisions(client: &Client, kind: &str, namespace: &str, uid: &str) -> Result<Vec<Value>, kube::Error> {
     let (revision_kind, path) = match kind {
         "Deployment" => ("ReplicaSet", "/spec/template"),
         "StatefulSet" | "DaemonSet" => ("ControllerRevision", "/data/spec/template"),
@@ -101,16 +73,9 @@ async fn revisions(
     };
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("apps", "v1", revision_kind));
     let api = Api::<DynamicObject>::namespaced_with(client.clone(), namespace, &resource);
-    let all = api
-        .list(&ListParams::default().limit(MOST_REVISIONS))
-        .await?;
-    let owned = all
-        .items
-        .into_iter()
-        .filter(|one| super::is_owned_by(&one.metadata, uid));
-    Ok(owned
-        .filter_map(|one| one.data.pointer(path).cloned())
-        .collect())
+    let all = api.list(&ListParams::default().limit(MOST_REVISIONS)).await?;
+    let owned = all.items.into_iter().filter(|one| super::is_owned_by(&one.metadata, uid));
+    Ok(owned.filter_map(|one| one.data.pointer(path).cloned()).collect())
 }
 
 fn in_words(error: &kube::Error) -> String {

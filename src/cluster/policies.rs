@@ -43,14 +43,7 @@ impl PolicyWatch {
         readiness: Arc<Readiness>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self {
-            client,
-            in_force,
-            readiness,
-            metrics,
-            known: BTreeMap::new(),
-            listed: None,
-        }
+        Self { client, in_force, readiness, metrics, known: BTreeMap::new(), listed: None }
     }
 
     /// Follows for ever.
@@ -112,11 +105,7 @@ impl PolicyWatch {
             }
             Err(problem) => {
                 self.metrics.policy_failures.inc();
-                let stays = if self.known.contains_key(&name) {
-                    "; its last good version stays in force"
-                } else {
-                    ""
-                };
+                let stays = if self.known.contains_key(&name) { "; its last good version stays in force" } else { "" };
                 tracing::error!(policy = name, problem, "a policy cannot be used{stays}");
                 (false, format!("{problem}{stays}"))
             }
@@ -128,9 +117,7 @@ impl PolicyWatch {
 
     fn swap(&self) {
         let set = PolicySet::new(self.known.values().cloned().collect());
-        self.metrics
-            .policies
-            .set(i64::try_from(set.len()).unwrap_or(i64::MAX));
+        self.metrics.policies.set(i64::try_from(set.len()).unwrap_or(i64::MAX));
         self.in_force.store(Arc::new(set));
     }
 
@@ -148,18 +135,13 @@ impl PolicyWatch {
             .and_then(|status| serde_json::from_value(status.clone()).ok())
             .unwrap_or_default();
         let wanted = if accepted { "True" } else { "False" };
-        let before = status
-            .conditions
-            .iter()
-            .find(|condition| condition.type_ == "Accepted");
+        let before = status.conditions.iter().find(|condition| condition.type_ == "Accepted");
         if status.observed_generation == object.metadata.generation
             && before.is_some_and(|before| before.status == wanted && before.message == message)
         {
             return Ok(());
         }
-        let since = before
-            .filter(|before| before.status == wanted)
-            .map(|before| before.last_transition_time.clone());
+        let since = before.filter(|before| before.status == wanted).map(|before| before.last_transition_time.clone());
         let condition = Condition {
             type_: "Accepted".to_owned(),
             status: wanted.to_owned(),
@@ -175,22 +157,18 @@ impl PolicyWatch {
         });
         let api = Api::<GatePolicy>::all(self.client.clone());
         let params = PatchParams::apply(FIELD_MANAGER).force();
-        api.patch_status(&object.name_any(), &params, &Patch::Apply(patch))
-            .await
-            .map(|_| ())
+        api.patch_status(&object.name_any(), &params, &Patch::Apply(patch)).await.map(|_| ())
     }
 }
 
 /// Reads and checks one object.
 fn read(name: &str, object: &DynamicObject) -> Result<CompiledPolicy, String> {
     let spec = object.data.get("spec").cloned().unwrap_or_default();
-    let spec: GatePolicySpec = serde_path_to_error::deserialize(spec)
-        .map_err(|error| format!("spec.{}: {}", error.path(), error.inner()))?;
+    let spec: GatePolicySpec =
+        serde_path_to_error::deserialize(spec).map_err(|error| format!("spec.{}: {}", error.path(), error.inner()))?;
     CompiledPolicy::compile(name, spec).map_err(|problems| {
-        let told: Vec<String> = problems
-            .iter()
-            .map(|one| format!("{}: {}; {}", one.field, one.message, one.remedy))
-            .collect();
+        let told: Vec<String> =
+            problems.iter().map(|one| format!("{}: {}; {}", one.field, one.message, one.remedy)).collect();
         told.join(". ")
     })
 }

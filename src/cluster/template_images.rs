@@ -7,12 +7,6 @@ use crate::subject::pod_spec::PodSpecView;
 
 /// Every image of a template, in every place.
 pub fn of(template: &Value) -> Vec<String> {
-    let spec = template
-        .get("spec")
-        .and_then(|spec| PodSpecView::deserialize(spec).ok());
-    spec.unwrap_or_default()
-        .images()
-        .into_iter()
-        .map(|used| used.image)
-        .collect()
+    let spec = template.get("spec").and_then(|spec| PodSpecView::deserialize(spec).ok());
+    spec.unwrap_or_default().images().into_iter().map(|used| used.image).collect()
 }

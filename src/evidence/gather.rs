@@ -48,23 +48,13 @@ impl Gatherer {
         now: DateTime<Utc>,
         deadline: Instant,
     ) -> Evidence {
-        let mut evidence = Evidence {
-            namespace_labels: self.namespace_labels(subject, deadline).await,
-            ..Evidence::default()
-        };
-        let matching = policies.matching(
-            &subject.namespace,
-            evidence.namespace_labels.as_ref(),
-            &subject.kind,
-        );
+        let mut evidence =
+            Evidence { namespace_labels: self.namespace_labels(subject, deadline).await, ..Evidence::default() };
+        let matching = policies.matching(&subject.namespace, evidence.namespace_labels.as_ref(), &subject.kind);
         if matching.is_empty() {
             return evidence;
         }
-        evidence.node_platforms = self
-            .cluster
-            .as_ref()
-            .map(|cluster| cluster.node_platforms())
-            .unwrap_or_default();
+        evidence.node_platforms = self.cluster.as_ref().map(|cluster| cluster.node_platforms()).unwrap_or_default();
         evidence.owner = self.owner(subject, deadline).await;
         let owned = match evidence.owner.as_ref().map(|owner| &owner.found) {
             Some(OwnerFound::Images(images)) => images.as_slice(),
@@ -78,89 +68,46 @@ impl Gatherer {
                 return BTreeMap::new();
             }
             let credentials = self.credentials(subject, deadline).await;
-            let request = Request {
-                credentials: credentials.as_ref(),
-                platforms: &platforms,
-                now,
-                deadline,
-            };
-            let found = join_all(
-                wanted
-                    .iter()
-                    .map(|reference| self.resolver.resolve(reference, request)),
-            )
-            .await;
-            wanted
-                .iter()
-                .map(|reference| (*reference).to_owned())
-                .zip(found)
-                .collect()
+            let request = Request { credentials: credentials.as_ref(), platforms: &platforms, now, deadline };
+            let found = join_all(wanted.iter().map(|reference| self.resolver.resolve(reference, request))).await;
+            wanted.iter().map(|reference| (*reference).to_owned()).zip(found).collect()
         };
         let (images, history) = tokio::join!(look_ups, self.history(subject, &wanted, deadline));
         evidence.images = images;
         evidence.history = history;
-        self.add_admissions_in_namespace(subject, &mut evidence, deadline)
-            .await;
+        self.add_admissions_in_namespace(subject, &mut evidence, deadline).await;
         evidence
     }
 
-    async fn namespace_labels(
-        &self,
-        subject: &Subject,
-        deadline: Instant,
-    ) -> Option<BTreeMap<String, String>> {
+    async fn namespace_labels(&self, subject: &Subject, deadline: Instant) -> Option<BTreeMap<String, String>> {
         match &self.cluster {
             Some(cluster) => cluster.namespace_labels(&subject.namespace, deadline).await,
-            None => self
-                .stated
-                .by_namespace
-                .get(&subject.namespace)
-                .or(self.stated.of_others.as_ref())
-                .cloned(),
+            None => self.stated.by_namespace.get(&subject.namespace).or(self.stated.of_others.as_ref()).cloned(),
         }
     }
 
     async fn credentials(&self, subject: &Subject, deadline: Instant) -> Option<Credentials> {
-        self.cluster
-            .as_ref()?
-            .pull_credentials(&subject.namespace, &subject.pull, deadline)
-            .await
+        self.cluster.as_ref()?.pull_credentials(&subject.namespace, &subject.pull, deadline).await
     }
 
     /// The controller that the object claims: looked up, never believed.
     async fn owner(&self, subject: &Subject, deadline: Instant) -> Option<Owner> {
         let claimed = subject.owner.as_ref()?;
         let found = match &self.cluster {
-            None => OwnerFound::NotLookedUp {
-                detail: "there is no cluster to look it up in".to_owned(),
-            },
+            None => OwnerFound::NotLookedUp { detail: "there is no cluster to look it up in".to_owned() },
             Some(cluster) => {
                 let covers = |found: &OwnerFound| match found {
-                    OwnerFound::Images(images) => subject
-                        .images
-                        .iter()
-                        .all(|used| images.contains(&used.image)),
+                    OwnerFound::Images(images) => subject.images.iter().all(|used| images.contains(&used.image)),
                     _ => false,
                 };
-                cluster
-                    .owner(&subject.namespace, claimed, covers, deadline)
-                    .await
+                cluster.owner(&subject.namespace, claimed, covers, deadline).await
             }
         };
-        Some(Owner {
-            kind: claimed.kind.clone(),
-            name: claimed.name.clone(),
-            found,
-        })
+        Some(Owner { kind: claimed.kind.clone(), name: claimed.name.clone(), found })
     }
 
     /// What ran before under this name, by the ledger and by the cluster's revisions.
-    async fn history(
-        &self,
-        subject: &Subject,
-        wanted: &BTreeSet<&str>,
-        deadline: Instant,
-    ) -> History {
+    async fn history(&self, subject: &Subject, wanted: &BTreeSet<&str>, deadline: Instant) -> History {
         let mut history = History::default();
         if wanted.is_empty() || subject.name.ends_with('*') {
             return history;
@@ -186,10 +133,7 @@ impl Gatherer {
         if subject.operation == Operation::Update
             && let Some(cluster) = &self.cluster
         {
-            match cluster
-                .revisions(&subject.kind, &subject.namespace, &subject.uid, deadline)
-                .await
-            {
+            match cluster.revisions(&subject.kind, &subject.namespace, &subject.uid, deadline).await {
                 Ok(revisions) => history.revisions.extend(revisions),
                 Err(detail) => history.unknown = Some(detail),
             }
@@ -198,30 +142,16 @@ impl Gatherer {
     }
 
     /// A hook's Job has another name each time, so what its namespace admitted counts for it.
-    async fn add_admissions_in_namespace(
-        &self,
-        subject: &Subject,
-        evidence: &mut Evidence,
-        deadline: Instant,
-    ) {
-        let (true, Some(ledger)) = (subject.hook && subject.old_images.is_none(), &self.ledger)
-        else {
+    async fn add_admissions_in_namespace(&self, subject: &Subject, evidence: &mut Evidence, deadline: Instant) {
+        let (true, Some(ledger)) = (subject.hook && subject.old_images.is_none(), &self.ledger) else {
             return;
         };
-        let digests: Vec<&str> = evidence
-            .images
-            .values()
-            .filter_map(Fact::known)
-            .map(|image| image.digest.as_str())
-            .collect();
-        match tokio::time::timeout_at(deadline, ledger.in_namespace(&subject.namespace, &digests))
-            .await
-        {
+        let digests: Vec<&str> =
+            evidence.images.values().filter_map(Fact::known).map(|image| image.digest.as_str()).collect();
+        match tokio::time::timeout_at(deadline, ledger.in_namespace(&subject.namespace, &digests)).await {
             Ok(Ok(found)) => evidence.history.admissions.extend(found),
             Ok(Err(error)) => tracing::warn!(%error, "the ledger could not be read"),
-            Err(_) => {
-                evidence.history.unknown = Some("the ledger did not answer in time".to_owned())
-            }
+            Err(_) => evidence.history.unknown = Some("the ledger did not answer in time".to_owned()),
         }
     }
 }
@@ -231,38 +161,21 @@ impl Gatherer {
 fn references<'a>(subject: &'a Subject, owned: &'a [String]) -> BTreeSet<&'a str> {
     let new = subject.images.iter().map(|used| used.image.as_str());
     if owned.is_empty() {
-        let old = subject
-            .old_images
-            .iter()
-            .flatten()
-            .map(|used| used.image.as_str());
+        let old = subject.old_images.iter().flatten().map(|used| used.image.as_str());
         return new.chain(old).collect();
     }
-    let beyond: BTreeSet<&str> = new
-        .filter(|image| !owned.iter().any(|one| one == image))
-        .collect();
+    let beyond: BTreeSet<&str> = new.filter(|image| !owned.iter().any(|one| one == image)).collect();
     if beyond.is_empty() {
         return beyond;
     }
-    let old = subject
-        .old_images
-        .iter()
-        .flatten()
-        .map(|used| used.image.as_str());
-    beyond
-        .into_iter()
-        .chain(owned.iter().map(String::as_str))
-        .chain(old)
-        .collect()
+    let old = subject.old_images.iter().flatten().map(|used| used.image.as_str());
+    beyond.into_iter().chain(owned.iter().map(String::as_str)).chain(old).collect()
 }
 
 /// The platforms that any of the policies judges; empty for all.
 fn platforms(matching: &[&CompiledPolicy], nodes: &[String]) -> Vec<String> {
     let mut wanted = BTreeSet::new();
-    for rule in matching
-        .iter()
-        .filter_map(|policy| policy.spec.image_age.as_ref())
-    {
+    for rule in matching.iter().filter_map(|policy| policy.spec.image_age.as_ref()) {
         match &rule.platforms {
             None | Some(Platforms::Named(PlatformRule::Nodes)) if !nodes.is_empty() => {
                 wanted.extend(nodes.iter().cloned())
@@ -278,22 +191,12 @@ fn platforms(matching: &[&CompiledPolicy], nodes: &[String]) -> Vec<String> {
 pub fn state_of(image: &Fact<ResolvedImage>) -> &'static str {
     match image {
         Fact::Unknown(unknown) => unknown.reason.as_str(),
-        Fact::Known(image)
-            if image
-                .platforms
-                .iter()
-                .all(|platform| platform.built.known().is_some()) =>
-        {
-            "known"
-        }
+        Fact::Known(image) if image.platforms.iter().all(|platform| platform.built.known().is_some()) => "known",
         Fact::Known(image) => {
-            let reasons = image
-                .platforms
-                .iter()
-                .filter_map(|platform| match &platform.built {
-                    Fact::Unknown(unknown) => Some(unknown.reason),
-                    Fact::Known(_) => None,
-                });
+            let reasons = image.platforms.iter().filter_map(|platform| match &platform.built {
+                Fact::Unknown(unknown) => Some(unknown.reason),
+                Fact::Known(_) => None,
+            });
             reasons.max().unwrap_or(UnknownReason::NoDate).as_str()
         }
     }

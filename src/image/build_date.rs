@@ -91,20 +91,12 @@ pub struct Claim {
 impl Claim {
     /// A date that may count.
     pub fn new(source: Source, value: impl Into<String>) -> Self {
-        Self {
-            source,
-            value: value.into(),
-            passed_over: None,
-        }
+        Self { source, value: value.into(), passed_over: None }
     }
 
     /// A date that is shown but must not count.
     pub fn passed_over(source: Source, value: impl Into<String>, why: impl Into<String>) -> Self {
-        Self {
-            source,
-            value: value.into(),
-            passed_over: Some(why.into()),
-        }
+        Self { source, value: value.into(), passed_over: Some(why.into()) }
     }
 }
 
@@ -182,48 +174,26 @@ pub fn weigh(
                 if winner.source == claim.source {
                     format!("an earlier {} counts", claim.source.in_words())
                 } else {
-                    format!(
-                        "{} comes before {}",
-                        winner.source.in_words(),
-                        claim.source.in_words()
-                    )
+                    format!("{} comes before {}", winner.source.in_words(), claim.source.in_words())
                 }
             }
         };
-        candidates.push(Candidate {
-            source: claim.source,
-            class: Class::Claim,
-            value,
-            used: false,
-            why,
-        });
+        candidates.push(Candidate { source: claim.source, class: Class::Claim, value, used: false, why });
     }
 
     let bound = first_seen.filter(|seen| usable(*seen, now).is_ok());
     let (built, used, why_used) = match (best, bound) {
         (Some((_, claimed)), Some(seen)) if seen < claimed => (
-            Fact::Known(BuildDate {
-                time: seen,
-                source: Source::FirstSeen,
-                class: Class::UpperBound,
-            }),
+            Fact::Known(BuildDate { time: seen, source: Source::FirstSeen, class: Class::UpperBound }),
             Some(candidates.len()),
             "it was here before the date that it claims",
         ),
         (Some((winner, claimed)), _) => (
-            Fact::Known(BuildDate {
-                time: claimed,
-                source: candidates[winner].source,
-                class: Class::Claim,
-            }),
+            Fact::Known(BuildDate { time: claimed, source: candidates[winner].source, class: Class::Claim }),
             Some(winner),
             "the first usable claim in the order of belief",
         ),
-        (None, _) => (
-            Fact::unknown(UnknownReason::NoDate, no_date_in_words(&candidates)),
-            None,
-            "",
-        ),
+        (None, _) => (Fact::unknown(UnknownReason::NoDate, no_date_in_words(&candidates)), None, ""),
     };
     if let Some((winner, _)) = best
         && used != Some(winner)
@@ -266,12 +236,7 @@ fn no_date_in_words(candidates: &[Candidate]) -> String {
         Some(first) if first.value.is_empty() => {
             format!("the {} has an empty date", first.source.in_words())
         }
-        Some(first) => format!(
-            "the {} says {}: {}",
-            first.source.in_words(),
-            first.value,
-            first.why
-        ),
+        Some(first) => format!("the {} says {}: {}", first.source.in_words(), first.value, first.why),
     }
 }
 
@@ -289,20 +254,12 @@ pub fn read_date(text: &str) -> Result<DateTime<Utc>, String> {
     if let Ok(time) = DateTime::parse_from_rfc3339(text) {
         return Ok(time.with_timezone(&Utc));
     }
-    for format in [
-        "%Y-%m-%d %H:%M:%S%.f %z",
-        "%Y-%m-%dT%H:%M:%S%.f%z",
-        "%Y-%m-%d %H:%M:%S%.f%:z",
-    ] {
+    for format in ["%Y-%m-%d %H:%M:%S%.f %z", "%Y-%m-%dT%H:%M:%S%.f%z", "%Y-%m-%d %H:%M:%S%.f%:z"] {
         if let Ok(time) = DateTime::parse_from_str(text, format) {
             return Ok(time.with_timezone(&Utc));
         }
     }
-    let zoneless = text
-        .strip_suffix(" UTC")
-        .or_else(|| text.strip_suffix('Z'))
-        .unwrap_or(text)
-        .trim_end();
+    let zoneless = text.strip_suffix(" UTC").or_else(|| text.strip_suffix('Z')).unwrap_or(text).trim_end();
     for format in ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f"] {
         if let Ok(time) = NaiveDateTime::parse_from_str(zoneless, format) {
             return Ok(time.and_utc());
@@ -358,60 +315,24 @@ mod tests {
     fn the_first_usable_claim_in_the_order_of_belief_counts() {
         use Source::*;
         for (claims, counts) in [
+            (vec![claim(Config, "2026-08-03T00:00:00Z"), claim(Label, "2026-10-01")], Config),
+            (vec![claim(Label, "2026-10-01"), claim(Config, "1970-01-01T00:00:00Z")], Label),
+            (vec![claim(Config, "1970-01-01T00:00:00Z"), claim(Provenance, "2026-09-01T00:00:00Z")], Provenance),
+            (vec![claim(Config, "2026-08-03T00:00:00Z"), claim(Provenance, "2026-09-01T00:00:00Z")], Config),
             (
-                vec![
-                    claim(Config, "2026-08-03T00:00:00Z"),
-                    claim(Label, "2026-10-01"),
-                ],
-                Config,
-            ),
-            (
-                vec![
-                    claim(Label, "2026-10-01"),
-                    claim(Config, "1970-01-01T00:00:00Z"),
-                ],
-                Label,
-            ),
-            (
-                vec![
-                    claim(Config, "1970-01-01T00:00:00Z"),
-                    claim(Provenance, "2026-09-01T00:00:00Z"),
-                ],
-                Provenance,
-            ),
-            (
-                vec![
-                    claim(Config, "2026-08-03T00:00:00Z"),
-                    claim(Provenance, "2026-09-01T00:00:00Z"),
-                ],
-                Config,
-            ),
-            (
-                vec![
-                    claim(History, "2026-08-03T00:00:00Z"),
-                    claim(IndexAnnotation, "2026-08-04T00:00:00Z"),
-                ],
+                vec![claim(History, "2026-08-03T00:00:00Z"), claim(IndexAnnotation, "2026-08-04T00:00:00Z")],
                 IndexAnnotation,
             ),
             (
-                vec![
-                    claim(IndexAnnotation, "2026-08-03T00:00:00Z"),
-                    claim(ManifestAnnotation, "2026-08-04T00:00:00Z"),
-                ],
+                vec![claim(IndexAnnotation, "2026-08-03T00:00:00Z"), claim(ManifestAnnotation, "2026-08-04T00:00:00Z")],
                 ManifestAnnotation,
             ),
-            (
-                vec![claim(Config, ""), claim(History, "2026-08-03T00:00:00Z")],
-                History,
-            ),
+            (vec![claim(Config, ""), claim(History, "2026-08-03T00:00:00Z")], History),
         ] {
             let (built, candidates) = weigh(&claims, None, now());
             assert_eq!(built.known().unwrap().source, counts, "{claims:?}");
             assert_eq!(candidates.iter().filter(|c| c.used).count(), 1);
-            assert!(
-                candidates.iter().all(|c| !c.why.is_empty()),
-                "{candidates:?}"
-            );
+            assert!(candidates.iter().all(|c| !c.why.is_empty()), "{candidates:?}");
         }
     }
 
@@ -438,23 +359,14 @@ mod tests {
                 "2012-12-31T23:59:59Z",
                 "the image config says 2012-12-31T23:59:59Z: before 2013 there were no such images",
             ),
-            (
-                "2026-11-23T12:06:00Z",
-                "the image config says 2026-11-23T12:06:00Z: it lies in the future",
-            ),
+            ("2026-11-23T12:06:00Z", "the image config says 2026-11-23T12:06:00Z: it lies in the future"),
             ("", "the image config has an empty date"),
-            (
-                "yesterday",
-                "the image config says yesterday: it is not a date",
-            ),
+            ("yesterday", "the image config says yesterday: it is not a date"),
         ] {
             let (built, _) = weigh(&[claim(Source::Config, value)], None, now());
             assert_eq!(built, Fact::unknown(UnknownReason::NoDate, detail));
         }
-        assert_eq!(
-            weigh(&[], None, now()).0,
-            Fact::unknown(UnknownReason::NoDate, "it carries no date at all")
-        );
+        assert_eq!(weigh(&[], None, now()).0, Fact::unknown(UnknownReason::NoDate, "it carries no date at all"));
     }
 
     #[test]
@@ -477,19 +389,8 @@ mod tests {
     #[test]
     fn what_was_here_before_its_date_is_as_old_as_that() {
         let seen = at("2026-05-01T00:00:00Z");
-        let (built, candidates) = weigh(
-            &[claim(Source::Config, "2026-11-20T00:00:00Z")],
-            Some(seen),
-            now(),
-        );
-        assert_eq!(
-            built.known(),
-            Some(&BuildDate {
-                time: seen,
-                source: Source::FirstSeen,
-                class: Class::UpperBound
-            })
-        );
+        let (built, candidates) = weigh(&[claim(Source::Config, "2026-11-20T00:00:00Z")], Some(seen), now());
+        assert_eq!(built.known(), Some(&BuildDate { time: seen, source: Source::FirstSeen, class: Class::UpperBound }));
         assert_eq!(candidates[0].why, "it was seen here before this date");
         assert!(candidates[1].used);
     }
@@ -498,19 +399,12 @@ mod tests {
     fn a_bound_alone_is_no_date() {
         let (built, candidates) = weigh(&[], Some(at("2026-11-20T00:00:00Z")), now());
         assert!(built.known().is_none());
-        assert_eq!(
-            candidates[0].why,
-            "a bound alone can prove an image too old, never fresh"
-        );
+        assert_eq!(candidates[0].why, "a bound alone can prove an image too old, never fresh");
     }
 
     #[test]
     fn a_claim_may_be_barred_where_it_was_found() {
-        let barred = Claim::passed_over(
-            Source::Label,
-            "2026-11-01",
-            "the base image has the same label",
-        );
+        let barred = Claim::passed_over(Source::Label, "2026-11-01", "the base image has the same label");
         let (built, candidates) = weigh(&[barred], None, now());
         assert!(built.known().is_none());
         assert_eq!(candidates[0].why, "the base image has the same label");

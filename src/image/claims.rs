@@ -66,8 +66,7 @@ struct Annotations(BTreeMap<String, String>);
 
 impl<'de> Deserialize<'de> for Annotations {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let value =
-            Option::<BTreeMap<String, Value>>::deserialize(deserializer)?.unwrap_or_default();
+        let value = Option::<BTreeMap<String, Value>>::deserialize(deserializer)?.unwrap_or_default();
         let texts = value.into_iter().filter_map(|(key, value)| match value {
             Value::String(text) => Some((key, text)),
             _ => None,
@@ -82,9 +81,7 @@ impl Annotations {
     }
 
     fn date(&self, source: Source) -> Option<Claim> {
-        self.get(CREATED)
-            .or_else(|| self.get(BUILD_DATE))
-            .map(|value| Claim::new(source, value))
+        self.get(CREATED).or_else(|| self.get(BUILD_DATE)).map(|value| Claim::new(source, value))
     }
 }
 
@@ -158,36 +155,25 @@ pub struct Base {
 pub fn manifest(body: &[u8]) -> Result<Shape, String> {
     let manifest: Manifest = serde_json::from_slice(body).map_err(|_| not_json(body))?;
     if let Some(entries) = manifest.manifests {
-        let (attestations, entries): (Vec<_>, Vec<_>) = entries.into_iter().partition(|entry| {
-            entry.annotations.get(REFERENCE_TYPE) == Some("attestation-manifest")
-        });
+        let (attestations, entries): (Vec<_>, Vec<_>) = entries
+            .into_iter()
+            .partition(|entry| entry.annotations.get(REFERENCE_TYPE) == Some("attestation-manifest"));
         return Ok(Shape::Index {
             entries: entries.into_iter().map(index_entry).collect(),
             attestations: attestations
                 .into_iter()
                 .filter_map(|entry| {
                     let subject = entry.annotations.get(REFERENCE_DIGEST)?.to_owned();
-                    Some(AttestationEntry {
-                        digest: entry.digest,
-                        subject,
-                    })
+                    Some(AttestationEntry { digest: entry.digest, subject })
                 })
                 .collect(),
-            claims: manifest
-                .annotations
-                .date(Source::IndexAnnotation)
-                .into_iter()
-                .collect(),
+            claims: manifest.annotations.date(Source::IndexAnnotation).into_iter().collect(),
         });
     }
     if let Some(config) = manifest.config {
         return Ok(Shape::Image {
             config,
-            claims: manifest
-                .annotations
-                .date(Source::ManifestAnnotation)
-                .into_iter()
-                .collect(),
+            claims: manifest.annotations.date(Source::ManifestAnnotation).into_iter().collect(),
             base: manifest.annotations.get(BASE_NAME).map(|name| Base {
                 name: name.to_owned(),
                 digest: manifest.annotations.get(BASE_DIGEST).map(str::to_owned),
@@ -195,40 +181,24 @@ pub fn manifest(body: &[u8]) -> Result<Shape, String> {
         });
     }
     if manifest.schema_version == 1 {
-        let newest = manifest
-            .history
-            .first()
-            .map(|entry| entry.v1_compatibility.as_str())
-            .unwrap_or_default();
+        let newest = manifest.history.first().map(|entry| entry.v1_compatibility.as_str()).unwrap_or_default();
         let created = serde_json::from_str::<Value>(newest).ok();
-        let created = created
-            .as_ref()
-            .and_then(|entry| entry.get("created"))
-            .and_then(Value::as_str);
+        let created = created.as_ref().and_then(|entry| entry.get("created")).and_then(Value::as_str);
         return Ok(Shape::Schema1 {
-            platform: manifest
-                .architecture
-                .map(|architecture| format!("linux/{architecture}")),
-            claims: created
-                .map(|value| Claim::new(Source::History, value))
-                .into_iter()
-                .collect(),
+            platform: manifest.architecture.map(|architecture| format!("linux/{architecture}")),
+            claims: created.map(|value| Claim::new(Source::History, value)).into_iter().collect(),
         });
     }
     Err(match manifest.media_type {
-        Some(media_type) => format!(
-            "a manifest of the kind {:?} is no image",
-            media_type.chars().take(80).collect::<String>()
-        ),
+        Some(media_type) => {
+            format!("a manifest of the kind {:?} is no image", media_type.chars().take(80).collect::<String>())
+        }
         None => "what it serves as a manifest lists neither layers nor other manifests".to_owned(),
     })
 }
 
 fn not_json(body: &[u8]) -> String {
-    let start = body
-        .iter()
-        .position(|byte| !byte.is_ascii_whitespace())
-        .unwrap_or(0);
+    let start = body.iter().position(|byte| !byte.is_ascii_whitespace()).unwrap_or(0);
     if body[start..].first() == Some(&b'<') {
         "it answered HTML where a manifest was expected".to_owned()
     } else {
@@ -239,11 +209,7 @@ fn not_json(body: &[u8]) -> String {
 fn index_entry(entry: Descriptor) -> IndexEntry {
     IndexEntry {
         platform: entry.platform.as_ref().and_then(platform_in_words),
-        claims: entry
-            .annotations
-            .date(Source::IndexAnnotation)
-            .into_iter()
-            .collect(),
+        claims: entry.annotations.date(Source::IndexAnnotation).into_iter().collect(),
         digest: entry.digest,
     }
 }
@@ -256,10 +222,7 @@ fn platform_in_words(platform: &PlatformView) -> Option<String> {
     Some(if platform.variant.is_empty() {
         format!("{}/{}", platform.os, platform.architecture)
     } else {
-        format!(
-            "{}/{}/{}",
-            platform.os, platform.architecture, platform.variant
-        )
+        format!("{}/{}/{}", platform.os, platform.architecture, platform.variant)
     })
 }
 
@@ -281,9 +244,7 @@ pub fn config(body: &[u8]) -> Config {
     let mut claims = Vec::new();
     claims.extend(text(config.get("created")).map(|value| Claim::new(Source::Config, value)));
     let labels = config.pointer("/config/Labels");
-    let label = [CREATED, BUILD_DATE]
-        .into_iter()
-        .find_map(|key| text(labels?.get(key)));
+    let label = [CREATED, BUILD_DATE].into_iter().find_map(|key| text(labels?.get(key)));
     claims.extend(label.map(|value| Claim::new(Source::Label, value)));
     claims.extend(last_layer_date(&config).map(|value| Claim::new(Source::History, value)));
     let platform = PlatformView {
@@ -291,10 +252,7 @@ pub fn config(body: &[u8]) -> Config {
         architecture: text(config.get("architecture")).unwrap_or_default(),
         variant: text(config.get("variant")).unwrap_or_default(),
     };
-    Config {
-        platform: platform_in_words(&platform),
-        claims,
-    }
+    Config { platform: platform_in_words(&platform), claims }
 }
 
 /// The date of the last history entry that made a layer.
@@ -302,15 +260,8 @@ pub fn config(body: &[u8]) -> Config {
 /// Only the last: a tool that puts undated layers on a dated base leaves the base's dates behind them.
 fn last_layer_date(config: &Value) -> Option<String> {
     let history = config.get("history")?.as_array()?;
-    let made_a_layer =
-        |entry: &&Value| entry.get("empty_layer").and_then(Value::as_bool) != Some(true);
-    history
-        .iter()
-        .rev()
-        .find(made_a_layer)?
-        .get("created")?
-        .as_str()
-        .map(str::to_owned)
+    let made_a_layer = |entry: &&Value| entry.get("empty_layer").and_then(Value::as_bool) != Some(true);
+    history.iter().rev().find(made_a_layer)?.get("created")?.as_str().map(str::to_owned)
 }
 
 /// When a SLSA provenance says that the build ended, where it speaks of `subject` (a digest).
@@ -319,20 +270,15 @@ fn last_layer_date(config: &Value) -> Option<String> {
 /// about none, is no claim.
 pub fn provenance(body: &[u8], subject: &str) -> Option<Claim> {
     let statement: Value = serde_json::from_slice(body).ok()?;
-    if !statement
-        .get("predicateType")?
-        .as_str()?
-        .starts_with("https://slsa.dev/provenance/")
-    {
+    if !statement.get("predicateType")?.as_str()?.starts_with("https://slsa.dev/provenance/") {
         return None;
     }
     let (algorithm, hex) = subject.split_once(':')?;
-    let speaks_of_it = statement.get("subject")?.as_array()?.iter().any(|one| {
-        one.get("digest")
-            .and_then(|digest| digest.get(algorithm))
-            .and_then(Value::as_str)
-            == Some(hex)
-    });
+    let speaks_of_it = statement
+        .get("subject")?
+        .as_array()?
+        .iter()
+        .any(|one| one.get("digest").and_then(|digest| digest.get(algorithm)).and_then(Value::as_str) == Some(hex));
     if !speaks_of_it {
         return None;
     }
@@ -353,9 +299,7 @@ pub fn schema1_payload(body: &[u8]) -> Option<Vec<u8>> {
     let protected = manifest.pointer("/signatures/0/protected")?.as_str()?;
     let protected: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(protected).ok()?).ok()?;
     let length = usize::try_from(protected.get("formatLength")?.as_u64()?).ok()?;
-    let tail = URL_SAFE_NO_PAD
-        .decode(protected.get("formatTail")?.as_str()?)
-        .ok()?;
+    let tail = URL_SAFE_NO_PAD.decode(protected.get("formatTail")?.as_str()?).ok()?;
     let mut payload = body.get(..length)?.to_vec();
     payload.extend_from_slice(&tail);
     Some(payload)
@@ -369,10 +313,7 @@ mod tests {
     use super::*;
 
     fn sources(claims: &[Claim]) -> Vec<(Source, &str)> {
-        claims
-            .iter()
-            .map(|claim| (claim.source, claim.value.as_str()))
-            .collect()
+        claims.iter().map(|claim| (claim.source, claim.value.as_str())).collect()
     }
 
     #[test]
@@ -400,8 +341,7 @@ mod tests {
 
     #[test]
     fn a_base_does_not_date_the_undated_layers_on_it() {
-        let config =
-            config(br#"{"history": [{"created": "2026-08-01T00:00:00Z"}, {"created_by": "jib"}]}"#);
+        let config = config(br#"{"history": [{"created": "2026-08-01T00:00:00Z"}, {"created_by": "jib"}]}"#);
         assert_eq!(sources(&config.claims), []);
     }
 
@@ -418,35 +358,14 @@ mod tests {
                 {"digest": "sha256:dd", "platform": {"os": "unknown", "architecture": "unknown"}},
             ],
         });
-        let Ok(Shape::Index {
-            entries,
-            attestations,
-            claims,
-        }) = manifest(index.to_string().as_bytes())
-        else {
+        let Ok(Shape::Index { entries, attestations, claims }) = manifest(index.to_string().as_bytes()) else {
             panic!("an index");
         };
-        let found: Vec<_> = entries
-            .iter()
-            .map(|entry| (entry.digest.as_str(), entry.platform.as_deref()))
-            .collect();
-        assert_eq!(
-            found,
-            [
-                ("sha256:aa", Some("linux/amd64")),
-                ("sha256:bb", None),
-                ("sha256:dd", None)
-            ]
-        );
+        let found: Vec<_> = entries.iter().map(|entry| (entry.digest.as_str(), entry.platform.as_deref())).collect();
+        assert_eq!(found, [("sha256:aa", Some("linux/amd64")), ("sha256:bb", None), ("sha256:dd", None)]);
         assert_eq!(attestations[0].subject, "sha256:aa");
-        assert_eq!(
-            sources(&claims),
-            [(Source::IndexAnnotation, "2026-08-01T00:00:00Z")]
-        );
-        assert_eq!(
-            sources(&entries[1].claims),
-            [(Source::IndexAnnotation, "2026-08-02T00:00:00Z")]
-        );
+        assert_eq!(sources(&claims), [(Source::IndexAnnotation, "2026-08-01T00:00:00Z")]);
+        assert_eq!(sources(&entries[1].claims), [(Source::IndexAnnotation, "2026-08-02T00:00:00Z")]);
     }
 
     #[test]
@@ -454,14 +373,8 @@ mod tests {
         for (body, why) in [
             ("<html>", "it answered HTML where a manifest was expected"),
             ("nonsense", "what it serves as a manifest is not JSON"),
-            (
-                "{}",
-                "what it serves as a manifest lists neither layers nor other manifests",
-            ),
-            (
-                r#"{"mediaType":"application/x"}"#,
-                "a manifest of the kind \"application/x\" is no image",
-            ),
+            ("{}", "what it serves as a manifest lists neither layers nor other manifests"),
+            (r#"{"mediaType":"application/x"}"#, "a manifest of the kind \"application/x\" is no image"),
         ] {
             assert_eq!(manifest(body.as_bytes()).unwrap_err(), why);
         }
@@ -471,14 +384,9 @@ mod tests {
     fn schema_1_has_its_date_in_its_newest_history() {
         let body = json!({"schemaVersion": 1, "architecture": "amd64", "history": [
             {"v1Compatibility": "{\"created\":\"2026-08-03T00:00:00Z\"}"}, {"v1Compatibility": "{\"created\":\"2020-01-01T00:00:00Z\"}"}]});
-        let Ok(Shape::Schema1 { platform, claims }) = manifest(body.to_string().as_bytes()) else {
-            panic!("schema 1")
-        };
+        let Ok(Shape::Schema1 { platform, claims }) = manifest(body.to_string().as_bytes()) else { panic!("schema 1") };
         assert_eq!(platform.as_deref(), Some("linux/amd64"));
-        assert_eq!(
-            sources(&claims),
-            [(Source::History, "2026-08-03T00:00:00Z")]
-        );
+        assert_eq!(sources(&claims), [(Source::History, "2026-08-03T00:00:00Z")]);
     }
 
     #[test]
@@ -494,22 +402,10 @@ mod tests {
             "https://slsa.dev/provenance/v1",
             json!({"runDetails": {"metadata": {"finishedOn": "2026-08-04T00:00:00Z"}}}),
         );
-        assert_eq!(
-            provenance(v02.as_bytes(), "sha256:aa").unwrap().value,
-            "2026-08-03T00:00:00Z"
-        );
-        assert_eq!(
-            provenance(v1.as_bytes(), "sha256:aa").unwrap().value,
-            "2026-08-04T00:00:00Z"
-        );
+        assert_eq!(provenance(v02.as_bytes(), "sha256:aa").unwrap().value, "2026-08-03T00:00:00Z");
+        assert_eq!(provenance(v1.as_bytes(), "sha256:aa").unwrap().value, "2026-08-04T00:00:00Z");
         assert_eq!(provenance(v1.as_bytes(), "sha256:bb"), None);
-        assert_eq!(
-            provenance(
-                statement("https://spdx.dev/Document", json!({})).as_bytes(),
-                "sha256:aa"
-            ),
-            None
-        );
+        assert_eq!(provenance(statement("https://spdx.dev/Document", json!({})).as_bytes(), "sha256:aa"), None);
     }
 
     proptest! {

@@ -42,9 +42,7 @@ impl ImageReference {
             return Err(invalid("it is longer than 1,024 characters"));
         }
         if written.starts_with('[') {
-            return Err(invalid(
-                "IPv6 addresses are not allowed as a registry, name the registry by a host name",
-            ));
+            return Err(invalid("IPv6 addresses are not allowed as a registry, name the registry by a host name"));
         }
         let parsed = Reference::try_from(written).map_err(|error| {
             invalid(match error {
@@ -54,16 +52,10 @@ impl ImageReference {
                 }
                 ParseError::NameContainsUppercase => "repository names are lower case",
                 ParseError::NameTooLong => "the repository name is longer than 255 characters",
-                ParseError::DigestUnsupported => {
-                    "the digest's algorithm is not sha256, sha384 or sha512"
-                }
-                ParseError::DigestInvalidFormat | ParseError::DigestInvalidLength => {
-                    "the digest has the wrong length"
-                }
+                ParseError::DigestUnsupported => "the digest's algorithm is not sha256, sha384 or sha512",
+                ParseError::DigestInvalidFormat | ParseError::DigestInvalidLength => "the digest has the wrong length",
                 ParseError::TagInvalidFormat => "the tag has characters a tag cannot have",
-                ParseError::ReferenceInvalidFormat => {
-                    "expected [registry/]repository[:tag][@algorithm:hex]"
-                }
+                ParseError::ReferenceInvalidFormat => "expected [registry/]repository[:tag][@algorithm:hex]",
             })
         })?;
         if let Some(digest) = parsed.digest() {
@@ -157,22 +149,13 @@ impl ImagePattern {
             problem: problem.to_owned(),
         };
         if written.is_empty() {
-            return Err(invalid(
-                "an image pattern cannot be empty; `*` fits every image",
-            ));
+            return Err(invalid("an image pattern cannot be empty; `*` fits every image"));
         }
         if written.contains('@') {
-            return Err(invalid(
-                "an image pattern has no digest; write the repository, it fits any digest",
-            ));
+            return Err(invalid("an image pattern has no digest; write the repository, it fits any digest"));
         }
-        if let Some(bad) = written
-            .chars()
-            .find(|c| !c.is_ascii_alphanumeric() && !"*._-/:".contains(*c))
-        {
-            return Err(invalid(&format!(
-                "{bad:?} cannot stand in an image pattern"
-            )));
+        if let Some(bad) = written.chars().find(|c| !c.is_ascii_alphanumeric() && !"*._-/:".contains(*c)) {
+            return Err(invalid(&format!("{bad:?} cannot stand in an image pattern")));
         }
         let (name, tag) = match written.rsplit_once(':') {
             Some((name, tag)) if !tag.contains('/') => (name, Some(tag.to_owned())),
@@ -181,29 +164,20 @@ impl ImagePattern {
         let name = match name.split_once('/') {
             None if name.contains('*') => name.to_owned(),
             None => format!("docker.io/library/{name}"),
-            Some((host, _)) if host.contains(['.', ':', '*']) || host == "localhost" => {
-                name.to_owned()
-            }
+            Some((host, _)) if host.contains(['.', ':', '*']) || host == "localhost" => name.to_owned(),
             Some(_) => format!("docker.io/{name}"),
         };
         let name = match name.split_once('/') {
             Some((host, rest)) => format!("{}/{rest}", host.to_ascii_lowercase()),
             None => name,
         };
-        Ok(Self {
-            written: written.to_owned(),
-            name,
-            tag,
-        })
+        Ok(Self { written: written.to_owned(), name, tag })
     }
 
     /// Whether the pattern fits the image.
     pub fn fits(&self, image: &ImageReference) -> bool {
         glob_fits(&self.name, &image.name())
-            && self
-                .tag
-                .as_deref()
-                .is_none_or(|pattern| image.tag().is_some_and(|tag| glob_fits(pattern, tag)))
+            && self.tag.as_deref().is_none_or(|pattern| image.tag().is_some_and(|tag| glob_fits(pattern, tag)))
     }
 
     /// The pattern as its author wrote it.
@@ -264,33 +238,17 @@ mod tests {
         for (written, normal) in [
             ("nginx", "docker.io/library/nginx:latest".to_owned()),
             ("nginx:1.27", "docker.io/library/nginx:1.27".to_owned()),
-            (
-                "index.docker.io/nginx",
-                "docker.io/library/nginx:latest".to_owned(),
-            ),
+            ("index.docker.io/nginx", "docker.io/library/nginx:latest".to_owned()),
             ("shop/checkout", "docker.io/shop/checkout:latest".to_owned()),
             ("localhost/x", "localhost/x:latest".to_owned()),
             ("localhost:5000/x:1", "localhost:5000/x:1".to_owned()),
             ("Registry.Example/x:1", "registry.example/x:1".to_owned()),
-            (
-                "registry.example:5000/a/b",
-                "registry.example:5000/a/b:latest".to_owned(),
-            ),
+            ("registry.example:5000/a/b", "registry.example:5000/a/b:latest".to_owned()),
             ("169.254.169.254/x:y", "169.254.169.254/x:y".to_owned()),
-            (
-                &format!("r.example/x@sha256:{HEX}"),
-                format!("r.example/x@sha256:{HEX}"),
-            ),
-            (
-                &format!("r.example/x:1@sha256:{HEX}"),
-                format!("r.example/x:1@sha256:{HEX}"),
-            ),
+            (&format!("r.example/x@sha256:{HEX}"), format!("r.example/x@sha256:{HEX}")),
+            (&format!("r.example/x:1@sha256:{HEX}"), format!("r.example/x:1@sha256:{HEX}")),
         ] {
-            assert_eq!(
-                ImageReference::parse(written).unwrap().to_string(),
-                normal,
-                "{written}"
-            );
+            assert_eq!(ImageReference::parse(written).unwrap().to_string(), normal, "{written}");
         }
     }
 
@@ -298,42 +256,19 @@ mod tests {
     fn what_is_no_reference_says_why() {
         for (written, problem) in [
             ("", "it is empty"),
-            (
-                "[::1]:5000/x",
-                "IPv6 addresses are not allowed as a registry, name the registry by a host name",
-            ),
+            ("[::1]:5000/x", "IPv6 addresses are not allowed as a registry, name the registry by a host name"),
             ("r.example/App:1", "repository names are lower case"),
             ("Nginx", "repository names are lower case"),
-            (
-                "r.example/x:not a tag",
-                "expected [registry/]repository[:tag][@algorithm:hex]",
-            ),
-            (
-                "r.example/x@sha256:abc",
-                "expected [registry/]repository[:tag][@algorithm:hex]",
-            ),
-            (
-                "r.example/x@sha256:4f1c4f1c4f1c4f1c4f1c4f1c4f1c4f1c4f1c",
-                "the digest has the wrong length",
-            ),
-            (
-                "x@md5:d41d8cd98f00b204e9800998ecf8427e",
-                "the digest's algorithm is not sha256, sha384 or sha512",
-            ),
-            (
-                "https://r.example/x",
-                "expected [registry/]repository[:tag][@algorithm:hex]",
-            ),
+            ("r.example/x:not a tag", "expected [registry/]repository[:tag][@algorithm:hex]"),
+            ("r.example/x@sha256:abc", "expected [registry/]repository[:tag][@algorithm:hex]"),
+            ("r.example/x@sha256:4f1c4f1c4f1c4f1c4f1c4f1c4f1c4f1c4f1c", "the digest has the wrong length"),
+            ("x@md5:d41d8cd98f00b204e9800998ecf8427e", "the digest's algorithm is not sha256, sha384 or sha512"),
+            ("https://r.example/x", "expected [registry/]repository[:tag][@algorithm:hex]"),
         ] {
             let error = ImageReference::parse(written).unwrap_err();
             assert_eq!(error.problem, problem, "{written}");
         }
-        assert_eq!(
-            ImageReference::parse(&"a".repeat(2000))
-                .unwrap_err()
-                .problem,
-            "it is longer than 1,024 characters"
-        );
+        assert_eq!(ImageReference::parse(&"a".repeat(2000)).unwrap_err().problem, "it is longer than 1,024 characters");
     }
 
     #[test]
@@ -341,30 +276,14 @@ mod tests {
         for (pattern, image, fits) in [
             ("nginx", "nginx:1.27", true),
             ("nginx", "shop/nginx", false),
-            (
-                "registry.example/platform/*",
-                "registry.example/platform/a/b:1",
-                true,
-            ),
-            (
-                "registry.example/platform/*",
-                "registry.example/platformer/a",
-                false,
-            ),
+            ("registry.example/platform/*", "registry.example/platform/a/b:1", true),
+            ("registry.example/platform/*", "registry.example/platformer/a", false),
             ("registry.example:5000/x", "registry.example:5000/x:9", true),
             ("registry.example:5000/x", "registry.example/x:9", false),
             ("registry.example/x:1.*", "registry.example/x:1.2", true),
             ("registry.example/x:1.*", "registry.example/x:2.0", false),
-            (
-                "registry.example/x:1.*",
-                &format!("registry.example/x@sha256:{HEX}"),
-                false,
-            ),
-            (
-                "registry.example/x",
-                &format!("registry.example/x@sha256:{HEX}"),
-                true,
-            ),
+            ("registry.example/x:1.*", &format!("registry.example/x@sha256:{HEX}"), false),
+            ("registry.example/x", &format!("registry.example/x@sha256:{HEX}"), true),
             ("*", "anything/at:all", true),
             ("*/platform/*", "r.example/platform/x", true),
             ("shop/*", "docker.io/shop/x", true),

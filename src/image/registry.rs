@@ -19,12 +19,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use oci_client::manifest::{
-    IMAGE_MANIFEST_LIST_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE, OCI_IMAGE_INDEX_MEDIA_TYPE,
-    OCI_IMAGE_MEDIA_TYPE,
+    IMAGE_MANIFEST_LIST_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE, OCI_IMAGE_INDEX_MEDIA_TYPE, OCI_IMAGE_MEDIA_TYPE,
 };
-use reqwest::header::{
-    ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE,
-};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use reqwest::{Client, Method, Response, StatusCode, Url};
 use sha2::{Digest, Sha256, Sha512};
 use thiserror::Error;
@@ -110,13 +107,9 @@ impl Registries {
     pub fn new(settings: RegistrySettings) -> Result<Self, SettingsError> {
         let mut authorities = Vec::new();
         for path in &settings.ca_files {
-            let wrong = |why: String| SettingsError::CaFile {
-                path: path.clone(),
-                why,
-            };
+            let wrong = |why: String| SettingsError::CaFile { path: path.clone(), why };
             let pem = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
-            let found = reqwest::Certificate::from_pem_bundle(&pem)
-                .map_err(|error| wrong(error.to_string()))?;
+            let found = reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| wrong(error.to_string()))?;
             if found.is_empty() {
                 return Err(wrong("there is no certificate in it".to_owned()));
             }
@@ -129,17 +122,10 @@ impl Registries {
                 .connect_timeout(CONNECT_TIMEOUT)
                 .no_proxy() // a proxy would connect for us, and past the check of addresses
                 .retry(reqwest::retry::never());
-            if authorities.is_empty() {
-                builder
-            } else {
-                builder.tls_certs_merge(authorities.clone())
-            }
+            if authorities.is_empty() { builder } else { builder.tls_certs_merge(authorities.clone()) }
         };
         Ok(Self {
-            public: builder()
-                .dns_resolver(address::public_only())
-                .build()
-                .map_err(SettingsError::Client)?,
+            public: builder().dns_resolver(address::public_only()).build().map_err(SettingsError::Client)?,
             exempt: builder().build().map_err(SettingsError::Client)?,
             settings,
             limits: Mutex::default(),
@@ -179,11 +165,7 @@ impl Registries {
             // What systems take for an address though it is not written as one: 127.1, 2130706433, 0x7f.1
             || (name.parse::<IpAddr>().is_err() && name.split('.').next_back().is_some_and(is_number));
         if forbidden && !self.settings.is_exempt(host) {
-            let by = if host == registry {
-                String::new()
-            } else {
-                format!(", to which {registry} sends on")
-            };
+            let by = if host == registry { String::new() } else { format!(", to which {registry} sends on") };
             return Err(RegistryError::NotAllowed(format!(
                 "{host}{by} is not a public address; list the registry if it is meant"
             )));
@@ -192,11 +174,7 @@ impl Registries {
     }
 
     /// The manifest of a tag or digest. Its digest is computed, and compared where one was asked for.
-    pub async fn manifest(
-        &self,
-        asking: Asking<'_>,
-        reference: &str,
-    ) -> Result<Manifest, RegistryError> {
+    pub async fn manifest(&self, asking: Asking<'_>, reference: &str) -> Result<Manifest, RegistryError> {
         let wanted = reference.contains(':').then_some(reference);
         if let Some((folder, whole)) = self.layout_for(asking.image) {
             let digest = match wanted {
@@ -209,15 +187,7 @@ impl Registries {
         }
         let path = format!("{}/manifests/{reference}", asking.image.repository());
         let (host, response) = self.ask(asking, Method::GET, &path).await?;
-        let body = self
-            .bounded(
-                &host,
-                response,
-                LARGEST_MANIFEST_BYTES,
-                asking.deadline,
-                "manifest",
-            )
-            .await?;
+        let body = self.bounded(&host, response, LARGEST_MANIFEST_BYTES, asking.deadline, "manifest").await?;
         let digest = match wanted {
             Some(digest) => {
                 check_digest(digest, &body, &host)?;
@@ -229,32 +199,18 @@ impl Registries {
     }
 
     /// What a tag means now, by the registry's word; whoever uses it fetches by that digest and so checks it.
-    pub async fn head(
-        &self,
-        asking: Asking<'_>,
-        tag: &str,
-    ) -> Result<Option<String>, RegistryError> {
+    pub async fn head(&self, asking: Asking<'_>, tag: &str) -> Result<Option<String>, RegistryError> {
         if let Some((folder, whole)) = self.layout_for(asking.image) {
             return layout::find(&folder, asking.image, whole).await.map(Some);
         }
         let path = format!("{}/manifests/{tag}", asking.image.repository());
         let (_, response) = self.ask(asking, Method::HEAD, &path).await?;
-        let digest = response
-            .headers()
-            .get("docker-content-digest")
-            .and_then(|value| value.to_str().ok());
-        Ok(digest
-            .filter(|digest| digest.starts_with("sha256:") || digest.starts_with("sha512:"))
-            .map(str::to_owned))
+        let digest = response.headers().get("docker-content-digest").and_then(|value| value.to_str().ok());
+        Ok(digest.filter(|digest| digest.starts_with("sha256:") || digest.starts_with("sha512:")).map(str::to_owned))
     }
 
     /// A blob, compared with its digest.
-    pub async fn blob(
-        &self,
-        asking: Asking<'_>,
-        digest: &str,
-        most_bytes: u64,
-    ) -> Result<Vec<u8>, RegistryError> {
+    pub async fn blob(&self, asking: Asking<'_>, digest: &str, most_bytes: u64) -> Result<Vec<u8>, RegistryError> {
         if let Some((folder, _)) = self.layout_for(asking.image) {
             let body = layout::blob(&folder, digest, most_bytes).await?;
             check_digest(digest, &body, "the image layout")?;
@@ -262,9 +218,7 @@ impl Registries {
         }
         let path = format!("{}/blobs/{digest}", asking.image.repository());
         let (host, response) = self.ask(asking, Method::GET, &path).await?;
-        let body = self
-            .bounded(&host, response, most_bytes, asking.deadline, "config")
-            .await?;
+        let body = self.bounded(&host, response, most_bytes, asking.deadline, "config").await?;
         check_digest(digest, &body, &host)?;
         Ok(body)
     }
@@ -284,62 +238,31 @@ impl Registries {
             Err(RegistryError::NotFound(_)) => return Ok(Vec::new()),
             other => other?,
         };
-        let body = self
-            .bounded(
-                &host,
-                response,
-                LARGEST_MANIFEST_BYTES,
-                asking.deadline,
-                "list of referrers",
-            )
-            .await?;
+        let body = self.bounded(&host, response, LARGEST_MANIFEST_BYTES, asking.deadline, "list of referrers").await?;
         let list: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
-        let entries = list
-            .get("manifests")
-            .and_then(serde_json::Value::as_array)
-            .into_iter()
-            .flatten();
+        let entries = list.get("manifests").and_then(serde_json::Value::as_array).into_iter().flatten();
         Ok(entries
-            .filter(|entry| {
-                entry
-                    .get("artifactType")
-                    .and_then(serde_json::Value::as_str)
-                    == Some(artifact_type)
-            })
+            .filter(|entry| entry.get("artifactType").and_then(serde_json::Value::as_str) == Some(artifact_type))
             .filter_map(|entry| entry.get("digest")?.as_str().map(str::to_owned))
             .take(8)
             .collect())
     }
 
     /// Asks the mirror, where there is one, then the registry. Gives the host that answered with success.
-    async fn ask(
-        &self,
-        asking: Asking<'_>,
-        method: Method,
-        path: &str,
-    ) -> Result<(String, Response), RegistryError> {
+    async fn ask(&self, asking: Asking<'_>, method: Method, path: &str) -> Result<(String, Response), RegistryError> {
         self.check_allowed(asking.image)?;
         let registry = asking.image.registry();
-        if let Some(MirrorLocation::Registry(mirror)) = self
-            .settings
-            .mirror_for(&asking.image.name())
-            .map(|mirror| &mirror.location)
+        if let Some(MirrorLocation::Registry(mirror)) =
+            self.settings.mirror_for(&asking.image.name()).map(|mirror| &mirror.location)
         {
-            let without_credential = Asking {
-                credential: None,
-                ..asking
-            };
+            let without_credential = Asking { credential: None, ..asking };
             if self.check_address(mirror, registry).is_ok()
-                && let Ok(response) = self
-                    .ask_host(without_credential, mirror, method.clone(), path)
-                    .await
+                && let Ok(response) = self.ask_host(without_credential, mirror, method.clone(), path).await
             {
                 return Ok((mirror.clone(), response));
             }
         }
-        self.ask_host(asking, registry, method, path)
-            .await
-            .map(|response| (registry.to_owned(), response))
+        self.ask_host(asking, registry, method, path).await.map(|response| (registry.to_owned(), response))
     }
 
     async fn ask_host(
@@ -351,17 +274,12 @@ impl Registries {
     ) -> Result<Response, RegistryError> {
         let limits = self.limits_of(host);
         let within = tokio::time::timeout_at(asking.deadline, async {
-            let _place = limits
-                .enter()
-                .await
-                .map_err(|refused| refused_in_words(host, refused))?;
+            let _place = limits.enter().await.map_err(|refused| refused_in_words(host, refused))?;
             self.ask_politely(asking, host, method, path, &limits).await
         });
         let answer = match within.await {
             Ok(answer) => answer,
-            Err(_) => Err(RegistryError::Unreachable(format!(
-                "{host} did not answer in time"
-            ))),
+            Err(_) => Err(RegistryError::Unreachable(format!("{host} did not answer in time"))),
         };
         match &answer {
             Err(error) if error.is_outage() => limits.failed(),
@@ -386,14 +304,9 @@ impl Registries {
             credential: asking.credential.map(Credential::id),
         };
         let authorization = self.remembered_token(&key);
-        let response = self
-            .send(host, method.clone(), url.clone(), authorization)
-            .await?;
+        let response = self.send(host, method.clone(), url.clone(), authorization).await?;
         let response = if response.status() == StatusCode::UNAUTHORIZED {
-            match self
-                .authorization(asking, host, &key, response.headers())
-                .await?
-            {
+            match self.authorization(asking, host, &key, response.headers()).await? {
                 Some(authorization) => self.send(host, method, url, Some(authorization)).await?,
                 None => response,
             }
@@ -404,16 +317,8 @@ impl Registries {
     }
 
     fn url(&self, host: &str, path: &str) -> Result<Url, RegistryError> {
-        let scheme = if self.settings.is_plain_http(host) {
-            "http"
-        } else {
-            "https"
-        };
-        let authority = if host == "docker.io" {
-            "registry-1.docker.io"
-        } else {
-            host
-        };
+        let scheme = if self.settings.is_plain_http(host) { "http" } else { "https" };
+        let authority = if host == "docker.io" { "registry-1.docker.io" } else { host };
         Url::parse(&format!("{scheme}://{authority}/v2/{path}"))
             .map_err(|_| RegistryError::NotFound(format!("{host} is no registry's address")))
     }
@@ -430,55 +335,32 @@ impl Registries {
         let mut url = url;
         for _ in 0..=MOST_REDIRECTS {
             let target = authority(&url);
-            let client = if self.settings.is_exempt(&target) {
-                &self.exempt
-            } else {
-                &self.public
-            };
-            let mut request = client
-                .request(method.clone(), url.clone())
-                .header(ACCEPT, accepted());
+            let client = if self.settings.is_exempt(&target) { &self.exempt } else { &self.public };
+            let mut request = client.request(method.clone(), url.clone()).header(ACCEPT, accepted());
             if let Some(authorization) = authorization.as_ref().filter(|_| url.origin() == origin) {
                 request = request.header(AUTHORIZATION, authorization);
             }
-            let response = request
-                .send()
-                .await
-                .map_err(|error| not_reached(host, &error))?;
+            let response = request.send().await.map_err(|error| not_reached(host, &error))?;
             if !response.status().is_redirection() {
                 return Ok(response);
             }
-            let location = response
-                .headers()
-                .get(LOCATION)
-                .and_then(|value| value.to_str().ok());
+            let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
             let Some(next) = location.and_then(|location| url.join(location).ok()) else {
-                return Err(RegistryError::Unreachable(format!(
-                    "{host} sent us on to nowhere"
-                )));
+                return Err(RegistryError::Unreachable(format!("{host} sent us on to nowhere")));
             };
             let target = authority(&next);
-            if next.scheme() != "https"
-                && !(next.scheme() == "http" && self.settings.is_plain_http(&target))
-            {
-                return Err(RegistryError::NotAllowed(format!(
-                    "{host} sends us on to {target} without TLS"
-                )));
+            if next.scheme() != "https" && !(next.scheme() == "http" && self.settings.is_plain_http(&target)) {
+                return Err(RegistryError::NotAllowed(format!("{host} sends us on to {target} without TLS")));
             }
             self.check_address(&target, host)?;
             url = next;
         }
-        Err(RegistryError::Unreachable(format!(
-            "{host} sent us on more than {MOST_REDIRECTS} times"
-        )))
+        Err(RegistryError::Unreachable(format!("{host} sent us on more than {MOST_REDIRECTS} times")))
     }
 
     fn remembered_token(&self, key: &TokenKey) -> Option<String> {
         let tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
-        tokens
-            .get(key)
-            .filter(|(_, until)| *until > Instant::now())
-            .map(|(token, _)| token.clone())
+        tokens.get(key).filter(|(_, until)| *until > Instant::now()).map(|(token, _)| token.clone())
     }
 
     fn remember_token(&self, key: &TokenKey, authorization: &str, life: Duration) {
@@ -496,10 +378,7 @@ impl Registries {
         key: &TokenKey,
         headers: &HeaderMap,
     ) -> Result<Option<String>, RegistryError> {
-        let challenges = headers
-            .get_all(WWW_AUTHENTICATE)
-            .iter()
-            .filter_map(|value| value.to_str().ok());
+        let challenges = headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
         match token::challenge(challenges) {
             None => Ok(None),
             Some(Challenge::Basic) => {
@@ -526,8 +405,7 @@ impl Registries {
         realm: &str,
         service: Option<&str>,
     ) -> Result<(String, Duration), RegistryError> {
-        let unusable =
-            |what: &str| RegistryError::Unauthorized(format!("{host} asks for a token of {what}"));
+        let unusable = |what: &str| RegistryError::Unauthorized(format!("{host} asks for a token of {what}"));
         let mut url = Url::parse(realm).map_err(|_| unusable("no address"))?;
         let target = authority(&url);
         if url.scheme() != "https" && !self.settings.is_plain_http(&target) {
@@ -539,10 +417,7 @@ impl Registries {
             if let Some(service) = service {
                 query.append_pair("service", service);
             }
-            query.append_pair(
-                "scope",
-                &format!("repository:{}:pull", asking.image.repository()),
-            );
+            query.append_pair("scope", &format!("repository:{}:pull", asking.image.repository()));
         }
         let basic = asking
             .credential
@@ -552,42 +427,21 @@ impl Registries {
         if !response.status().is_success() {
             let status = response.status().as_u16();
             return Err(match status {
-                429 => RegistryError::RateLimited(format!(
-                    "{target} gives no token for {host} just now: it answered 429"
-                )),
-                500..=599 => RegistryError::Unreachable(format!(
-                    "{target} gives no token for {host}: it answered {status}"
-                )),
-                _ => RegistryError::Unauthorized(format!(
-                    "{target} gives no token for {host}: it answered {status}"
-                )),
+                429 => {
+                    RegistryError::RateLimited(format!("{target} gives no token for {host} just now: it answered 429"))
+                }
+                500..=599 => {
+                    RegistryError::Unreachable(format!("{target} gives no token for {host}: it answered {status}"))
+                }
+                _ => RegistryError::Unauthorized(format!("{target} gives no token for {host}: it answered {status}")),
             });
         }
-        let body = self
-            .bounded(
-                &target,
-                response,
-                LARGEST_TOKEN_BYTES,
-                asking.deadline,
-                "token",
-            )
-            .await?;
+        let body = self.bounded(&target, response, LARGEST_TOKEN_BYTES, asking.deadline, "token").await?;
         let answer: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
-        let token = answer
-            .get("token")
-            .or_else(|| answer.get("access_token"))
-            .and_then(serde_json::Value::as_str);
-        let life = answer
-            .get("expires_in")
-            .and_then(serde_json::Value::as_u64)
-            .map(Duration::from_secs);
-        match token
-            .filter(|token| !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic()))
-        {
-            Some(token) => Ok((
-                token.to_owned(),
-                life.unwrap_or(TOKEN_LIFE).min(5 * TOKEN_LIFE).mul_f32(0.9),
-            )),
+        let token = answer.get("token").or_else(|| answer.get("access_token")).and_then(serde_json::Value::as_str);
+        let life = answer.get("expires_in").and_then(serde_json::Value::as_u64).map(Duration::from_secs);
+        match token.filter(|token| !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic())) {
+            Some(token) => Ok((token.to_owned(), life.unwrap_or(TOKEN_LIFE).min(5 * TOKEN_LIFE).mul_f32(0.9))),
             None => Err(unusable(&format!("{target}, whose answer has none"))),
         }
     }
@@ -602,22 +456,18 @@ impl Registries {
         what: &str,
     ) -> Result<Vec<u8>, RegistryError> {
         let too_large = || {
-            RegistryError::Unreachable(format!(
-                "{host} serves a {what} larger than {} MiB",
-                (most_bytes >> 20).max(1)
-            ))
+            RegistryError::Unreachable(format!("{host} serves a {what} larger than {} MiB", (most_bytes >> 20).max(1)))
         };
-        if response
-            .content_length()
-            .is_some_and(|length| length > most_bytes)
-        {
+        if response.content_length().is_some_and(|length| length > most_bytes) {
             return Err(too_large());
         }
         let read = tokio::time::timeout_at(deadline, async {
             let mut body = Vec::new();
-            while let Some(chunk) = response.chunk().await.map_err(|_| {
-                RegistryError::Unreachable(format!("{host} broke off in the middle of a {what}"))
-            })? {
+            while let Some(chunk) = response
+                .chunk()
+                .await
+                .map_err(|_| RegistryError::Unreachable(format!("{host} broke off in the middle of a {what}")))?
+            {
                 if (body.len() + chunk.len()) as u64 > most_bytes {
                     return Err(too_large());
                 }
@@ -625,11 +475,9 @@ impl Registries {
             }
             Ok(body)
         });
-        let read = read.await.unwrap_or_else(|_| {
-            Err(RegistryError::Unreachable(format!(
-                "{host} did not send its {what} in time"
-            )))
-        });
+        let read = read
+            .await
+            .unwrap_or_else(|_| Err(RegistryError::Unreachable(format!("{host} did not send its {what} in time"))));
         if read.as_ref().is_err_and(RegistryError::is_outage) {
             self.limits_of(host).failed();
         }
@@ -647,20 +495,14 @@ impl Registries {
 }
 
 fn is_number(part: &str) -> bool {
-    let digits = part
-        .strip_prefix("0x")
-        .or_else(|| part.strip_prefix("0X"))
-        .unwrap_or(part);
-    !digits.is_empty()
-        && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
-        && part.as_bytes()[0].is_ascii_digit()
+    let digits = part.strip_prefix("0x").or_else(|| part.strip_prefix("0X")).unwrap_or(part);
+    !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_hexdigit()) && part.as_bytes()[0].is_ascii_digit()
 }
 
 /// `host[:port]` as settings have it.
 fn authority(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
-    url.port()
-        .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 fn accepted() -> String {
@@ -672,9 +514,9 @@ fn accepted() -> String {
 
 fn refused_in_words(host: &str, refused: Refused) -> RegistryError {
     match refused {
-        Refused::RateLimited(seconds) => RegistryError::RateLimited(format!(
-            "{host} asked to be left alone for {seconds} more seconds"
-        )),
+        Refused::RateLimited(seconds) => {
+            RegistryError::RateLimited(format!("{host} asked to be left alone for {seconds} more seconds"))
+        }
         Refused::LeftAlone(seconds) => RegistryError::Unreachable(format!(
             "{host} did not answer several times in a row; it is asked again in {seconds} seconds"
         )),
@@ -685,9 +527,7 @@ fn not_reached(host: &str, error: &reqwest::Error) -> RegistryError {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(error);
     while let Some(inner) = cause {
         if let Some(not_public) = inner.downcast_ref::<address::NotPublic>() {
-            return RegistryError::NotAllowed(format!(
-                "{not_public}; list the registry if it is meant"
-            ));
+            return RegistryError::NotAllowed(format!("{not_public}; list the registry if it is meant"));
         }
         cause = inner.source();
     }
@@ -704,53 +544,34 @@ fn not_reached(host: &str, error: &reqwest::Error) -> RegistryError {
 fn success(host: &str, response: Response, limits: &Limits) -> Result<Response, RegistryError> {
     let status = response.status().as_u16();
     match status {
-        200..=299 if is_html(&response) => Err(RegistryError::Unreachable(format!(
-            "{host} answered HTML where an image was expected"
-        ))),
+        200..=299 if is_html(&response) => {
+            Err(RegistryError::Unreachable(format!("{host} answered HTML where an image was expected")))
+        }
         200..=299 => Ok(response),
         401 | 403 => Err(RegistryError::Unauthorized(format!(
             "{host} wants credentials that the gate does not have: it answered {status}"
         ))),
-        404 | 410 => Err(RegistryError::NotFound(format!(
-            "{host} has no such image: it answered {status}"
-        ))),
+        404 | 410 => Err(RegistryError::NotFound(format!("{host} has no such image: it answered {status}"))),
         429 => {
-            let retry_after = response
-                .headers()
-                .get(RETRY_AFTER)
-                .and_then(|value| value.to_str().ok()?.trim().parse().ok());
+            let retry_after =
+                response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
             let seconds = limits.rate_limited(retry_after);
-            Err(RegistryError::RateLimited(format!(
-                "{host} answered 429; it is asked again in {seconds} seconds"
-            )))
+            Err(RegistryError::RateLimited(format!("{host} answered 429; it is asked again in {seconds} seconds")))
         }
-        _ => Err(RegistryError::Unreachable(format!(
-            "{host} answered {status}"
-        ))),
+        _ => Err(RegistryError::Unreachable(format!("{host} answered {status}"))),
     }
 }
 
 /// A captive portal or a login page: no registry serves an image as HTML.
 fn is_html(response: &Response) -> bool {
-    let content_type = response
-        .headers()
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
-    content_type.is_some_and(|content_type| {
-        content_type
-            .trim_start()
-            .to_ascii_lowercase()
-            .starts_with("text/html")
-    })
+    let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    content_type.is_some_and(|content_type| content_type.trim_start().to_ascii_lowercase().starts_with("text/html"))
 }
 
 /// `sha256:…` of a manifest; for a signed one of schema 1, of what was signed.
 fn digest_of_manifest(body: &[u8]) -> String {
     let payload = claims::schema1_payload(body);
-    format!(
-        "sha256:{}",
-        hex::encode(Sha256::digest(payload.as_deref().unwrap_or(body)))
-    )
+    format!("sha256:{}", hex::encode(Sha256::digest(payload.as_deref().unwrap_or(body))))
 }
 
 /// Whether the bytes are those that the digest names.
@@ -764,8 +585,6 @@ fn check_digest(digest: &str, body: &[u8], host: &str) -> Result<(), RegistryErr
     if is(body) || payload.as_deref().is_some_and(is) {
         Ok(())
     } else {
-        Err(RegistryError::WrongBytes(format!(
-            "{host} serves other bytes than {digest} names"
-        )))
+        Err(RegistryError::WrongBytes(format!("{host} serves other bytes than {digest} names")))
     }
 }

@@ -112,14 +112,8 @@ impl Resolver {
             own,
             store,
             digests: Memory::new(DIGESTS_IN_MEMORY),
-            tags: Memory::builder()
-                .max_capacity(TAGS_IN_MEMORY)
-                .time_to_live(TAG_STALE_FOR)
-                .build(),
-            noes: Memory::builder()
-                .max_capacity(TAGS_IN_MEMORY)
-                .time_to_live(NO_FRESH_FOR)
-                .build(),
+            tags: Memory::builder().max_capacity(TAGS_IN_MEMORY).time_to_live(TAG_STALE_FOR).build(),
+            noes: Memory::builder().max_capacity(TAGS_IN_MEMORY).time_to_live(NO_FRESH_FOR).build(),
             tag_flights: Flights::default(),
             digest_flights: Flights::default(),
             counters: Counters::default(),
@@ -140,10 +134,7 @@ impl Resolver {
         match tokio::time::timeout_at(request.deadline, self.resolve_image(&image, request)).await {
             Ok(Ok(resolved)) => Fact::Known(resolved),
             Ok(Err(error)) => Fact::Unknown(error.into_unknown()),
-            Err(_) => Fact::unknown(
-                UnknownReason::Unreachable,
-                format!("{} did not answer in time", image.registry()),
-            ),
+            Err(_) => Fact::unknown(UnknownReason::Unreachable, format!("{} did not answer in time", image.registry())),
         }
     }
 
@@ -153,9 +144,7 @@ impl Resolver {
         request: Request<'_>,
     ) -> Result<ResolvedImage, RegistryError> {
         self.0.registries.check_allowed(image)?;
-        let theirs = request
-            .credentials
-            .and_then(|credentials| credentials.for_image(image));
+        let theirs = request.credentials.and_then(|credentials| credentials.for_image(image));
         let credential = theirs.or_else(|| self.0.own.for_image(image));
         let look_up = LookUp {
             inner: Arc::clone(&self.0),
@@ -169,18 +158,9 @@ impl Resolver {
             None => look_up.tag(image.tag().unwrap_or("latest")).await?,
         };
         let (fact, remembered) = look_up.digest(&digest, 0).await?;
-        let cache = if remembered || cache == Cache::Stale {
-            cache
-        } else {
-            Cache::Fetched
-        };
+        let cache = if remembered || cache == Cache::Stale { cache } else { Cache::Fetched };
         let platforms = look_up.platforms(&digest, &fact, request.platforms).await?;
-        Ok(ResolvedImage {
-            digest,
-            platforms,
-            cache,
-            fetched_at,
-        })
+        Ok(ResolvedImage { digest, platforms, cache, fetched_at })
     }
 }
 
@@ -195,11 +175,7 @@ struct LookUp {
 
 impl LookUp {
     fn asking(&self) -> Asking<'_> {
-        Asking {
-            image: &self.image,
-            credential: self.credential.as_ref(),
-            deadline: Instant::now() + LOOK_UP_WITHIN,
-        }
+        Asking { image: &self.image, credential: self.credential.as_ref(), deadline: Instant::now() + LOOK_UP_WITHIN }
     }
 
     fn key(&self, reference: &str) -> Key {
@@ -214,24 +190,18 @@ impl LookUp {
     async fn tag(&self, tag: &str) -> Result<(String, Cache, DateTime<Utc>), RegistryError> {
         let key = self.key(tag);
         let known = self.inner.tags.get(&key);
-        if let Some(fact) = known
-            .as_ref()
-            .filter(|fact| fact.asked.elapsed() < TAG_FRESH_FOR)
-        {
+        if let Some(fact) = known.as_ref().filter(|fact| fact.asked.elapsed() < TAG_FRESH_FOR) {
             return Ok((fact.digest.clone(), Cache::Cached, fact.asked_at));
         }
         if known.is_none() {
             self.recent_no(&key)?;
         }
         let (look_up, tag_name, before) = (self.clone(), tag.to_owned(), known.clone());
-        let flight = self.inner.tag_flights.join(key.clone(), || async move {
-            look_up.ask_tag(&tag_name, before).await
-        });
+        let flight =
+            self.inner.tag_flights.join(key.clone(), || async move { look_up.ask_tag(&tag_name, before).await });
         // A tag that is known already need not cost the whole deadline when its registry is away.
         let answer = match &known {
-            Some(_) => tokio::time::timeout(LOOK_UP_WITHIN / 10, flight)
-                .await
-                .unwrap_or(None),
+            Some(_) => tokio::time::timeout(LOOK_UP_WITHIN / 10, flight).await.unwrap_or(None),
             None => flight.await,
         };
         match (answer, known) {
@@ -239,9 +209,7 @@ impl LookUp {
             (Some(Err(error)), Some(fact)) if error.is_passing() => Ok(self.stale(fact)),
             (None, Some(fact)) => Ok(self.stale(fact)),
             (Some(Err(error)), _) => Err(error),
-            (None, None) => Err(RegistryError::Unreachable(
-                "the look-up was broken off".to_owned(),
-            )),
+            (None, None) => Err(RegistryError::Unreachable("the look-up was broken off".to_owned())),
         }
     }
 
@@ -259,11 +227,7 @@ impl LookUp {
 
     /// Asks the registry: an unknown tag by GET, which brings the manifest along; a known one by HEAD.
     async fn ask_tag(&self, tag: &str, before: Option<TagFact>) -> Result<TagFact, RegistryError> {
-        let fact = |digest| TagFact {
-            digest,
-            asked: Instant::now(),
-            asked_at: self.now,
-        };
+        let fact = |digest| TagFact { digest, asked: Instant::now(), asked_at: self.now };
         let key = self.key(tag);
         let answer = async {
             if before.is_some()
@@ -284,20 +248,13 @@ impl LookUp {
                 self.inner.noes.invalidate(&key);
                 self.inner.tags.insert(key, fact.clone());
             }
-            Err(error) => self
-                .inner
-                .noes
-                .insert(key, (error.clone(), Instant::now() + NO_FRESH_FOR)),
+            Err(error) => self.inner.noes.insert(key, (error.clone(), Instant::now() + NO_FRESH_FOR)),
         }
         answer
     }
 
     /// What the digest is, and whether that was remembered.
-    async fn digest(
-        &self,
-        digest: &str,
-        level: usize,
-    ) -> Result<(Arc<DigestFact>, bool), RegistryError> {
+    async fn digest(&self, digest: &str, level: usize) -> Result<(Arc<DigestFact>, bool), RegistryError> {
         if let Some(fact) = self.inner.remembered(digest).await {
             return Ok((fact, true));
         }
@@ -305,9 +262,7 @@ impl LookUp {
         self.recent_no(&key)?;
         let fact = self.join_digest(digest, level, None).await;
         if let Err(error) = &fact {
-            self.inner
-                .noes
-                .insert(key, (error.clone(), Instant::now() + NO_FRESH_FOR));
+            self.inner.noes.insert(key, (error.clone(), Instant::now() + NO_FRESH_FOR));
         }
         Ok((fact?, false))
     }
@@ -319,94 +274,45 @@ impl LookUp {
         manifest: Option<Manifest>,
     ) -> BoxFuture<'static, Result<Arc<DigestFact>, RegistryError>> {
         let (look_up, wanted) = (self.clone(), digest.to_owned());
-        let flight = self
-            .inner
-            .digest_flights
-            .join(self.key(digest), move || async move {
-                let fact = Arc::new(look_up.fetch(&wanted, level, manifest).await?);
-                look_up.inner.remember(&wanted, &fact, look_up.now);
-                Ok(fact)
-            });
+        let flight = self.inner.digest_flights.join(self.key(digest), move || async move {
+            let fact = Arc::new(look_up.fetch(&wanted, level, manifest).await?);
+            look_up.inner.remember(&wanted, &fact, look_up.now);
+            Ok(fact)
+        });
         Box::pin(async move {
-            flight.await.unwrap_or_else(|| {
-                Err(RegistryError::Unreachable(
-                    "the look-up was broken off".to_owned(),
-                ))
-            })
+            flight.await.unwrap_or_else(|| Err(RegistryError::Unreachable("the look-up was broken off".to_owned())))
         })
     }
 
     /// Fetches a manifest, and for an image its config.
-    async fn fetch(
-        &self,
-        digest: &str,
-        level: usize,
-        manifest: Option<Manifest>,
-    ) -> Result<DigestFact, RegistryError> {
-        self.inner
-            .counters
-            .looked_up
-            .fetch_add(1, Ordering::Relaxed);
+    async fn fetch(&self, digest: &str, level: usize, manifest: Option<Manifest>) -> Result<DigestFact, RegistryError> {
+        self.inner.counters.looked_up.fetch_add(1, Ordering::Relaxed);
         let manifest = match manifest {
             Some(manifest) => manifest,
-            None => {
-                self.inner
-                    .registries
-                    .manifest(self.asking(), digest)
-                    .await?
-            }
+            None => self.inner.registries.manifest(self.asking(), digest).await?,
         };
         match claims::manifest(&manifest.body) {
-            Err(why) if manifest.body.trim_ascii_start().first() == Some(&b'{') => {
-                Ok(DigestFact::NoImage { why })
-            }
-            Err(why) => Err(RegistryError::Unreachable(format!(
-                "{}: {why}",
-                self.image.registry()
-            ))),
+            Err(why) if manifest.body.trim_ascii_start().first() == Some(&b'{') => Ok(DigestFact::NoImage { why }),
+            Err(why) => Err(RegistryError::Unreachable(format!("{}: {why}", self.image.registry()))),
             Ok(Shape::Schema1 { platform, claims }) => Ok(DigestFact::Image { platform, claims }),
-            Ok(Shape::Image {
-                config,
-                claims,
-                base,
-            }) => {
-                self.fetch_image(digest, level, &config.digest, claims, base)
-                    .await
+            Ok(Shape::Image { config, claims, base }) => {
+                self.fetch_image(digest, level, &config.digest, claims, base).await
             }
-            Ok(Shape::Index {
-                entries,
-                attestations,
-                claims,
-            }) => {
+            Ok(Shape::Index { entries, attestations, claims }) => {
                 let mut subjects: BTreeMap<String, Vec<String>> = BTreeMap::new();
                 for attestation in attestations.into_iter().take(MOST_INDEX_ENTRIES) {
-                    subjects
-                        .entry(attestation.subject)
-                        .or_default()
-                        .push(attestation.digest);
+                    subjects.entry(attestation.subject).or_default().push(attestation.digest);
                 }
                 if entries.len() > MOST_INDEX_ENTRIES {
                     return Ok(DigestFact::NoImage {
-                        why: format!(
-                            "its index lists {} images, more than {MOST_INDEX_ENTRIES}",
-                            entries.len()
-                        ),
+                        why: format!("its index lists {} images, more than {MOST_INDEX_ENTRIES}", entries.len()),
                     });
                 }
                 let entries = entries
                     .into_iter()
-                    .map(|entry| Entry {
-                        digest: entry.digest,
-                        platform: entry.platform,
-                        claims: entry.claims,
-                    })
+                    .map(|entry| Entry { digest: entry.digest, platform: entry.platform, claims: entry.claims })
                     .collect();
-                Ok(DigestFact::Index {
-                    entries,
-                    claims,
-                    attestations: subjects,
-                    provenance: BTreeMap::new(),
-                })
+                Ok(DigestFact::Index { entries, claims, attestations: subjects, provenance: BTreeMap::new() })
             }
         }
     }
@@ -419,63 +325,36 @@ impl LookUp {
         mut claims: Vec<Claim>,
         base: Option<Base>,
     ) -> Result<DigestFact, RegistryError> {
-        let body = self
-            .inner
-            .registries
-            .blob(self.asking(), config, LARGEST_CONFIG_BYTES)
-            .await?;
+        let body = self.inner.registries.blob(self.asking(), config, LARGEST_CONFIG_BYTES).await?;
         let config = claims::config(&body);
         claims.extend(config.claims);
         if !build_date::is_settled_by(&claims, &[Source::Config], self.now) && level == 0 {
             claims.extend(self.referring_provenance(digest).await);
         }
         self.bar_inherited_label(&mut claims, base, level).await;
-        Ok(DigestFact::Image {
-            platform: config.platform,
-            claims,
-        })
+        Ok(DigestFact::Image { platform: config.platform, claims })
     }
 
     /// Provenance that refers to an image which no index brings along. Whatever fails here is no claim.
     async fn referring_provenance(&self, digest: &str) -> Vec<Claim> {
-        let referring = self
-            .inner
-            .registries
-            .referrers(self.asking(), digest, ATTESTATION_ARTIFACT)
-            .await;
-        self.provenance_in(&referring.unwrap_or_default(), digest)
-            .await
+        let referring = self.inner.registries.referrers(self.asking(), digest, ATTESTATION_ARTIFACT).await;
+        self.provenance_in(&referring.unwrap_or_default(), digest).await
     }
 
     /// What attestations say of a digest.
     async fn provenance_in(&self, attestations: &[String], subject: &str) -> Vec<Claim> {
         let mut found = Vec::new();
         for attestation in attestations {
-            let Ok(manifest) = self
-                .inner
-                .registries
-                .manifest(self.asking(), attestation)
-                .await
-            else {
+            let Ok(manifest) = self.inner.registries.manifest(self.asking(), attestation).await else {
                 continue;
             };
             let Ok(manifest) = serde_json::from_slice::<claims::Manifest>(&manifest.body) else {
                 continue;
             };
-            let statements = manifest
-                .layers
-                .iter()
-                .filter(|layer| layer.media_type == "application/vnd.in-toto+json");
+            let statements = manifest.layers.iter().filter(|layer| layer.media_type == "application/vnd.in-toto+json");
             for layer in statements.take(MOST_ATTESTATION_LAYERS) {
-                let body = self
-                    .inner
-                    .registries
-                    .blob(self.asking(), &layer.digest, LARGEST_CONFIG_BYTES)
-                    .await;
-                found.extend(
-                    body.ok()
-                        .and_then(|body| claims::provenance(&body, subject)),
-                );
+                let body = self.inner.registries.blob(self.asking(), &layer.digest, LARGEST_CONFIG_BYTES).await;
+                found.extend(body.ok().and_then(|body| claims::provenance(&body, subject)));
             }
         }
         found
@@ -484,12 +363,8 @@ impl LookUp {
     /// Labels are inherited: one that stands on the base image too says when the base was built. The base is looked at
     /// only where the label would decide; if it cannot be, the label does not count.
     async fn bar_inherited_label(&self, claims: &mut [Claim], base: Option<Base>, level: usize) {
-        const STRONGER: [Source; 4] = [
-            Source::Config,
-            Source::Provenance,
-            Source::ManifestAnnotation,
-            Source::IndexAnnotation,
-        ];
+        const STRONGER: [Source; 4] =
+            [Source::Config, Source::Provenance, Source::ManifestAnnotation, Source::IndexAnnotation];
         let Some(base) = base else { return };
         if level > 0 && claims.iter().all(|claim| claim.source != Source::Label) {
             return;
@@ -497,10 +372,7 @@ impl LookUp {
         if build_date::is_settled_by(claims, &STRONGER, self.now) || level >= MOST_INDEX_LEVELS {
             return;
         }
-        for claim in claims
-            .iter_mut()
-            .filter(|claim| claim.source == Source::Label)
-        {
+        for claim in claims.iter_mut().filter(|claim| claim.source == Source::Label) {
             let why = match self.labels_of_base(&base).await {
                 Some(labels) if !labels.contains(&claim.value) => continue,
                 Some(_) => "the base image has the same label",
@@ -516,44 +388,26 @@ impl LookUp {
             image = ImageReference::parse(&image.pinned(digest)).ok()?;
         }
         let credential = self.inner.own.for_image(&image).cloned();
-        let look_up = Self {
-            inner: Arc::clone(&self.inner),
-            image,
-            credential,
-            now: self.now,
-        };
+        let look_up = Self { inner: Arc::clone(&self.inner), image, credential, now: self.now };
         // Boxed, because this is where looking up comes back to itself.
         let (digest, ..) = match look_up.image.digest() {
             Some(digest) => (digest.to_owned(), Cache::Cached, self.now),
             None => Box::pin(look_up.tag(look_up.image.tag()?)).await.ok()?,
         };
-        let (fact, _) = Box::pin(look_up.digest(&digest, MOST_INDEX_LEVELS))
-            .await
-            .ok()?;
+        let (fact, _) = Box::pin(look_up.digest(&digest, MOST_INDEX_LEVELS)).await.ok()?;
         let images = match &*fact {
             DigestFact::NoImage { .. } => return None,
             DigestFact::Image { .. } => vec![fact],
             DigestFact::Index { entries, .. } => {
                 let first = entries.first()?.digest.clone();
-                vec![
-                    Box::pin(look_up.digest(&first, MOST_INDEX_LEVELS))
-                        .await
-                        .ok()?
-                        .0,
-                ]
+                vec![Box::pin(look_up.digest(&first, MOST_INDEX_LEVELS)).await.ok()?.0]
             }
         };
         let labels = images.iter().filter_map(|image| match &**image {
             DigestFact::Image { claims, .. } => Some(claims),
             _ => None,
         });
-        Some(
-            labels
-                .flatten()
-                .filter(|claim| claim.source == Source::Label)
-                .map(|claim| claim.value.clone())
-                .collect(),
-        )
+        Some(labels.flatten().filter(|claim| claim.source == Source::Label).map(|claim| claim.value.clone()).collect())
     }
 
     /// The platforms of an image, each with its date.
@@ -575,16 +429,10 @@ impl LookUp {
                     candidates: Vec::new(),
                 }])
             }
-            DigestFact::Image { platform, claims } => Ok(vec![self.weighed(
-                digest,
-                platform.clone(),
-                claims,
-                first_seen,
-            )]),
-            DigestFact::Index { .. } => {
-                self.index_platforms(digest, fact, wanted, first_seen, 0)
-                    .await
+            DigestFact::Image { platform, claims } => {
+                Ok(vec![self.weighed(digest, platform.clone(), claims, first_seen)])
             }
+            DigestFact::Index { .. } => self.index_platforms(digest, fact, wanted, first_seen, 0).await,
         }
     }
 
@@ -598,12 +446,7 @@ impl LookUp {
         level: usize,
     ) -> BoxFuture<'a, Result<Vec<PlatformImage>, RegistryError>> {
         Box::pin(async move {
-            let DigestFact::Index {
-                entries,
-                claims: of_index,
-                ..
-            } = &**fact
-            else {
+            let DigestFact::Index { entries, claims: of_index, .. } = &**fact else {
                 return Ok(Vec::new());
             };
             let chosen = chosen(entries, wanted);
@@ -617,11 +460,10 @@ impl LookUp {
                     candidates: Vec::new(),
                 }]);
             }
-            let children =
-                join_all(chosen.into_iter().map(|entry| async move {
-                    (entry, self.digest(&entry.digest, level + 1).await)
-                }))
-                .await;
+            let children = join_all(
+                chosen.into_iter().map(|entry| async move { (entry, self.digest(&entry.digest, level + 1).await) }),
+            )
+            .await;
             let mut platforms = Vec::new();
             for (entry, child) in children {
                 let inherited: Vec<Claim> = entry.claims.iter().chain(of_index).cloned().collect();
@@ -636,26 +478,16 @@ impl LookUp {
                     }),
                     Ok((child, _)) => match &*child {
                         DigestFact::Image { platform, claims } => {
-                            let mut all: Vec<Claim> =
-                                claims.iter().cloned().chain(inherited).collect();
+                            let mut all: Vec<Claim> = claims.iter().cloned().chain(inherited).collect();
                             if !build_date::is_settled_by(&all, &[Source::Config], self.now) {
-                                all.extend(
-                                    self.index_provenance(digest, fact, &entry.digest).await,
-                                );
+                                all.extend(self.index_provenance(digest, fact, &entry.digest).await);
                             }
                             let platform = entry.platform.clone().or_else(|| platform.clone());
                             platforms.push(self.weighed(&entry.digest, platform, &all, first_seen));
                         }
                         DigestFact::Index { .. } if level + 1 < MOST_INDEX_LEVELS => {
                             platforms.extend(
-                                self.index_platforms(
-                                    &entry.digest,
-                                    &child,
-                                    wanted,
-                                    first_seen,
-                                    level + 1,
-                                )
-                                .await?,
+                                self.index_platforms(&entry.digest, &child, wanted, first_seen, level + 1).await?,
                             );
                         }
                         DigestFact::Index { .. } | DigestFact::NoImage { .. } => {
@@ -681,18 +513,8 @@ impl LookUp {
     }
 
     /// Provenance that came with an index, asked for once and then kept with the index.
-    async fn index_provenance(
-        &self,
-        index: &str,
-        fact: &Arc<DigestFact>,
-        child: &str,
-    ) -> Vec<Claim> {
-        let DigestFact::Index {
-            attestations,
-            provenance,
-            ..
-        } = &**fact
-        else {
+    async fn index_provenance(&self, index: &str, fact: &Arc<DigestFact>, child: &str) -> Vec<Claim> {
+        let DigestFact::Index { attestations, provenance, .. } = &**fact else {
             return Vec::new();
         };
         if let Some(kept) = provenance.get(child) {
@@ -702,12 +524,7 @@ impl LookUp {
             return Vec::new();
         };
         let found = self.provenance_in(speaking, child).await;
-        let mut with_it = (*self
-            .inner
-            .remembered(index)
-            .await
-            .unwrap_or_else(|| Arc::clone(fact)))
-        .clone();
+        let mut with_it = (*self.inner.remembered(index).await.unwrap_or_else(|| Arc::clone(fact))).clone();
         if let DigestFact::Index { provenance, .. } = &mut with_it {
             provenance.insert(child.to_owned(), found.clone());
         }
@@ -723,13 +540,7 @@ impl LookUp {
         first_seen: Option<DateTime<Utc>>,
     ) -> PlatformImage {
         let (built, candidates) = build_date::weigh(claims, first_seen, self.now);
-        PlatformImage {
-            platform,
-            digest: digest.to_owned(),
-            built,
-            first_seen,
-            candidates,
-        }
+        PlatformImage { platform, digest: digest.to_owned(), built, first_seen, candidates }
     }
 }
 
@@ -761,16 +572,10 @@ fn chosen<'a>(entries: &'a [Entry], wanted: &[String]) -> Vec<&'a Entry> {
         wanted.is_empty()
             || entry.platform.as_ref().is_none_or(|have| {
                 wanted.iter().any(|want| {
-                    have == want
-                        || have.starts_with(&format!("{want}/"))
-                        || want.starts_with(&format!("{have}/"))
+                    have == want || have.starts_with(&format!("{want}/")) || want.starts_with(&format!("{have}/"))
                 })
             })
     };
     let chosen: Vec<_> = entries.iter().filter(fits).collect();
-    if chosen.is_empty() {
-        entries.iter().collect()
-    } else {
-        chosen
-    }
+    if chosen.is_empty() { entries.iter().collect() } else { chosen }
 }

@@ -200,9 +200,7 @@ impl TryFrom<String> for MaxAge {
         if written == "off" {
             return Ok(Self::Off);
         }
-        PolicyDuration::parse(&written)
-            .map(Self::Limit)
-            .map_err(|error| format!("{error}, or `off`"))
+        PolicyDuration::parse(&written).map(Self::Limit).map_err(|error| format!("{error}, or `off`"))
     }
 }
 
@@ -349,9 +347,7 @@ impl JsonSchema for OnUnknown {
     }
 
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        either_shape(
-            "`Deny`, `Warn` or `Allow`, or one of these for each reason, as `{NoDate: Warn, NotFound: Deny}`.",
-        )
+        either_shape("`Deny`, `Warn` or `Allow`, or one of these for each reason, as `{NoDate: Warn, NotFound: Deny}`.")
     }
 }
 

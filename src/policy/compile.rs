@@ -4,9 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use sha2::{Digest, Sha256};
 
-use super::api::{
-    GatePolicySpec, ImageAge, LabelOperator, LabelSelector, Match, Platforms, ValidationAction,
-};
+use super::api::{GatePolicySpec, ImageAge, LabelOperator, LabelSelector, Match, Platforms, ValidationAction};
 use super::duration::PolicyDuration;
 use crate::image::reference::glob_fits;
 use crate::subject::kinds::WorkloadKinds;
@@ -31,11 +29,7 @@ pub struct Problem {
 
 impl Problem {
     fn new(field: &str, message: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self {
-            field: field.to_owned(),
-            message: message.into(),
-            remedy: remedy.into(),
-        }
+        Self { field: field.to_owned(), message: message.into(), remedy: remedy.into() }
     }
 }
 
@@ -57,11 +51,7 @@ impl CompiledPolicy {
         if let Some(matches) = &spec.matches {
             check_match(matches, &mut problems);
         }
-        check_actions(
-            "spec.validationActions",
-            spec.validation_actions.as_deref(),
-            &mut problems,
-        );
+        check_actions("spec.validationActions", spec.validation_actions.as_deref(), &mut problems);
         match &spec.image_age {
             Some(rule) => check_image_age(rule, &mut problems),
             None => problems.push(Problem::new(
@@ -74,29 +64,17 @@ impl CompiledPolicy {
             return Err(problems);
         }
         let written = serde_json::to_vec(&spec).map_err(|error| {
-            vec![Problem::new(
-                "spec",
-                format!("it cannot be written as JSON: {error}"),
-                "report this",
-            )]
+            vec![Problem::new("spec", format!("it cannot be written as JSON: {error}"), "report this")]
         })?;
-        Ok(Self {
-            name: name.to_owned(),
-            revision: hex::encode(Sha256::digest(written)),
-            spec,
-        })
+        Ok(Self { name: name.to_owned(), revision: hex::encode(Sha256::digest(written)), spec })
     }
 
     /// What is lawful but unwise: said by `policy lint`, never a refusal.
     pub fn advice(&self) -> Vec<Problem> {
         let mut advice = Vec::new();
-        let selector = self
-            .spec
-            .matches
-            .as_ref()
-            .and_then(|matches| matches.namespace_selector.as_ref());
-        if let Some(label) = selector
-            .and_then(|selector| labels_of(selector).find(|label| *label != NAMESPACE_NAME_LABEL))
+        let selector = self.spec.matches.as_ref().and_then(|matches| matches.namespace_selector.as_ref());
+        if let Some(label) =
+            selector.and_then(|selector| labels_of(selector).find(|label| *label != NAMESPACE_NAME_LABEL))
         {
             advice.push(Problem::new(
                 "spec.match.namespaceSelector",
@@ -107,15 +85,8 @@ impl CompiledPolicy {
         let denies = |actions: Option<&Vec<ValidationAction>>| {
             actions.is_some_and(|actions| actions.contains(&ValidationAction::Deny))
         };
-        let rule = self
-            .spec
-            .image_age
-            .as_ref()
-            .and_then(|rule| rule.validation_actions.as_ref());
-        if self.spec.enforce_from.is_some()
-            && !denies(self.spec.validation_actions.as_ref())
-            && !denies(rule)
-        {
+        let rule = self.spec.image_age.as_ref().and_then(|rule| rule.validation_actions.as_ref());
+        if self.spec.enforce_from.is_some() && !denies(self.spec.validation_actions.as_ref()) && !denies(rule) {
             advice.push(Problem::new(
                 "spec.enforceFrom",
                 "it has no effect, because nothing here denies",
@@ -127,9 +98,7 @@ impl CompiledPolicy {
 
     /// What breaking the rule does, by its own actions or the policy's.
     pub fn effect(&self, rule: Option<&[ValidationAction]>) -> Effect {
-        let actions = rule
-            .or(self.spec.validation_actions.as_deref())
-            .unwrap_or(&[ValidationAction::Warn]);
+        let actions = rule.or(self.spec.validation_actions.as_deref()).unwrap_or(&[ValidationAction::Warn]);
         if actions.contains(&ValidationAction::Deny) {
             Effect::Deny
         } else if actions.contains(&ValidationAction::Warn) {
@@ -148,10 +117,7 @@ impl CompiledPolicy {
         (matches.kinds.is_empty() || matches.kinds.iter().any(|known| known == kind))
             && (matches.namespaces.is_empty() || any_fits(&matches.namespaces))
             && !any_fits(&matches.exclude_namespaces)
-            && matches
-                .namespace_selector
-                .as_ref()
-                .is_none_or(|selector| selects(selector, namespace, labels))
+            && matches.namespace_selector.as_ref().is_none_or(|selector| selects(selector, namespace, labels))
     }
 }
 
@@ -172,10 +138,7 @@ impl AgeLimit {
             Some(written) => written.seconds(),
             None => (DEFAULT_WARN_BEFORE_DAYS * 86_400).min(max_age_seconds / 2),
         };
-        Self {
-            max_age_seconds,
-            warn_before_seconds,
-        }
+        Self { max_age_seconds, warn_before_seconds }
     }
 }
 
@@ -201,22 +164,12 @@ impl PolicySet {
             let label = matches
                 .and_then(|matches| matches.namespace_selector.as_ref())
                 .and_then(|selector| selector.match_labels.iter().next());
-            let names = matches
-                .map(|matches| matches.namespaces.as_slice())
-                .unwrap_or_default();
+            let names = matches.map(|matches| matches.namespaces.as_slice()).unwrap_or_default();
             if let Some((key, value)) = label {
-                set.by_label
-                    .entry(key.clone())
-                    .or_default()
-                    .entry(value.clone())
-                    .or_default()
-                    .push(index);
+                set.by_label.entry(key.clone()).or_default().entry(value.clone()).or_default().push(index);
             } else if !names.is_empty() && names.iter().all(|name| !name.contains('*')) {
                 for name in names {
-                    set.by_namespace
-                        .entry(name.clone())
-                        .or_default()
-                        .push(index);
+                    set.by_namespace.entry(name.clone()).or_default().push(index);
                 }
             } else {
                 set.unindexed.push(index);
@@ -239,20 +192,9 @@ impl PolicySet {
         let mut candidates = self.unindexed.clone();
         candidates.extend(self.by_namespace.get(namespace).into_iter().flatten());
         let name_label = (NAMESPACE_NAME_LABEL, namespace);
-        let others = labels
-            .iter()
-            .map(|(key, value)| (key.as_str(), value.as_str()));
-        for (key, value) in others
-            .filter(|(key, _)| *key != NAMESPACE_NAME_LABEL)
-            .chain([name_label])
-        {
-            candidates.extend(
-                self.by_label
-                    .get(key)
-                    .and_then(|values| values.get(value))
-                    .into_iter()
-                    .flatten(),
-            );
+        let others = labels.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        for (key, value) in others.filter(|(key, _)| *key != NAMESPACE_NAME_LABEL).chain([name_label]) {
+            candidates.extend(self.by_label.get(key).and_then(|values| values.get(value)).into_iter().flatten());
         }
         candidates.sort_unstable();
         candidates.dedup();
@@ -291,31 +233,18 @@ fn labels_of(selector: &LabelSelector) -> impl Iterator<Item = &str> {
     selector
         .match_labels
         .keys()
-        .chain(
-            selector
-                .match_expressions
-                .iter()
-                .map(|requirement| &requirement.key),
-        )
+        .chain(selector.match_expressions.iter().map(|requirement| &requirement.key))
         .map(String::as_str)
 }
 
 fn selects(selector: &LabelSelector, namespace: &str, labels: &BTreeMap<String, String>) -> bool {
     let value_of = |key: &str| {
-        if key == NAMESPACE_NAME_LABEL {
-            Some(namespace)
-        } else {
-            labels.get(key).map(String::as_str)
-        }
+        if key == NAMESPACE_NAME_LABEL { Some(namespace) } else { labels.get(key).map(String::as_str) }
     };
-    selector
-        .match_labels
-        .iter()
-        .all(|(key, value)| value_of(key) == Some(value))
+    selector.match_labels.iter().all(|(key, value)| value_of(key) == Some(value))
         && selector.match_expressions.iter().all(|requirement| {
             let value = value_of(&requirement.key);
-            let listed =
-                value.is_some_and(|value| requirement.values.iter().any(|one| one == value));
+            let listed = value.is_some_and(|value| requirement.values.iter().any(|one| one == value));
             match requirement.operator {
                 LabelOperator::In => listed,
                 LabelOperator::NotIn => !listed,
@@ -332,10 +261,7 @@ fn check_match(matches: &Match, problems: &mut Vec<Problem>) {
             continue;
         }
         // A kind made known by a setting is allowed; a slip of the pen on a built-in one is told.
-        if let Some(meant) = kinds
-            .iter()
-            .find(|known| strsim::damerau_levenshtein(&known.kind, kind) <= 2)
-        {
+        if let Some(meant) = kinds.iter().find(|known| strsim::damerau_levenshtein(&known.kind, kind) <= 2) {
             problems.push(Problem::new(
                 "spec.match.kinds",
                 format!("there is no kind {kind:?}"),
@@ -343,15 +269,12 @@ fn check_match(matches: &Match, problems: &mut Vec<Problem>) {
             ));
         }
     }
-    for (field, globs) in [
-        ("spec.match.namespaces", &matches.namespaces),
-        ("spec.match.excludeNamespaces", &matches.exclude_namespaces),
-    ] {
+    for (field, globs) in
+        [("spec.match.namespaces", &matches.namespaces), ("spec.match.excludeNamespaces", &matches.exclude_namespaces)]
+    {
         for glob in globs {
             if glob.is_empty()
-                || !glob.bytes().all(|byte| {
-                    byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-*".contains(&byte)
-                })
+                || !glob.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-*".contains(&byte))
             {
                 problems.push(Problem::new(
                     field,
@@ -361,22 +284,12 @@ fn check_match(matches: &Match, problems: &mut Vec<Problem>) {
             }
         }
     }
-    for requirement in matches
-        .namespace_selector
-        .iter()
-        .flat_map(|selector| &selector.match_expressions)
-    {
-        let wants_values = matches!(
-            requirement.operator,
-            LabelOperator::In | LabelOperator::NotIn
-        );
+    for requirement in matches.namespace_selector.iter().flat_map(|selector| &selector.match_expressions) {
+        let wants_values = matches!(requirement.operator, LabelOperator::In | LabelOperator::NotIn);
         if wants_values == requirement.values.is_empty() {
             problems.push(Problem::new(
                 "spec.match.namespaceSelector.matchExpressions",
-                format!(
-                    "the operator of {:?} and its values do not go together",
-                    requirement.key
-                ),
+                format!("the operator of {:?} and its values do not go together", requirement.key),
                 "In and NotIn want values, Exists and DoesNotExist want none",
             ));
         }
@@ -386,23 +299,12 @@ fn check_match(matches: &Match, problems: &mut Vec<Problem>) {
 fn check_actions(field: &str, actions: Option<&[ValidationAction]>, problems: &mut Vec<Problem>) {
     let Some(actions) = actions else { return };
     let count = |action| actions.iter().filter(|one| **one == action).count();
-    let (deny, warn, audit) = (
-        count(ValidationAction::Deny),
-        count(ValidationAction::Warn),
-        count(ValidationAction::Audit),
-    );
+    let (deny, warn, audit) =
+        (count(ValidationAction::Deny), count(ValidationAction::Warn), count(ValidationAction::Audit));
     if actions.is_empty() {
-        problems.push(Problem::new(
-            field,
-            "it is empty",
-            "write [Deny], [Warn] or [Audit]",
-        ));
+        problems.push(Problem::new(field, "it is empty", "write [Deny], [Warn] or [Audit]"));
     } else if deny > 1 || warn > 1 || audit > 1 {
-        problems.push(Problem::new(
-            field,
-            "an action stands there twice",
-            "write it once",
-        ));
+        problems.push(Problem::new(field, "an action stands there twice", "write it once"));
     } else if deny > 0 && warn > 0 {
         problems.push(Problem::new(
             field,
@@ -413,33 +315,18 @@ fn check_actions(field: &str, actions: Option<&[ValidationAction]>, problems: &m
 }
 
 fn check_image_age(rule: &ImageAge, problems: &mut Vec<Problem>) {
-    check_actions(
-        "spec.imageAge.validationActions",
-        rule.validation_actions.as_deref(),
-        problems,
-    );
-    let check_warning = |field: &str,
-                         max_age: &PolicyDuration,
-                         warn_before: Option<&PolicyDuration>,
-                         problems: &mut Vec<Problem>| {
-        if let Some(warn_before) =
-            warn_before.filter(|warn_before| warn_before.seconds() >= max_age.seconds())
-        {
-            problems.push(Problem::new(
-                field,
-                format!(
-                    "a warning {warn_before} before a limit of {max_age} would never be silent"
-                ),
-                "make warnBefore shorter than maxAge",
-            ));
-        }
-    };
-    check_warning(
-        "spec.imageAge.warnBefore",
-        &rule.max_age,
-        rule.warn_before.as_ref(),
-        problems,
-    );
+    check_actions("spec.imageAge.validationActions", rule.validation_actions.as_deref(), problems);
+    let check_warning =
+        |field: &str, max_age: &PolicyDuration, warn_before: Option<&PolicyDuration>, problems: &mut Vec<Problem>| {
+            if let Some(warn_before) = warn_before.filter(|warn_before| warn_before.seconds() >= max_age.seconds()) {
+                problems.push(Problem::new(
+                    field,
+                    format!("a warning {warn_before} before a limit of {max_age} would never be silent"),
+                    "make warnBefore shorter than maxAge",
+                ));
+            }
+        };
+    check_warning("spec.imageAge.warnBefore", &rule.max_age, rule.warn_before.as_ref(), problems);
     if let Some(Platforms::List(platforms)) = &rule.platforms {
         if platforms.is_empty() {
             problems.push(Problem::new(
@@ -481,10 +368,8 @@ fn check_image_age(rule: &ImageAge, problems: &mut Vec<Problem>) {
             None => Some(&rule.max_age),
         };
         if let Some(limit) = limit {
-            let warn_before = entry.warn_before.as_ref().or(rule
-                .warn_before
-                .as_ref()
-                .filter(|_| entry.max_age.is_none()));
+            let warn_before =
+                entry.warn_before.as_ref().or(rule.warn_before.as_ref().filter(|_| entry.max_age.is_none()));
             check_warning(&field("warnBefore"), limit, warn_before, problems);
         }
     }

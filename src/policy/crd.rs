@@ -9,8 +9,7 @@ use super::api::GatePolicy;
 const LONGEST_TEXT: u64 = 512;
 const LONGEST_LIST: u64 = 100;
 /// A duration as Prometheus writes it.
-const DURATION: &str =
-    "^([0-9]{1,6}y)?([0-9]{1,6}w)?([0-9]{1,6}d)?([0-9]{1,8}h)?([0-9]{1,10}m)?([0-9]{1,12}s)?$";
+const DURATION: &str = "^([0-9]{1,6}y)?([0-9]{1,6}w)?([0-9]{1,6}d)?([0-9]{1,8}h)?([0-9]{1,10}m)?([0-9]{1,12}s)?$";
 
 /// The definition as YAML.
 pub fn yaml() -> Result<String, serde_saphyr::SerializeError> {
@@ -64,9 +63,7 @@ fn bound(schema: &mut Value) {
     if let Some(properties) = object.get_mut("properties").and_then(Value::as_object_mut) {
         for (name, property) in properties.iter_mut() {
             bound(property);
-            if let ("maxAge" | "warnBefore", Some(property)) =
-                (name.as_str(), property.as_object_mut())
-            {
+            if let ("maxAge" | "warnBefore", Some(property)) = (name.as_str(), property.as_object_mut()) {
                 property.insert("maxLength".to_owned(), 64.into());
             }
         }
@@ -81,9 +78,7 @@ fn bound(schema: &mut Value) {
 /// Shape checks that a schema's keywords cannot say, with words for whoever meets them.
 fn add_rules(level: &mut Value) {
     let mut rules = Vec::new();
-    let mut rule = |rule: String, message: &str| {
-        rules.push(serde_json::json!({ "rule": rule, "message": message }))
-    };
+    let mut rule = |rule: String, message: &str| rules.push(serde_json::json!({ "rule": rule, "message": message }));
     let properties = level.get("properties").and_then(Value::as_object);
     let has = |name: &str| properties.is_some_and(|properties| properties.contains_key(name));
     if has("validationActions") {
@@ -93,20 +88,10 @@ fn add_rules(level: &mut Value) {
         );
     }
     if has("imageAge") {
-        rule(
-            "has(self.imageAge)".to_owned(),
-            "a policy needs a rule: add imageAge with a maxAge",
-        );
+        rule("has(self.imageAge)".to_owned(), "a policy needs a rule: add imageAge with a maxAge");
     }
-    for name in ["maxAge", "warnBefore"]
-        .into_iter()
-        .filter(|name| has(name))
-    {
-        let present = if name == "maxAge" {
-            String::new()
-        } else {
-            format!("!has(self.{name}) || ")
-        };
+    for name in ["maxAge", "warnBefore"].into_iter().filter(|name| has(name)) {
+        let present = if name == "maxAge" { String::new() } else { format!("!has(self.{name}) || ") };
         rule(
             format!("{present}(size(self.{name}) > 0 && self.{name}.matches('{DURATION}'))"),
             &format!("{name}: write a number and a unit (y, w, d, h, m or s), as 90d or 1d12h"),

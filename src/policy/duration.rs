@@ -16,22 +16,14 @@ pub struct PolicyDuration {
 
 /// A text that is no duration.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[error(
-    "{written:?} is not a duration: write a number and a unit (y, w, d, h, m or s), as `90d` or `1d12h`"
-)]
+#[error("{written:?} is not a duration: write a number and a unit (y, w, d, h, m or s), as `90d` or `1d12h`")]
 pub struct InvalidDuration {
     written: String,
 }
 
 /// Largest first, each at most once, as Prometheus wants them; a year is 365 days, as there.
-const UNITS: [(char, i64); 6] = [
-    ('y', 365 * 86_400),
-    ('w', 7 * 86_400),
-    ('d', 86_400),
-    ('h', 3_600),
-    ('m', 60),
-    ('s', 1),
-];
+const UNITS: [(char, i64); 6] =
+    [('y', 365 * 86_400), ('w', 7 * 86_400), ('d', 86_400), ('h', 3_600), ('m', 60), ('s', 1)];
 
 /// A thousand years: beyond it dates overflow, and nobody means it.
 const LONGEST_SECONDS: i64 = 1_000 * 365 * 86_400;
@@ -39,9 +31,7 @@ const LONGEST_SECONDS: i64 = 1_000 * 365 * 86_400;
 impl PolicyDuration {
     /// Reads a duration.
     pub fn parse(written: &str) -> Result<Self, InvalidDuration> {
-        let invalid = || InvalidDuration {
-            written: written.chars().take(64).collect(),
-        };
+        let invalid = || InvalidDuration { written: written.chars().take(64).collect() };
         let mut units = UNITS.iter();
         let mut seconds: i64 = 0;
         let mut rest = written;
@@ -60,18 +50,12 @@ impl PolicyDuration {
         if seconds == 0 {
             return Err(invalid());
         }
-        Ok(Self {
-            written: written.to_owned(),
-            seconds,
-        })
+        Ok(Self { written: written.to_owned(), seconds })
     }
 
     /// A whole number of days.
     pub fn days(days: i64) -> Self {
-        Self {
-            written: format!("{days}d"),
-            seconds: days * 86_400,
-        }
+        Self { written: format!("{days}d"), seconds: days * 86_400 }
     }
 
     /// The span in seconds.
@@ -122,11 +106,7 @@ pub fn in_words(seconds: i64) -> String {
 /// Time that is left, in words: whole days to the nearest, so that ten days less a moment are ten.
 pub fn left_in_words(seconds: i64) -> String {
     let days = (seconds + 43_200) / 86_400;
-    if days >= 2 {
-        format!("{days} days")
-    } else {
-        in_words(seconds)
-    }
+    if days >= 2 { format!("{days} days") } else { in_words(seconds) }
 }
 
 #[cfg(test)]

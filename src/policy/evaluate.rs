@@ -10,21 +10,12 @@ use crate::subject::{ImageUse, Operation, Subject};
 use crate::verdict::{Decision, Effect, Passed, Softened, Verdict};
 
 /// Decides. The same arguments give the same verdict, a year later too.
-pub fn evaluate(
-    subject: &Subject,
-    evidence: &Evidence,
-    policies: &PolicySet,
-    now: DateTime<Utc>,
-) -> Verdict {
+pub fn evaluate(subject: &Subject, evidence: &Evidence, policies: &PolicySet, now: DateTime<Utc>) -> Verdict {
     if let Some(passed) = passes_unjudged(subject) {
         return Verdict::passed(change::classify(subject, evidence, now), passed);
     }
     let change = change::classify(subject, evidence, now);
-    let matching = policies.matching(
-        &subject.namespace,
-        evidence.namespace_labels.as_ref(),
-        &subject.kind,
-    );
+    let matching = policies.matching(&subject.namespace, evidence.namespace_labels.as_ref(), &subject.kind);
     if matching.is_empty() {
         return Verdict::passed(change, Passed::NoPolicy);
     }
@@ -36,11 +27,7 @@ pub fn evaluate(
     let mut findings = Vec::new();
     for policy in &matching {
         if let Some(rule) = &policy.spec.image_age {
-            findings.extend(
-                judged
-                    .iter()
-                    .flat_map(|image| image_age::judge(policy, rule, *image, evidence, now)),
-            );
+            findings.extend(judged.iter().flat_map(|image| image_age::judge(policy, rule, *image, evidence, now)));
         }
     }
     // Stable, so that findings of one gravity stay in the order of policies and images.
@@ -54,10 +41,7 @@ pub fn evaluate(
         decision,
         change,
         passed: None,
-        policies: matching
-            .iter()
-            .map(|policy| (policy.name.clone(), policy.revision.clone()))
-            .collect(),
+        policies: matching.iter().map(|policy| (policy.name.clone(), policy.revision.clone())).collect(),
         findings,
     }
 }
@@ -78,21 +62,15 @@ pub fn passes_unjudged(subject: &Subject) -> Option<Passed> {
 }
 
 /// The images that rules look at for this change, each with what softens a finding about it.
-fn images_to_judge<'a>(
-    subject: &'a Subject,
-    evidence: &Evidence,
-    change: Change,
-) -> Vec<Judged<'a>> {
+fn images_to_judge<'a>(subject: &'a Subject, evidence: &Evidence, change: Change) -> Vec<Judged<'a>> {
     let new = change::new_images(subject, evidence);
     let is_new = |image: &ImageUse| new.iter().any(|used| used.image == image.image);
     let moved = change::moved_tags(subject, evidence);
     let from_owner = owner_images(evidence);
-    let unknown_owner = evidence.owner.as_ref().is_some_and(|owner| {
-        matches!(
-            owner.found,
-            OwnerFound::UnknownKind | OwnerFound::NotLookedUp { .. }
-        )
-    });
+    let unknown_owner = evidence
+        .owner
+        .as_ref()
+        .is_some_and(|owner| matches!(owner.found, OwnerFound::UnknownKind | OwnerFound::NotLookedUp { .. }));
     subject
         .images
         .iter()
@@ -129,15 +107,9 @@ fn owner_images(evidence: &Evidence) -> Option<&[String]> {
 
 /// Whether the controller runs this image, by reference or by digest.
 fn is_among(image: &ImageUse, owner_images: &[String], evidence: &Evidence) -> bool {
-    let digest = |reference: &str| {
-        evidence
-            .images
-            .get(reference)
-            .and_then(Fact::known)
-            .map(|image| image.digest.as_str())
-    };
+    let digest =
+        |reference: &str| evidence.images.get(reference).and_then(Fact::known).map(|image| image.digest.as_str());
     owner_images.iter().any(|owned| {
-        *owned == image.image
-            || digest(&image.image).is_some_and(|of_image| digest(owned) == Some(of_image))
+        *owned == image.image || digest(&image.image).is_some_and(|of_image| digest(owned) == Some(of_image))
     })
 }

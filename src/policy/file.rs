@@ -62,31 +62,18 @@ pub fn documents(text: &str) -> Vec<Document<'_>> {
         let marker = line.trim_end();
         // At the first column these three can only be a marker.
         if marker == "---" || marker.starts_with("--- ") || marker == "..." {
-            documents.push(Document {
-                text: &text[start..offset],
-                line: start_line,
-            });
+            documents.push(Document { text: &text[start..offset], line: start_line });
             start = offset + line.len().min(4).min(line.len());
             if marker == "---" || marker == "..." {
                 start = offset + line.len();
             }
-            start_line = if marker.starts_with("--- ") {
-                index + 1
-            } else {
-                index + 2
-            };
+            start_line = if marker.starts_with("--- ") { index + 1 } else { index + 2 };
         }
         offset += line.len();
     }
-    documents.push(Document {
-        text: &text[start..],
-        line: start_line,
-    });
+    documents.push(Document { text: &text[start..], line: start_line });
     let says_something = |document: &Document<'_>| {
-        document
-            .text
-            .lines()
-            .any(|line| !matches!(line.trim().chars().next(), None | Some('#' | '%')))
+        document.text.lines().any(|line| !matches!(line.trim().chars().next(), None | Some('#' | '%')))
     };
     documents.retain(says_something);
     documents
@@ -100,10 +87,7 @@ impl Document<'_> {
         let mut path = String::new();
         let read = serde_saphyr::with_deserializer_from_str(&padded, |deserializer| {
             let mut track = serde_path_to_error::Track::new();
-            let read = T::deserialize(serde_path_to_error::Deserializer::new(
-                deserializer,
-                &mut track,
-            ));
+            let read = T::deserialize(serde_path_to_error::Deserializer::new(deserializer, &mut track));
             path = track.path().to_string();
             read
         });
@@ -111,14 +95,8 @@ impl Document<'_> {
             let (message, remedy) = in_words(error.without_snippet());
             PolicyError {
                 file: file.to_owned(),
-                line: error
-                    .location()
-                    .map(|location| location.line())
-                    .filter(|line| *line > 0),
-                field: path
-                    .trim_end_matches(".?")
-                    .trim_start_matches('.')
-                    .to_owned(),
+                line: error.location().map(|location| location.line()).filter(|line| *line > 0),
+                field: path.trim_end_matches(".?").trim_start_matches('.').to_owned(),
                 message,
                 remedy,
             }
@@ -129,31 +107,19 @@ impl Document<'_> {
 /// The reader's message without its place, and for an unknown field the nearest known one.
 fn in_words(error: &serde_saphyr::Error) -> (String, String) {
     match error {
-        serde_saphyr::Error::SerdeUnknownField {
-            field, expected, ..
-        } => (format!("unknown field {field:?}"), nearest(field, expected)),
-        serde_saphyr::Error::SerdeUnknownVariant {
-            variant, expected, ..
-        } => (
-            format!("{variant:?} is no value here"),
-            nearest(variant, expected),
-        ),
+        serde_saphyr::Error::SerdeUnknownField { field, expected, .. } => {
+            (format!("unknown field {field:?}"), nearest(field, expected))
+        }
+        serde_saphyr::Error::SerdeUnknownVariant { variant, expected, .. } => {
+            (format!("{variant:?} is no value here"), nearest(variant, expected))
+        }
         other => {
             let message = other.to_string();
             let message = message.lines().next().unwrap_or_default();
             let message = message.strip_prefix("error: ").unwrap_or(message);
-            let placed = message
-                .split_once(": ")
-                .filter(|(place, _)| place.starts_with("line "));
+            let placed = message.split_once(": ").filter(|(place, _)| place.starts_with("line "));
             let message = placed.map_or(message, |(_, rest)| rest);
-            (
-                message
-                    .split(" at line ")
-                    .next()
-                    .unwrap_or_default()
-                    .to_owned(),
-                String::new(),
-            )
+            (message.split(" at line ").next().unwrap_or_default().to_owned(), String::new())
         }
     }
 }
@@ -163,13 +129,9 @@ fn nearest(unknown: &str, known: &[&str]) -> String {
     if let "errorBudget" | "dependencies" | "exceptions" = unknown {
         return "this version of freshgate has the rule imageAge alone".to_owned();
     }
-    let near = known
-        .iter()
-        .min_by_key(|known| strsim::damerau_levenshtein(known, unknown));
+    let near = known.iter().min_by_key(|known| strsim::damerau_levenshtein(known, unknown));
     match near {
-        Some(near)
-            if strsim::damerau_levenshtein(&near.to_lowercase(), &unknown.to_lowercase()) <= 3 =>
-        {
+        Some(near) if strsim::damerau_levenshtein(&near.to_lowercase(), &unknown.to_lowercase()) <= 3 => {
             format!("did you mean {near:?}?")
         }
         _ if known.is_empty() => "no field is known here".to_owned(),
@@ -223,13 +185,7 @@ pub fn policies(files: &[(String, String)]) -> Result<Vec<SourcePolicy>, Vec<Pol
     for (file, text) in files {
         let documents = documents(text);
         if documents.is_empty() {
-            errors.push(error(
-                file,
-                None,
-                "",
-                "there is no policy in it",
-                "write one, or remove the file",
-            ));
+            errors.push(error(file, None, "", "there is no policy in it", "write one, or remove the file"));
         }
         for document in documents {
             match policy(file, &document) {
@@ -241,59 +197,29 @@ pub fn policies(files: &[(String, String)]) -> Result<Vec<SourcePolicy>, Vec<Pol
     let mut names: BTreeMap<&str, &SourcePolicy> = BTreeMap::new();
     for policy in &found {
         if let Some(first) = names.insert(&policy.policy.name, policy) {
-            let message = format!(
-                "there is a policy {:?} already, in {}:{}",
-                policy.policy.name, first.file, first.line
-            );
-            errors.push(error(
-                &policy.file,
-                Some(policy.line),
-                "metadata.name",
-                &message,
-                "give it another name",
-            ));
+            let message =
+                format!("there is a policy {:?} already, in {}:{}", policy.policy.name, first.file, first.line);
+            errors.push(error(&policy.file, Some(policy.line), "metadata.name", &message, "give it another name"));
         }
     }
-    if errors.is_empty() {
-        Ok(found)
-    } else {
-        Err(errors)
-    }
+    if errors.is_empty() { Ok(found) } else { Err(errors) }
 }
 
 fn policy(file: &str, document: &Document<'_>) -> Result<SourcePolicy, Vec<PolicyError>> {
     let line = document.line as u64;
     let head: Head = document.read(file).map_err(|error| vec![error])?;
     if head.kind != "GatePolicy" || head.api_version != API_VERSION {
-        let message = format!(
-            "expected a GatePolicy of {API_VERSION}, found {:?} of {:?}",
-            head.kind, head.api_version
-        );
-        return Err(vec![error(
-            file,
-            Some(line),
-            "kind",
-            &message,
-            "a policy folder holds policies alone",
-        )]);
+        let message =
+            format!("expected a GatePolicy of {API_VERSION}, found {:?} of {:?}", head.kind, head.api_version);
+        return Err(vec![error(file, Some(line), "kind", &message, "a policy folder holds policies alone")]);
     }
     let read: PolicyDocument = document.read(file).map_err(|error| vec![error])?;
     if read.metadata.name.is_empty() {
-        return Err(vec![error(
-            file,
-            Some(line),
-            "metadata.name",
-            "it is missing",
-            "give the policy a name",
-        )]);
+        return Err(vec![error(file, Some(line), "metadata.name", "it is missing", "give the policy a name")]);
     }
     let policy = CompiledPolicy::compile(&read.metadata.name, read.spec)
         .map_err(|problems| located(file, document, problems))?;
-    Ok(SourcePolicy {
-        file: file.to_owned(),
-        line,
-        policy,
-    })
+    Ok(SourcePolicy { file: file.to_owned(), line, policy })
 }
 
 /// Problems that span fields, each with the line of its field.
@@ -313,16 +239,11 @@ fn line_of(document: &Document<'_>, field: &str) -> u64 {
     let mut at = 0;
     let lines: Vec<&str> = document.text.lines().collect();
     for part in field.split('.') {
-        let (key, index) = part.split_once('[').map_or((part, 0), |(key, rest)| {
-            (key, rest.trim_end_matches(']').parse().unwrap_or(0))
-        });
-        let is_key = |line: &&str| {
-            line.trim_start_matches([' ', '-', '{', ','])
-                .starts_with(&format!("{key}:"))
-        };
-        let Some(offset) = lines[at..]
-            .iter()
-            .position(|line| is_key(&line) || line.contains(&format!("{{{key}:")))
+        let (key, index) = part
+            .split_once('[')
+            .map_or((part, 0), |(key, rest)| (key, rest.trim_end_matches(']').parse().unwrap_or(0)));
+        let is_key = |line: &&str| line.trim_start_matches([' ', '-', '{', ',']).starts_with(&format!("{key}:"));
+        let Some(offset) = lines[at..].iter().position(|line| is_key(&line) || line.contains(&format!("{{{key}:")))
         else {
             continue;
         };
@@ -330,9 +251,7 @@ fn line_of(document: &Document<'_>, field: &str) -> u64 {
         // Into a list: its items begin with a dash.
         for _ in 0..=index {
             if part.contains('[')
-                && let Some(item) = lines[at + 1..]
-                    .iter()
-                    .position(|line| line.trim_start().starts_with("- "))
+                && let Some(item) = lines[at + 1..].iter().position(|line| line.trim_start().starts_with("- "))
             {
                 at += item + 1;
             }
@@ -357,22 +276,16 @@ mod tests {
 
     fn errors(text: &str) -> Vec<String> {
         let files = [("p.yaml".to_owned(), text.to_owned())];
-        policies(&files)
-            .unwrap_err()
-            .iter()
-            .map(ToString::to_string)
-            .collect()
+        policies(&files).unwrap_err().iter().map(ToString::to_string).collect()
     }
 
-    const GOOD: &str = "apiVersion: freshgate.dev/v1alpha1\nkind: GatePolicy\nmetadata: {name: a}\nspec: {imageAge: {maxAge: 90d}}\n";
+    const GOOD: &str =
+        "apiVersion: freshgate.dev/v1alpha1\nkind: GatePolicy\nmetadata: {name: a}\nspec: {imageAge: {maxAge: 90d}}\n";
 
     #[test]
     fn documents_keep_their_lines() {
         let text = "# head\n---\na: 1\n---\n# nothing\n---\nb: 2\n";
-        let found: Vec<_> = documents(text)
-            .iter()
-            .map(|one| (one.line, one.text.trim().to_owned()))
-            .collect();
+        let found: Vec<_> = documents(text).iter().map(|one| (one.line, one.text.trim().to_owned())).collect();
         assert_eq!(found, [(3, "a: 1".to_owned()), (7, "b: 2".to_owned())]);
     }
 
@@ -402,17 +315,7 @@ spec:
         let read = policies(&[("p.yaml".to_owned(), text.to_owned())]).unwrap();
         assert_eq!(read.len(), 1);
         assert_eq!(read[0].policy.name, "production");
-        assert_eq!(
-            read[0]
-                .policy
-                .spec
-                .image_age
-                .as_ref()
-                .unwrap()
-                .overrides
-                .len(),
-            2
-        );
+        assert_eq!(read[0].policy.spec.image_age.as_ref().unwrap().overrides.len(), 2);
     }
 
     #[test]
@@ -455,18 +358,12 @@ spec:
                 "apiVersion: v1\nkind: ConfigMap\n".to_owned(),
                 r#"p.yaml:1: kind: expected a GatePolicy of freshgate.dev/v1alpha1, found "ConfigMap" of "v1"; a policy folder holds policies alone"#,
             ),
-            (
-                GOOD.replace("{name: a}", "{}"),
-                "p.yaml:1: metadata.name: it is missing; give the policy a name",
-            ),
+            (GOOD.replace("{name: a}", "{}"), "p.yaml:1: metadata.name: it is missing; give the policy a name"),
             (
                 GOOD.replace("{imageAge: {maxAge: 90d}}", "{}"),
                 "p.yaml:4: spec: it has no rule, so it would do nothing; add `imageAge: {maxAge: 90d}`",
             ),
-            (
-                "# nothing\n".to_owned(),
-                "p.yaml: there is no policy in it; write one, or remove the file",
-            ),
+            ("# nothing\n".to_owned(), "p.yaml: there is no policy in it; write one, or remove the file"),
             (
                 format!("{GOOD}---\n{GOOD}"),
                 r#"p.yaml:6: metadata.name: there is a policy "a" already, in p.yaml:1; give it another name"#,

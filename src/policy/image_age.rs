@@ -40,9 +40,7 @@ pub fn judge(
         effect: effect.min(most),
         softened: softened.filter(|_| effect > most),
         image: judged.image.clone(),
-        digest: image
-            .and_then(Fact::known)
-            .map(|image| image.digest.clone()),
+        digest: image.and_then(Fact::known).map(|image| image.digest.clone()),
         found,
     };
 
@@ -50,8 +48,7 @@ pub fn judge(
     if rule.require_digest == Some(true)
         && judged.age_counts
         && judged.softened.is_none()
-        && ImageReference::parse(&judged.image.image)
-            .is_ok_and(|reference| reference.digest().is_none())
+        && ImageReference::parse(&judged.image.image).is_ok_and(|reference| reference.digest().is_none())
     {
         findings.push(finding(Effect::Deny, Found::NotByDigest));
     }
@@ -77,23 +74,12 @@ fn most_effect(
     now: DateTime<Utc>,
 ) -> (Effect, Option<Softened>) {
     let full = policy.effect(rule.validation_actions.as_deref());
-    let enforced = policy
-        .spec
-        .enforce_from
-        .filter(|day| full == Effect::Deny && now.date_naive() < *day);
-    let full_now = if enforced.is_some() {
-        Effect::Warn
-    } else {
-        full
-    };
+    let enforced = policy.spec.enforce_from.filter(|day| full == Effect::Deny && now.date_naive() < *day);
+    let full_now = if enforced.is_some() { Effect::Warn } else { full };
     let allowed = match judged.softened {
         None => None,
-        Some(Softened::Unchanged) => {
-            effect_of(rule.unchanged_images.unwrap_or(Action::Warn)).or(Some(Effect::Audit))
-        }
-        Some(Softened::UnknownOwner) => {
-            effect_of(rule.unknown_owners.unwrap_or(Action::Warn)).or(Some(Effect::Audit))
-        }
+        Some(Softened::Unchanged) => effect_of(rule.unchanged_images.unwrap_or(Action::Warn)).or(Some(Effect::Audit)),
+        Some(Softened::UnknownOwner) => effect_of(rule.unknown_owners.unwrap_or(Action::Warn)).or(Some(Effect::Audit)),
         Some(Softened::Rollback | Softened::Injected | Softened::NotYet(_)) => Some(Effect::Warn),
     };
     match (allowed, enforced) {
@@ -121,34 +107,21 @@ struct Limits<'a> {
 fn limits_for<'a>(rule: &'a ImageAge, used: &ImageUse) -> Option<Limits<'a>> {
     let reference = ImageReference::parse(&used.image).ok();
     let entry = reference.as_ref().and_then(|reference| {
-        rule.overrides
-            .iter()
-            .find(|entry| entry.images.iter().any(|pattern| pattern.fits(reference)))
+        rule.overrides.iter().find(|entry| entry.images.iter().any(|pattern| pattern.fits(reference)))
     });
-    let on_unknown = entry
-        .and_then(|entry| entry.on_unknown.as_ref())
-        .or(rule.on_unknown.as_ref());
+    let on_unknown = entry.and_then(|entry| entry.on_unknown.as_ref()).or(rule.on_unknown.as_ref());
     let (max_age, warn_before) = match entry {
         None => (&rule.max_age, rule.warn_before.as_ref()),
         Some(entry) => match &entry.max_age {
             Some(MaxAge::Off) if entry.on_unknown.is_none() => return None,
             Some(MaxAge::Off) => {
-                return Some(Limits {
-                    age: None,
-                    on_unknown,
-                });
+                return Some(Limits { age: None, on_unknown });
             }
             Some(MaxAge::Limit(limit)) => (limit, entry.warn_before.as_ref()),
-            None => (
-                &rule.max_age,
-                entry.warn_before.as_ref().or(rule.warn_before.as_ref()),
-            ),
+            None => (&rule.max_age, entry.warn_before.as_ref().or(rule.warn_before.as_ref())),
         },
     };
-    Some(Limits {
-        age: Some(AgeLimit::new(max_age, warn_before)),
-        on_unknown,
-    })
+    Some(Limits { age: Some(AgeLimit::new(max_age, warn_before)), on_unknown })
 }
 
 /// What the image's age means: nothing, or how grave it is and with which figures.
@@ -214,31 +187,19 @@ fn unknown_of(limits: &Limits<'_>, unknown: &Unknown) -> Option<(Effect, Found)>
     let action = if unknown.reason == UnknownReason::IntegrityFailure {
         Action::Deny // wrong bytes are refused whatever the policy says of unknowns
     } else {
-        limits
-            .on_unknown
-            .map_or(Action::Warn, |on_unknown| on_unknown.action(unknown.reason))
+        limits.on_unknown.map_or(Action::Warn, |on_unknown| on_unknown.action(unknown.reason))
     };
-    let found = Found::Unknown {
-        reason: unknown.reason,
-        detail: unknown.detail.clone(),
-    };
+    let found = Found::Unknown { reason: unknown.reason, detail: unknown.detail.clone() };
     effect_of(action).map(|effect| (effect, found))
 }
 
 /// A record that lacks the image it judges cannot come from the gate; it is unknown, as everything that is missing.
 fn not_gathered() -> Unknown {
-    Unknown {
-        reason: UnknownReason::Unreachable,
-        detail: "it was not looked up".to_owned(),
-    }
+    Unknown { reason: UnknownReason::Unreachable, detail: "it was not looked up".to_owned() }
 }
 
 /// The platforms that the rule judges; all, where it wants none that the image has.
-fn judged_platforms<'a>(
-    rule: &ImageAge,
-    image: &'a ResolvedImage,
-    evidence: &Evidence,
-) -> Vec<&'a PlatformImage> {
+fn judged_platforms<'a>(rule: &ImageAge, image: &'a ResolvedImage, evidence: &Evidence) -> Vec<&'a PlatformImage> {
     let wanted: &[String] = match &rule.platforms {
         None | Some(Platforms::Named(PlatformRule::Nodes)) => &evidence.node_platforms,
         Some(Platforms::Named(PlatformRule::All)) => &[],
@@ -246,17 +207,10 @@ fn judged_platforms<'a>(
     };
     let fits = |platform: &&PlatformImage| {
         wanted.is_empty()
-            || platform
-                .platform
-                .as_ref()
-                .is_none_or(|have| wanted.iter().any(|want| same_platform(want, have)))
+            || platform.platform.as_ref().is_none_or(|have| wanted.iter().any(|want| same_platform(want, have)))
     };
     let judged: Vec<_> = image.platforms.iter().filter(fits).collect();
-    if judged.is_empty() {
-        image.platforms.iter().collect()
-    } else {
-        judged
-    }
+    if judged.is_empty() { image.platforms.iter().collect() } else { judged }
 }
 
 /// Whether two platforms are one; a variant counts only where both name it.

@@ -72,11 +72,7 @@ struct Files {
 
 impl Certificates {
     /// Loads a chain and its key from PEM files.
-    pub fn from_files(
-        certificate: &Path,
-        key: &Path,
-        provider: &CryptoProvider,
-    ) -> Result<Self, CertificateError> {
+    pub fn from_files(certificate: &Path, key: &Path, provider: &CryptoProvider) -> Result<Self, CertificateError> {
         let bytes = (read(certificate)?, read(key)?);
         let pair = pair(certificate, key, &bytes, provider)?;
         Ok(Self {
@@ -91,21 +87,14 @@ impl Certificates {
     }
 
     /// Makes a certificate for these names; for development, and for API servers that are given it as `caBundle`.
-    pub fn self_made(
-        names: &[String],
-        provider: &CryptoProvider,
-    ) -> Result<Self, CertificateError> {
+    pub fn self_made(names: &[String], provider: &CryptoProvider) -> Result<Self, CertificateError> {
         let made = rcgen::generate_simple_self_signed(names.to_vec())
             .map_err(|error| CertificateError::Make(error.to_string()))?;
         let key = PrivateKeyDer::try_from(made.signing_key.serialize_der())
             .map_err(|error| CertificateError::Make(error.to_owned()))?;
         let pair = CertifiedKey::from_der(vec![made.cert.der().clone()], key, provider)
             .map_err(|error| CertificateError::Make(error.to_string()))?;
-        Ok(Self {
-            current: ArcSwap::from_pointee(pair),
-            files: None,
-            self_made_pem: Some(made.cert.pem()),
-        })
+        Ok(Self { current: ArcSwap::from_pointee(pair), files: None, self_made_pem: Some(made.cert.pem()) })
     }
 
     /// The self-made certificate in PEM.
@@ -124,22 +113,14 @@ impl Certificates {
     }
 
     /// Looks at the files once. A failure is told once for each content, not at each look.
-    fn look(
-        &self,
-        provider: &CryptoProvider,
-        metrics: &Metrics,
-        failed: &mut Option<(Vec<u8>, Vec<u8>)>,
-    ) {
+    fn look(&self, provider: &CryptoProvider, metrics: &Metrics, failed: &mut Option<(Vec<u8>, Vec<u8>)>) {
         let Some(files) = &self.files else { return };
         // What cannot be read just now is in the middle of being replaced.
         let (Ok(certificate), Ok(key)) = (read(&files.certificate), read(&files.key)) else {
             return;
         };
         let bytes = (certificate, key);
-        let mut loaded = files
-            .loaded
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut loaded = files.loaded.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if *loaded == bytes || failed.as_ref() == Some(&bytes) {
             return;
         }
@@ -162,10 +143,7 @@ impl Certificates {
     /// When the certificate in use ends, as a Unix time in seconds; 0 where it does not say.
     fn not_after(&self) -> i64 {
         let current = self.current.load();
-        let leaf = current
-            .cert
-            .first()
-            .map(|certificate| x509_parser::parse_x509_certificate(certificate));
+        let leaf = current.cert.first().map(|certificate| x509_parser::parse_x509_certificate(certificate));
         match leaf {
             Some(Ok((_, leaf))) => leaf.validity().not_after.timestamp(),
             _ => 0,
@@ -180,10 +158,7 @@ impl ResolvesServerCert for Certificates {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, CertificateError> {
-    std::fs::read(path).map_err(|why| CertificateError::Read {
-        path: path.to_owned(),
-        why,
-    })
+    std::fs::read(path).map_err(|why| CertificateError::Read { path: path.to_owned(), why })
 }
 
 fn pair(
@@ -192,27 +167,18 @@ fn pair(
     (certificate_pem, key_pem): &(Vec<u8>, Vec<u8>),
     provider: &CryptoProvider,
 ) -> Result<CertifiedKey, CertificateError> {
-    let unusable = |path: &Path, why: String| CertificateError::Unusable {
-        path: path.to_owned(),
-        why,
-    };
+    let unusable = |path: &Path, why: String| CertificateError::Unusable { path: path.to_owned(), why };
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(certificate_pem)
         .collect::<Result<_, _>>()
         .map_err(|error| unusable(certificate, error.to_string()))?;
     if chain.is_empty() {
-        return Err(unusable(
-            certificate,
-            "there is no certificate in it".to_owned(),
-        ));
+        return Err(unusable(certificate, "there is no certificate in it".to_owned()));
     }
-    let private =
-        PrivateKeyDer::from_pem_slice(key_pem).map_err(|error| unusable(key, error.to_string()))?;
-    let pair = CertifiedKey::from_der(chain, private, provider).map_err(|error| {
-        CertificateError::NoPair {
-            certificate: certificate.to_owned(),
-            key: key.to_owned(),
-            why: error.to_string(),
-        }
+    let private = PrivateKeyDer::from_pem_slice(key_pem).map_err(|error| unusable(key, error.to_string()))?;
+    let pair = CertifiedKey::from_der(chain, private, provider).map_err(|error| CertificateError::NoPair {
+        certificate: certificate.to_owned(),
+        key: key.to_owned(),
+        why: error.to_string(),
     })?;
     Ok(pair)
 }

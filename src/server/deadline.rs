@@ -26,14 +26,8 @@ pub struct Deadline {
 impl Deadline {
     /// The deadline of a request that arrived with `?timeout=`.
     pub fn new(arrived: Instant, timeout: Duration) -> Self {
-        let room = timeout
-            .min(LONGEST_TIMEOUT)
-            .saturating_sub(ROUNDED_UP_BY)
-            .saturating_sub(MARGIN);
-        Self {
-            arrived,
-            evidence_until: arrived + room,
-        }
+        let room = timeout.min(LONGEST_TIMEOUT).saturating_sub(ROUNDED_UP_BY).saturating_sub(MARGIN);
+        Self { arrived, evidence_until: arrived + room }
     }
 
     /// Time there is in all, in milliseconds.
@@ -49,10 +43,7 @@ impl Deadline {
 
 /// Reads the time-out of a request's query, as `timeout=10s`.
 pub fn timeout_of(query: Option<&str>) -> Result<Duration, String> {
-    let written = query
-        .into_iter()
-        .flat_map(|query| query.split('&'))
-        .find_map(|pair| pair.strip_prefix("timeout="));
+    let written = query.into_iter().flat_map(|query| query.split('&')).find_map(|pair| pair.strip_prefix("timeout="));
     match written {
         None | Some("") => Ok(DEFAULT_TIMEOUT),
         Some(written) => humantime::parse_duration(written)
@@ -66,12 +57,9 @@ mod tests {
 
     #[test]
     fn timeouts_are_read_as_the_api_server_writes_them() {
-        for (query, seconds) in [
-            (None, 10.0),
-            (Some("timeout=10s"), 10.0),
-            (Some("a=b&timeout=1m30s"), 90.0),
-            (Some("timeout=500ms"), 0.5),
-        ] {
+        for (query, seconds) in
+            [(None, 10.0), (Some("timeout=10s"), 10.0), (Some("a=b&timeout=1m30s"), 90.0), (Some("timeout=500ms"), 0.5)]
+        {
             let read = timeout_of(query).map(|timeout| timeout.as_secs_f64());
             assert_eq!(read, Ok(seconds), "{query:?}");
         }
@@ -85,9 +73,6 @@ mod tests {
     async fn the_rounding_and_the_margin_are_taken_off() {
         let now = Instant::now();
         let deadline = |seconds| Deadline::new(now, Duration::from_secs(seconds)).total_ms();
-        assert_eq!(
-            [deadline(10), deadline(2), deadline(1), deadline(900)],
-            [8_750, 750, 0, 28_750]
-        );
+        assert_eq!([deadline(10), deadline(2), deadline(1), deadline(900)], [8_750, 750, 0, 28_750]);
     }
 }

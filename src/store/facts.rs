@@ -44,11 +44,7 @@ pub struct StoredFacts {
 impl StoredFacts {
     /// Facts that are read from the store, and written by whoever receives `writes`.
     pub fn new(store: Store, writes: UnboundedSender<FactWrite>) -> Self {
-        Self {
-            store,
-            writes,
-            seen: Cache::new(SEEN_IN_MEMORY),
-        }
+        Self { store, writes, seen: Cache::new(SEEN_IN_MEMORY) }
     }
 
     fn write(&self, write: FactWrite) {
@@ -72,27 +68,18 @@ impl FactStore for StoredFacts {
     }
 
     fn save(&self, digest: &str, fact: String, now: DateTime<Utc>) {
-        self.write(FactWrite::Fact {
-            digest: digest.to_owned(),
-            fact,
-            at: now,
-        });
+        self.write(FactWrite::Fact { digest: digest.to_owned(), fact, at: now });
     }
 
-    fn first_seen<'a>(
-        &'a self,
-        digest: &'a str,
-        now: DateTime<Utc>,
-    ) -> BoxFuture<'a, Option<DateTime<Utc>>> {
+    fn first_seen<'a>(&'a self, digest: &'a str, now: DateTime<Utc>) -> BoxFuture<'a, Option<DateTime<Utc>>> {
         Box::pin(async move {
             if let Some(at) = self.seen.get(digest) {
                 return Some(at);
             }
-            let known: Result<Option<String>, _> =
-                sqlx::query_scalar("SELECT at FROM first_seen WHERE digest = ?")
-                    .bind(digest)
-                    .fetch_optional(self.store.readers())
-                    .await;
+            let known: Result<Option<String>, _> = sqlx::query_scalar("SELECT at FROM first_seen WHERE digest = ?")
+                .bind(digest)
+                .fetch_optional(self.store.readers())
+                .await;
             match known {
                 Ok(Some(at)) => {
                     let at = read_date(&at).ok()?;
@@ -101,10 +88,7 @@ impl FactStore for StoredFacts {
                 }
                 Ok(None) => {
                     self.seen.insert(digest.to_owned(), now);
-                    self.write(FactWrite::FirstSeen {
-                        digest: digest.to_owned(),
-                        at: now,
-                    });
+                    self.write(FactWrite::FirstSeen { digest: digest.to_owned(), at: now });
                     Some(now)
                 }
                 Err(error) => {
@@ -117,10 +101,7 @@ impl FactStore for StoredFacts {
 }
 
 /// Writes facts into a transaction.
-pub async fn write_all(
-    transaction: &mut sqlx::SqliteConnection,
-    writes: &[FactWrite],
-) -> Result<(), sqlx::Error> {
+pub async fn write_all(transaction: &mut sqlx::SqliteConnection, writes: &[FactWrite]) -> Result<(), sqlx::Error> {
     for write in writes {
         match write {
             FactWrite::Fact { digest, fact, at } => {

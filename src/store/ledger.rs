@@ -63,18 +63,11 @@ impl Ledger {
     /// A ledger over the store.
     pub fn new(store: Store) -> Self {
         let known = Cache::new(WORKLOADS_IN_MEMORY);
-        Self(Arc::new(Inner {
-            store,
-            known,
-            pending: Mutex::default(),
-        }))
+        Self(Arc::new(Inner { store, known, pending: Mutex::default() }))
     }
 
     fn pending(&self) -> MutexGuard<'_, Pending> {
-        self.0
-            .pending
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.0.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What was admitted in a workload, by the store and by what is on its way there.
@@ -118,11 +111,7 @@ impl Ledger {
     }
 
     /// Admissions of these digests in any workload of a namespace.
-    pub async fn in_namespace(
-        &self,
-        namespace: &str,
-        digests: &[&str],
-    ) -> Result<Vec<Admission>, sqlx::Error> {
+    pub async fn in_namespace(&self, namespace: &str, digests: &[&str]) -> Result<Vec<Admission>, sqlx::Error> {
         let mut found = Vec::new();
         for digest in digests {
             let rows = sqlx::query(
@@ -137,18 +126,9 @@ impl Ledger {
             found.extend(rows.iter().filter_map(admission));
         }
         let pending = self.pending();
-        let on_its_way = pending
-            .by_workload
-            .iter()
-            .filter(|(key, _)| key.namespace == namespace);
-        let admissions = on_its_way
-            .flat_map(|(_, updates)| updates)
-            .flat_map(|(_, update)| &update.admissions);
-        found.extend(
-            admissions
-                .filter(|one| digests.contains(&one.digest.as_str()))
-                .cloned(),
-        );
+        let on_its_way = pending.by_workload.iter().filter(|(key, _)| key.namespace == namespace);
+        let admissions = on_its_way.flat_map(|(_, updates)| updates).flat_map(|(_, update)| &update.admissions);
+        found.extend(admissions.filter(|one| digests.contains(&one.digest.as_str())).cloned());
         Ok(found)
     }
 
@@ -162,11 +142,7 @@ impl Ledger {
             self.0.known.insert(key.clone(), Arc::new(known));
         }
         pending.in_order.push_back((seq, key.clone()));
-        pending
-            .by_workload
-            .entry(key)
-            .or_default()
-            .push((seq, update));
+        pending.by_workload.entry(key).or_default().push((seq, update));
     }
 
     /// The store has all records up to `seq` now.
@@ -188,34 +164,26 @@ impl Ledger {
 
 impl WorkloadLedger {
     fn from_entry(entry: &LedgerEntry, now: DateTime<Utc>) -> Self {
-        let admissions = entry
-            .digests
-            .iter()
-            .chain(&entry.earlier_digests)
-            .map(|digest| {
-                let at = digest.first_admitted_at.unwrap_or(now);
-                Admission {
-                    digest: digest.digest.clone(),
-                    reference: digest.reference.clone(),
-                    first_admitted_at: at,
-                    last_admitted_at: at,
-                }
-            });
+        let admissions = entry.digests.iter().chain(&entry.earlier_digests).map(|digest| {
+            let at = digest.first_admitted_at.unwrap_or(now);
+            Admission {
+                digest: digest.digest.clone(),
+                reference: digest.reference.clone(),
+                first_admitted_at: at,
+                last_admitted_at: at,
+            }
+        });
         let templates = entry.templates.iter().map(|template| Revision {
             fingerprint: template.fingerprint.clone(),
             images: Vec::new(),
             created_at: template.at,
         });
-        Self {
-            admissions: admissions.collect(),
-            templates: templates.collect(),
-        }
+        Self { admissions: admissions.collect(), templates: templates.collect() }
     }
 
     fn learn(&mut self, update: &Self) {
         for new in &update.admissions {
-            let same =
-                |old: &&mut Admission| old.digest == new.digest && old.reference == new.reference;
+            let same = |old: &&mut Admission| old.digest == new.digest && old.reference == new.reference;
             match self.admissions.iter_mut().find(same) {
                 Some(old) => {
                     old.first_admitted_at = old.first_admitted_at.min(new.first_admitted_at);
@@ -225,11 +193,7 @@ impl WorkloadLedger {
             }
         }
         for new in &update.templates {
-            match self
-                .templates
-                .iter_mut()
-                .find(|old| old.fingerprint == new.fingerprint)
-            {
+            match self.templates.iter_mut().find(|old| old.fingerprint == new.fingerprint) {
                 Some(old) => old.created_at = old.created_at.min(new.created_at),
                 None => self.templates.push(new.clone()),
             }

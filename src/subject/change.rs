@@ -62,11 +62,7 @@ pub fn classify(subject: &Subject, evidence: &Evidence, now: DateTime<Utc>) -> C
         Operation::Create | Operation::Update => {}
     }
     let Some(old_images) = &subject.old_images else {
-        return if is_restore(subject, evidence, now) {
-            Change::Rollback
-        } else {
-            Change::Create
-        };
+        return if is_restore(subject, evidence, now) { Change::Rollback } else { Change::Create };
     };
     if subject.template_unchanged() {
         return Change::Scale;
@@ -97,19 +93,15 @@ pub fn new_images<'a>(subject: &'a Subject, evidence: &Evidence) -> Vec<&'a Imag
     let Some(old_images) = &subject.old_images else {
         return subject.images.iter().collect();
     };
-    let old_references: BTreeSet<&str> =
-        old_images.iter().map(|used| used.image.as_str()).collect();
-    let old_digests: BTreeSet<&str> = old_references
-        .iter()
-        .flat_map(|reference| digests_of(reference, evidence))
-        .collect();
+    let old_references: BTreeSet<&str> = old_images.iter().map(|used| used.image.as_str()).collect();
+    let old_digests: BTreeSet<&str> =
+        old_references.iter().flat_map(|reference| digests_of(reference, evidence)).collect();
     subject
         .images
         .iter()
         .filter(|used| {
             !old_references.contains(used.image.as_str())
-                && digest_of(&used.image, evidence)
-                    .is_none_or(|digest| !old_digests.contains(digest))
+                && digest_of(&used.image, evidence).is_none_or(|digest| !old_digests.contains(digest))
         })
         .collect()
 }
@@ -124,19 +116,11 @@ pub fn moved_tags<'a>(subject: &'a Subject, evidence: &Evidence) -> Vec<&'a Imag
         .iter()
         .filter(|used| old_images.iter().any(|old| old.image == used.image))
         .filter(|used| {
-            let admitted: Vec<_> = evidence
-                .history
-                .admissions
-                .iter()
-                .filter(|admission| admission.reference == used.image)
-                .collect();
+            let admitted: Vec<_> =
+                evidence.history.admissions.iter().filter(|admission| admission.reference == used.image).collect();
             !admitted.is_empty()
                 && digest_of(&used.image, evidence).is_some_and(|digest| {
-                    evidence
-                        .history
-                        .admissions
-                        .iter()
-                        .all(|admission| admission.digest != digest)
+                    evidence.history.admissions.iter().all(|admission| admission.digest != digest)
                 })
         })
         .collect()
@@ -144,11 +128,7 @@ pub fn moved_tags<'a>(subject: &'a Subject, evidence: &Evidence) -> Vec<&'a Imag
 
 /// What a reference means now.
 fn digest_of<'a>(reference: &str, evidence: &'a Evidence) -> Option<&'a str> {
-    evidence
-        .images
-        .get(reference)?
-        .known()
-        .map(|image| image.digest.as_str())
+    evidence.images.get(reference)?.known().map(|image| image.digest.as_str())
 }
 
 /// What a reference of the old template may have run: what it meant when it was admitted, else what it means now.
@@ -160,11 +140,7 @@ fn digests_of<'a>(reference: &str, evidence: &'a Evidence) -> Vec<&'a str> {
         .filter(|admission| admission.reference == reference)
         .map(|admission| admission.digest.as_str())
         .collect();
-    if admitted.is_empty() {
-        digest_of(reference, evidence).into_iter().collect()
-    } else {
-        admitted
-    }
+    if admitted.is_empty() { digest_of(reference, evidence).into_iter().collect() } else { admitted }
 }
 
 /// Whether the whole template is one that this workload had before the present one came.
@@ -205,15 +181,10 @@ fn returns_to_earlier_digests(
     };
     // What is replaced, by the name of its container; a container that is new replaces all that goes.
     let replaced_by = |used: &ImageUse| -> Vec<&ImageUse> {
-        let same_place: Vec<_> = old_images
-            .iter()
-            .filter(|old| old.place == used.place && old.name == used.name)
-            .collect();
+        let same_place: Vec<_> =
+            old_images.iter().filter(|old| old.place == used.place && old.name == used.name).collect();
         if same_place.is_empty() {
-            old_images
-                .iter()
-                .filter(|old| !subject.images.contains(old))
-                .collect()
+            old_images.iter().filter(|old| !subject.images.contains(old)).collect()
         } else {
             same_place
         }
@@ -227,10 +198,7 @@ fn returns_to_earlier_digests(
             .flat_map(|old| digests_of(&old.image, evidence))
             .map(first_admitted)
             .collect();
-        !running.is_empty()
-            && running
-                .iter()
-                .all(|admitted| admitted.is_some_and(|admitted| before < admitted))
+        !running.is_empty() && running.iter().all(|admitted| admitted.is_some_and(|admitted| before < admitted))
     })
 }
 

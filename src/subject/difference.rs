@@ -34,13 +34,8 @@ const MITIGATING_POD_FIELDS: [&str; 11] = [
 ];
 
 /// Fields of a container likewise.
-const MITIGATING_CONTAINER_FIELDS: [&str; 5] = [
-    "resources",
-    "resizePolicy",
-    "livenessProbe",
-    "readinessProbe",
-    "startupProbe",
-];
+const MITIGATING_CONTAINER_FIELDS: [&str; 5] =
+    ["resources", "resizePolicy", "livenessProbe", "readinessProbe", "startupProbe"];
 
 /// The lists of a Pod spec that hold containers.
 const CONTAINER_LISTS: [&str; 3] = ["containers", "initContainers", "ephemeralContainers"];
@@ -55,9 +50,7 @@ pub fn between(old: &Value, new: &Value) -> Difference {
         return Difference::Equal;
     }
     for template in [&mut old, &mut new] {
-        edit_annotations(template, |annotations| {
-            annotations.retain(|key, _| !says_restart(key))
-        });
+        edit_annotations(template, |annotations| annotations.retain(|key, _| !says_restart(key)));
     }
     if old == new {
         return Difference::Restart;
@@ -65,34 +58,23 @@ pub fn between(old: &Value, new: &Value) -> Difference {
     for template in [&mut old, &mut new] {
         remove_what_mitigates(template);
     }
-    if old == new {
-        Difference::Mitigation
-    } else {
-        Difference::Other
-    }
+    if old == new { Difference::Mitigation } else { Difference::Other }
 }
 
 /// Whether an annotation's only purpose is to start Pods anew: `kubectl.kubernetes.io/restartedAt` and its kin.
 fn says_restart(key: &str) -> bool {
     let name = key.rsplit('/').next().unwrap_or(key);
     let name: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
-    matches!(
-        name.to_ascii_lowercase().as_str(),
-        "restartedat" | "restartat" | "lastrestartedat"
-    ) || key == "cattle.io/timestamp"
+    matches!(name.to_ascii_lowercase().as_str(), "restartedat" | "restartat" | "lastrestartedat")
+        || key == "cattle.io/timestamp"
 }
 
 fn edit_annotations(template: &mut Value, edit: impl Fn(&mut Map<String, Value>)) {
     if let Some(metadata) = template.get_mut("metadata").and_then(Value::as_object_mut) {
-        if let Some(annotations) = metadata
-            .get_mut("annotations")
-            .and_then(Value::as_object_mut)
-        {
+        if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
             edit(annotations);
         }
-        metadata.retain(|_, value| {
-            !value.is_null() && value.as_object().is_none_or(|object| !object.is_empty())
-        });
+        metadata.retain(|_, value| !value.is_null() && value.as_object().is_none_or(|object| !object.is_empty()));
     }
 }
 
@@ -100,10 +82,7 @@ fn remove_images(template: &mut Value) {
     for_each_container(template, |container| {
         container.remove("image");
     });
-    if let Some(volumes) = template
-        .pointer_mut("/spec/volumes")
-        .and_then(Value::as_array_mut)
-    {
+    if let Some(volumes) = template.pointer_mut("/spec/volumes").and_then(Value::as_array_mut) {
         for volume in volumes {
             if let Some(image) = volume.get_mut("image").and_then(Value::as_object_mut) {
                 image.remove("reference");
@@ -161,117 +140,29 @@ mod tests {
     #[test]
     fn each_way_to_differ_is_told_apart() {
         for (pointer, key, value, difference) in [
-            (
-                "/spec/containers/0",
-                "image",
-                json!("a:2"),
-                Difference::Equal,
-            ),
-            (
-                "/spec/volumes/0/image",
-                "reference",
-                json!("m:2"),
-                Difference::Equal,
-            ),
-            (
-                "/metadata",
-                "annotations",
-                json!({"kubectl.kubernetes.io/restartedAt": "2026"}),
-                Difference::Restart,
-            ),
-            (
-                "/metadata",
-                "annotations",
-                json!({"example.com/restarted-at": "2026"}),
-                Difference::Restart,
-            ),
-            (
-                "/metadata",
-                "annotations",
-                json!({"cattle.io/timestamp": "2026"}),
-                Difference::Restart,
-            ),
-            (
-                "/metadata",
-                "annotations",
-                json!({"example.com/other": "2026"}),
-                Difference::Mitigation,
-            ),
-            (
-                "/metadata/labels",
-                "tier",
-                json!("web"),
-                Difference::Mitigation,
-            ),
-            (
-                "/spec/containers/0",
-                "resources",
-                json!({"limits": {"cpu": "2"}}),
-                Difference::Mitigation,
-            ),
-            (
-                "/spec/containers/0",
-                "livenessProbe",
-                json!({"httpGet": {}}),
-                Difference::Mitigation,
-            ),
-            (
-                "/spec",
-                "terminationGracePeriodSeconds",
-                json!(60),
-                Difference::Mitigation,
-            ),
-            (
-                "/spec",
-                "nodeSelector",
-                json!({"disk": "ssd"}),
-                Difference::Mitigation,
-            ),
-            (
-                "/spec",
-                "tolerations",
-                json!([{"key": "x"}]),
-                Difference::Mitigation,
-            ),
+            ("/spec/containers/0", "image", json!("a:2"), Difference::Equal),
+            ("/spec/volumes/0/image", "reference", json!("m:2"), Difference::Equal),
+            ("/metadata", "annotations", json!({"kubectl.kubernetes.io/restartedAt": "2026"}), Difference::Restart),
+            ("/metadata", "annotations", json!({"example.com/restarted-at": "2026"}), Difference::Restart),
+            ("/metadata", "annotations", json!({"cattle.io/timestamp": "2026"}), Difference::Restart),
+            ("/metadata", "annotations", json!({"example.com/other": "2026"}), Difference::Mitigation),
+            ("/metadata/labels", "tier", json!("web"), Difference::Mitigation),
+            ("/spec/containers/0", "resources", json!({"limits": {"cpu": "2"}}), Difference::Mitigation),
+            ("/spec/containers/0", "livenessProbe", json!({"httpGet": {}}), Difference::Mitigation),
+            ("/spec", "terminationGracePeriodSeconds", json!(60), Difference::Mitigation),
+            ("/spec", "nodeSelector", json!({"disk": "ssd"}), Difference::Mitigation),
+            ("/spec", "tolerations", json!([{"key": "x"}]), Difference::Mitigation),
             ("/spec/containers/0", "env", json!([]), Difference::Other),
-            (
-                "/spec/containers/0",
-                "args",
-                json!(["--x"]),
-                Difference::Other,
-            ),
-            (
-                "/spec/containers/0",
-                "name",
-                json!("application"),
-                Difference::Other,
-            ),
+            ("/spec/containers/0", "args", json!(["--x"]), Difference::Other),
+            ("/spec/containers/0", "name", json!("application"), Difference::Other),
             ("/spec", "serviceAccountName", json!("x"), Difference::Other),
             ("/spec", "hostNetwork", json!(true), Difference::Other),
-            (
-                "/spec",
-                "securityContext",
-                json!({"runAsUser": 0}),
-                Difference::Other,
-            ),
+            ("/spec", "securityContext", json!({"runAsUser": 0}), Difference::Other),
         ] {
             let mut changed = template();
-            changed
-                .pointer_mut(pointer)
-                .unwrap()
-                .as_object_mut()
-                .unwrap()
-                .insert(key.into(), value);
-            assert_eq!(
-                between(&template(), &changed),
-                difference,
-                "{pointer}/{key}"
-            );
-            assert_eq!(
-                between(&changed, &template()),
-                difference,
-                "{pointer}/{key}, back"
-            );
+            changed.pointer_mut(pointer).unwrap().as_object_mut().unwrap().insert(key.into(), value);
+            assert_eq!(between(&template(), &changed), difference, "{pointer}/{key}");
+            assert_eq!(between(&changed, &template()), difference, "{pointer}/{key}, back");
         }
     }
 
@@ -285,12 +176,7 @@ mod tests {
 
     #[test]
     fn odd_shapes_are_compared_as_they_are() {
-        for odd in [
-            json!(null),
-            json!([]),
-            json!({"spec": 1}),
-            json!({"spec": {"containers": {}}}),
-        ] {
+        for odd in [json!(null), json!([]), json!({"spec": 1}), json!({"spec": {"containers": {}}})] {
             assert_eq!(between(&odd, &odd), Difference::Equal);
             assert_eq!(between(&template(), &odd), Difference::Other);
         }

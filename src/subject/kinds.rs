@@ -24,11 +24,7 @@ impl WorkloadKind {
 
     /// Reads `GROUP/KIND=path.to.template`, the form of the setting for kinds that are not built in.
     pub fn parse(written: &str) -> Result<Self, String> {
-        let form = || {
-            format!(
-                "{written:?} is not GROUP/KIND=PATH, as `apps.kruise.io/CloneSet=spec.template`"
-            )
-        };
+        let form = || format!("{written:?} is not GROUP/KIND=PATH, as `apps.kruise.io/CloneSet=spec.template`");
         let (kind, path) = written.split_once('=').ok_or_else(form)?;
         let (group, kind) = kind.split_once('/').ok_or_else(form)?;
         let template: Vec<&str> = path.split('.').collect();
@@ -53,11 +49,7 @@ impl Default for WorkloadKinds {
             WorkloadKind::new("apps", "StatefulSet", template),
             WorkloadKind::new("apps", "DaemonSet", template),
             WorkloadKind::new("batch", "Job", template),
-            WorkloadKind::new(
-                "batch",
-                "CronJob",
-                &["spec", "jobTemplate", "spec", "template"],
-            ),
+            WorkloadKind::new("batch", "CronJob", &["spec", "jobTemplate", "spec", "template"]),
             WorkloadKind::new("", "ReplicationController", template),
             WorkloadKind::new("argoproj.io", "Rollout", template),
             WorkloadKind::new("serving.knative.dev", "Service", template),
@@ -75,9 +67,7 @@ impl WorkloadKinds {
 
     /// The kind, where it is one that is judged.
     pub fn find(&self, group: &str, kind: &str) -> Option<&WorkloadKind> {
-        self.0
-            .iter()
-            .find(|known| known.kind == kind && known.group == group)
+        self.0.iter().find(|known| known.kind == kind && known.group == group)
     }
 
     /// All of them.
@@ -92,9 +82,7 @@ mod tests {
 
     #[test]
     fn kinds_are_told_by_group_and_name() {
-        let kinds = WorkloadKinds::with(vec![
-            WorkloadKind::parse("apps.kruise.io/CloneSet=spec.template").unwrap(),
-        ]);
+        let kinds = WorkloadKinds::with(vec![WorkloadKind::parse("apps.kruise.io/CloneSet=spec.template").unwrap()]);
         for (group, kind, path) in [
             ("apps", "Deployment", Some("spec.template")),
             ("", "Pod", Some("")),
@@ -104,28 +92,15 @@ mod tests {
             ("serving.knative.dev", "Service", Some("spec.template")),
             ("", "Deployment", None),
         ] {
-            let found = kinds
-                .find(group, kind)
-                .map(|known| known.template.join("."));
+            let found = kinds.find(group, kind).map(|known| known.template.join("."));
             assert_eq!(found.as_deref(), path, "{group}/{kind}");
         }
     }
 
     #[test]
     fn a_setting_that_is_no_kind_says_the_form() {
-        for written in [
-            "CloneSet",
-            "apps/CloneSet",
-            "CloneSet=spec",
-            "a/B=spec..template",
-            "a/=spec",
-        ] {
-            assert!(
-                WorkloadKind::parse(written)
-                    .unwrap_err()
-                    .contains("GROUP/KIND=PATH"),
-                "{written}"
-            );
+        for written in ["CloneSet", "apps/CloneSet", "CloneSet=spec", "a/B=spec..template", "a/=spec"] {
+            assert!(WorkloadKind::parse(written).unwrap_err().contains("GROUP/KIND=PATH"), "{written}");
         }
     }
 }

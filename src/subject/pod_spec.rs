@@ -84,17 +84,12 @@ impl PodSpecView<'_> {
             (Place::EphemeralContainer, &self.ephemeral_containers),
         ];
         let in_containers = containers.into_iter().flat_map(|(place, list)| {
-            list.iter().filter_map(move |container| {
-                Some((place, &container.name, container.image.as_ref()?))
-            })
+            list.iter().filter_map(move |container| Some((place, &container.name, container.image.as_ref()?)))
         });
-        let in_volumes = self.volumes.iter().filter_map(|volume| {
-            Some((
-                Place::ImageVolume,
-                &volume.name,
-                volume.image.as_ref()?.reference.as_ref()?,
-            ))
-        });
+        let in_volumes = self
+            .volumes
+            .iter()
+            .filter_map(|volume| Some((Place::ImageVolume, &volume.name, volume.image.as_ref()?.reference.as_ref()?)));
         in_containers
             .chain(in_volumes)
             .filter(|(_, _, image)| !image.is_empty())
@@ -144,18 +139,8 @@ mod tests {
             .collect();
         assert_eq!(
             found,
-            [
-                r#"container "app" a:1"#,
-                r#"init container "migrate" b:1"#,
-                r#"image volume "models" c:1"#
-            ]
+            [r#"container "app" a:1"#, r#"init container "migrate" b:1"#, r#"image volume "models" c:1"#]
         );
-        assert_eq!(
-            spec.pull_hints(),
-            PullHints {
-                secrets: vec!["pull".into()],
-                service_account: "default".into()
-            }
-        );
+        assert_eq!(spec.pull_hints(), PullHints { secrets: vec!["pull".into()], service_account: "default".into() });
     }
 }

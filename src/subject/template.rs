@@ -5,11 +5,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 /// Labels that controllers put on the templates they copy.
-const CONTROLLER_LABELS: [&str; 3] = [
-    "pod-template-hash",
-    "controller-revision-hash",
-    "pod-template-generation",
-];
+const CONTROLLER_LABELS: [&str; 3] = ["pod-template-hash", "controller-revision-hash", "pod-template-generation"];
 
 /// SHA-256, in hex, of a Pod template without what controllers add to their copies of it.
 ///
@@ -27,9 +23,7 @@ pub fn fingerprint(template: &Value) -> String {
                     labels.remove(label);
                 }
             }
-            metadata.retain(|_, value| {
-                !value.is_null() && value.as_object().is_none_or(|object| !object.is_empty())
-            });
+            metadata.retain(|_, value| !value.is_null() && value.as_object().is_none_or(|object| !object.is_empty()));
         }
     }
     hex::encode(Sha256::digest(canonical(&template)))

@@ -40,16 +40,10 @@ pub fn denial(verdict: &Verdict, context: &Context<'_>) -> Option<String> {
         return None;
     }
     let denials: Vec<&Finding> = verdict.denials().collect();
-    let mut lines: Vec<String> = denials
-        .iter()
-        .take(MOST_DENIALS)
-        .map(|finding| format!("{}.", sentence(finding)))
-        .collect();
+    let mut lines: Vec<String> =
+        denials.iter().take(MOST_DENIALS).map(|finding| format!("{}.", sentence(finding))).collect();
     if denials.len() > MOST_DENIALS {
-        lines.push(format!(
-            "And {} more, all in the record.",
-            denials.len() - MOST_DENIALS
-        ));
+        lines.push(format!("And {} more, all in the record.", denials.len() - MOST_DENIALS));
     }
     let mut ways_out: Vec<String> = Vec::new();
     for way_out in denials.iter().map(|finding| way_out(finding)) {
@@ -66,27 +60,17 @@ fn last_line(denials: &[&Finding], context: &Context<'_>) -> String {
     let contact = match context.contact {
         Some(contact) => contact.to_owned(),
         None => {
-            let mut policies: Vec<&str> = denials
-                .iter()
-                .map(|finding| finding.policy.as_str())
-                .collect();
+            let mut policies: Vec<&str> = denials.iter().map(|finding| finding.policy.as_str()).collect();
             policies.dedup();
             let named: Vec<String> = policies.iter().map(|name| format!("{name:?}")).collect();
-            let noun = if named.len() == 1 {
-                "policy"
-            } else {
-                "policies"
-            };
+            let noun = if named.len() == 1 { "policy" } else { "policies" };
             format!("whoever owns {noun} {}", named.join(", "))
         }
     };
     match (context.dry_run, context.public_url) {
         (true, _) => format!("dry run, not recorded · ask {contact}"),
         (false, Some(url)) => {
-            format!(
-                "decision {id} · {url}/decisions/{id} · ask {contact}",
-                id = context.decision_id
-            )
+            format!("decision {id} · {url}/decisions/{id} · ask {contact}", id = context.decision_id)
         }
         (false, None) => format!("decision {} · ask {contact}", context.decision_id),
     }
@@ -94,22 +78,12 @@ fn last_line(denials: &[&Finding], context: &Context<'_>) -> String {
 
 /// One finding as a sentence, without its full stop: what records and reports show too.
 pub fn sentence(finding: &Finding) -> String {
-    let image = format!(
-        "image {} ({} {:?})",
-        image_in_words(finding),
-        finding.image.place.in_words(),
-        finding.image.name
-    );
+    let image =
+        format!("image {} ({} {:?})", image_in_words(finding), finding.image.place.in_words(), finding.image.name);
     let (rule, policy) = (finding.rule.in_words(), &finding.policy);
     let softened = finding.softened.map(softened_in_words).unwrap_or_default();
     let said = match &finding.found {
-        Found::TooOld {
-            built,
-            source,
-            age_seconds,
-            limit_seconds,
-            platform,
-        } => format!(
+        Found::TooOld { built, source, age_seconds, limit_seconds, platform } => format!(
             "{image} was {} {} ago, on {} ({}{}); the limit here is {} (policy {policy:?})",
             verb(*source),
             in_words(*age_seconds),
@@ -118,13 +92,7 @@ pub fn sentence(finding: &Finding) -> String {
             platform_in_words(platform.as_deref()),
             in_words(*limit_seconds),
         ),
-        Found::Ageing {
-            built,
-            source,
-            age_seconds,
-            limit_seconds,
-            platform,
-        } => format!(
+        Found::Ageing { built, source, age_seconds, limit_seconds, platform } => format!(
             "{image} was built {} ago, on {} ({}{}); it will be refused in {}, at {} (policy {policy:?})",
             in_words(*age_seconds),
             built.format("%Y-%m-%d"),
@@ -133,16 +101,12 @@ pub fn sentence(finding: &Finding) -> String {
             left_in_words(limit_seconds - age_seconds),
             in_words(*limit_seconds),
         ),
-        Found::Unknown {
-            reason: UnknownReason::IntegrityFailure,
-            detail,
-        } => {
+        Found::Unknown { reason: UnknownReason::IntegrityFailure, detail } => {
             format!("{image} is not what its digest says: {detail} (policy {policy:?})")
         }
-        Found::Unknown { reason, detail } => format!(
-            "{image} has no known build date ({}): {detail} (policy {policy:?})",
-            reason.as_str()
-        ),
+        Found::Unknown { reason, detail } => {
+            format!("{image} has no known build date ({}): {detail} (policy {policy:?})", reason.as_str())
+        }
         Found::MovedTag => format!(
             "{image} is another image than the one this tag named when it was last admitted here (policy {policy:?})"
         ),
@@ -154,37 +118,23 @@ pub fn sentence(finding: &Finding) -> String {
 }
 
 fn verb(source: Source) -> &'static str {
-    if source == Source::FirstSeen {
-        "already here"
-    } else {
-        "built"
-    }
+    if source == Source::FirstSeen { "already here" } else { "built" }
 }
 
 fn source_in_words(source: Source) -> &'static str {
-    if source == Source::FirstSeen {
-        "first seen by this gate"
-    } else {
-        source.in_words()
-    }
+    if source == Source::FirstSeen { "first seen by this gate" } else { source.in_words() }
 }
 
 fn platform_in_words(platform: Option<&str>) -> String {
-    platform
-        .map(|platform| format!(", {platform}"))
-        .unwrap_or_default()
+    platform.map(|platform| format!(", {platform}")).unwrap_or_default()
 }
 
 fn softened_in_words(softened: Softened) -> String {
     match softened {
         Softened::Unchanged => ", allowed because it ran here before".to_owned(),
         Softened::Rollback => ", allowed because this goes back to what ran before".to_owned(),
-        Softened::Injected => {
-            ", allowed because it was added to an object of its controller".to_owned()
-        }
-        Softened::UnknownOwner => {
-            ", allowed because the object's controller is of an unknown kind".to_owned()
-        }
+        Softened::Injected => ", allowed because it was added to an object of its controller".to_owned(),
+        Softened::UnknownOwner => ", allowed because the object's controller is of an unknown kind".to_owned(),
         Softened::NotYet(day) => format!(", allowed until {}", day_in_words(day)),
     }
 }
@@ -226,8 +176,7 @@ fn way_out(finding: &Finding) -> String {
 }
 
 fn is_of_docker_official(finding: &Finding) -> bool {
-    ImageReference::parse(&finding.image.image)
-        .is_ok_and(|image| image.name().starts_with("docker.io/library/"))
+    ImageReference::parse(&finding.image.image).is_ok_and(|image| image.name().starts_with("docker.io/library/"))
 }
 
 fn pinned(written: &str, digest: &str) -> String {
@@ -237,18 +186,8 @@ fn pinned(written: &str, digest: &str) -> String {
 /// The image as written, with the digest that was judged, shortened.
 fn image_in_words(finding: &Finding) -> String {
     let written = &finding.image.image;
-    let shown: String = written
-        .split('@')
-        .next()
-        .unwrap_or(written)
-        .chars()
-        .take(256)
-        .collect();
-    match finding
-        .digest
-        .as_deref()
-        .or_else(|| written.split_once('@').map(|(_, digest)| digest))
-    {
+    let shown: String = written.split('@').next().unwrap_or(written).chars().take(256).collect();
+    match finding.digest.as_deref().or_else(|| written.split_once('@').map(|(_, digest)| digest)) {
         Some(digest) => format!("{shown}@{}", short_digest(digest)),
         None => shown,
     }
@@ -266,11 +205,7 @@ fn short_digest(digest: &str) -> String {
 /// The warnings of an answer: at most three, each at most 120 characters.
 pub fn warnings(verdict: &Verdict, context: &Context<'_>) -> Vec<String> {
     let mut warnings: Vec<String> = Vec::new();
-    for finding in verdict
-        .findings
-        .iter()
-        .filter(|finding| finding.effect == Effect::Warn)
-    {
+    for finding in verdict.findings.iter().filter(|finding| finding.effect == Effect::Warn) {
         let warning = warning(finding, verdict.change);
         if !warnings.contains(&warning) {
             warnings.push(warning);
@@ -282,10 +217,7 @@ pub fn warnings(verdict: &Verdict, context: &Context<'_>) -> Vec<String> {
         warnings.push(if context.dry_run {
             format!("freshgate: {left_out} more warnings")
         } else {
-            format!(
-                "freshgate: {left_out} more warnings, see decision {}",
-                context.decision_id
-            )
+            format!("freshgate: {left_out} more warnings, see decision {}", context.decision_id)
         });
     }
     warnings
@@ -294,18 +226,9 @@ pub fn warnings(verdict: &Verdict, context: &Context<'_>) -> Vec<String> {
 /// One finding as a line of at most 120 characters: the figures stay, names are shortened.
 fn warning(finding: &Finding, change: Change) -> String {
     let tail = match &finding.found {
-        Found::TooOld {
-            age_seconds,
-            limit_seconds,
-            source,
-            ..
-        } => {
-            let measured = format!(
-                "was {} {} ago, limit {}",
-                verb(*source),
-                in_words(*age_seconds),
-                in_words(*limit_seconds)
-            );
+        Found::TooOld { age_seconds, limit_seconds, source, .. } => {
+            let measured =
+                format!("was {} {} ago, limit {}", verb(*source), in_words(*age_seconds), in_words(*limit_seconds));
             match finding.softened {
                 Some(Softened::NotYet(day)) => {
                     format!("{measured}; refused from {}", day_in_words(day))
@@ -315,24 +238,16 @@ fn warning(finding: &Finding, change: Change) -> String {
                 _ => measured,
             }
         }
-        Found::Ageing {
-            age_seconds,
-            limit_seconds,
-            ..
-        } => format!(
+        Found::Ageing { age_seconds, limit_seconds, .. } => format!(
             "was built {} ago and will be refused in {}",
             in_words(*age_seconds),
             left_in_words(limit_seconds - age_seconds)
         ),
-        Found::Unknown {
-            reason: UnknownReason::IntegrityFailure,
-            ..
-        } => "is not what its digest says".to_owned(),
+        Found::Unknown { reason: UnknownReason::IntegrityFailure, .. } => "is not what its digest says".to_owned(),
         Found::Unknown { reason, .. } => format!("has no known build date ({})", reason.as_str()),
-        Found::MovedTag => format!(
-            "is another image than this tag named before this {}",
-            change.as_str().to_lowercase()
-        ),
+        Found::MovedTag => {
+            format!("is another image than this tag named before this {}", change.as_str().to_lowercase())
+        }
         Found::NotByDigest => "is named by tag, here images are named by digest".to_owned(),
     };
     let policy = format!(" (policy {:?})", finding.policy);

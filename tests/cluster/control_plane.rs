@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
 };
 use tempfile::TempDir;
 
@@ -41,44 +40,22 @@ impl Authority {
     fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![
-            KeyUsagePurpose::KeyCertSign,
-            KeyUsagePurpose::DigitalSignature,
-        ];
-        params
-            .distinguished_name
-            .push(DnType::CommonName, "test-ca");
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+        params.distinguished_name.push(DnType::CommonName, "test-ca");
         let key = KeyPair::generate().unwrap();
         let pem = params.self_signed(&key).unwrap().pem();
-        Self {
-            issuer: Issuer::new(params, key),
-            pem,
-        }
+        Self { issuer: Issuer::new(params, key), pem }
     }
 
     /// Writes `<name>.crt` and `<name>.key`.
-    fn issue(
-        &self,
-        folder: &Path,
-        name: &str,
-        common_name: &str,
-        organizations: &[&str],
-        alternatives: &[&str],
-    ) {
+    fn issue(&self, folder: &Path, name: &str, common_name: &str, organizations: &[&str], alternatives: &[&str]) {
         let alternatives: Vec<String> = alternatives.iter().map(|&name| name.to_owned()).collect();
         let mut params = CertificateParams::new(alternatives).unwrap();
-        params
-            .distinguished_name
-            .push(DnType::CommonName, common_name);
+        params.distinguished_name.push(DnType::CommonName, common_name);
         for organization in organizations {
-            params
-                .distinguished_name
-                .push(DnType::OrganizationName, *organization);
+            params.distinguished_name.push(DnType::OrganizationName, *organization);
         }
-        params.extended_key_usages = vec![
-            ExtendedKeyUsagePurpose::ServerAuth,
-            ExtendedKeyUsagePurpose::ClientAuth,
-        ];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         std::fs::write(folder.join(format!("{name}.crt")), certificate.pem()).unwrap();
@@ -90,10 +67,7 @@ impl ControlPlane {
     /// Starts it; ready when the default namespace has its service account.
     pub fn start() -> Self {
         let programs = programs();
-        let folder = tempfile::Builder::new()
-            .prefix("freshgate-bed")
-            .tempdir()
-            .unwrap();
+        let folder = tempfile::Builder::new().prefix("freshgate-bed").tempdir().unwrap();
         let path = folder.path();
         let [port, etcd_client, etcd_peer, controllers_port] = free_ports();
         let authority = Authority::new();
@@ -103,21 +77,10 @@ impl ControlPlane {
             "server",
             "kube-apiserver",
             &[],
-            &[
-                "localhost",
-                "127.0.0.1",
-                "10.0.0.1",
-                "kubernetes.default.svc",
-            ],
+            &["localhost", "127.0.0.1", "10.0.0.1", "kubernetes.default.svc"],
         );
         authority.issue(path, "admin", "admin", &["system:masters"], &[]);
-        authority.issue(
-            path,
-            "controllers",
-            "system:kube-controller-manager",
-            &[],
-            &[],
-        );
+        authority.issue(path, "controllers", "system:kube-controller-manager", &[], &[]);
         let service_accounts = KeyPair::generate().unwrap();
         std::fs::write(path.join("sa.key"), service_accounts.serialize_pem()).unwrap();
         std::fs::write(path.join("sa.pub"), service_accounts.public_key_pem()).unwrap();
@@ -133,18 +96,8 @@ impl ControlPlane {
             Command::new(programs.join("etcd"))
                 .args(["--name", "n", "--unsafe-no-fsync", "--data-dir"])
                 .arg(path.join("etcd"))
-                .args([
-                    "--listen-client-urls",
-                    &client_url,
-                    "--advertise-client-urls",
-                    &client_url,
-                ])
-                .args([
-                    "--listen-peer-urls",
-                    &peer_url,
-                    "--initial-advertise-peer-urls",
-                    &peer_url,
-                ])
+                .args(["--listen-client-urls", &client_url, "--advertise-client-urls", &client_url])
+                .args(["--listen-peer-urls", &peer_url, "--initial-advertise-peer-urls", &peer_url])
                 .args(["--initial-cluster", &format!("n={peer_url}")]),
         );
         let file = |name: &str| path.join(name).display().to_string();
@@ -154,11 +107,7 @@ impl ControlPlane {
             Command::new(programs.join("kube-apiserver"))
                 .arg(format!("--etcd-servers={client_url}"))
                 .arg(format!("--secure-port={port}"))
-                .args([
-                    "--bind-address=127.0.0.1",
-                    "--advertise-address=127.0.0.1",
-                    "--endpoint-reconciler-type=none",
-                ])
+                .args(["--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", "--endpoint-reconciler-type=none"])
                 .args([
                     "--service-cluster-ip-range=10.0.0.0/24",
                     "--authorization-mode=Node,RBAC",
@@ -170,10 +119,7 @@ impl ControlPlane {
                 .arg(format!("--client-ca-file={}", file("ca.crt")))
                 .arg("--service-account-issuer=https://kubernetes.default.svc")
                 .arg(format!("--service-account-key-file={}", file("sa.pub")))
-                .arg(format!(
-                    "--service-account-signing-key-file={}",
-                    file("sa.key")
-                )),
+                .arg(format!("--service-account-signing-key-file={}", file("sa.key"))),
         );
         let ready = || kubectl(path, "admin", &["get", "--raw", "/readyz"], "").success;
         api_server.wait_until(ready);
@@ -183,36 +129,14 @@ impl ControlPlane {
             Command::new(programs.join("kube-controller-manager"))
                 .arg(format!("--kubeconfig={}", file("controllers.kubeconfig")))
                 .arg(format!("--secure-port={controllers_port}"))
-                .args([
-                    "--bind-address=127.0.0.1",
-                    "--leader-elect=false",
-                    "--use-service-account-credentials=true",
-                ])
+                .args(["--bind-address=127.0.0.1", "--leader-elect=false", "--use-service-account-credentials=true"])
                 .arg(format!("--cert-dir={}", file("certificates")))
                 .arg(format!("--root-ca-file={}", file("ca.crt")))
-                .arg(format!(
-                    "--service-account-private-key-file={}",
-                    file("sa.key")
-                )),
+                .arg(format!("--service-account-private-key-file={}", file("sa.key"))),
         );
-        let mut bed = Self {
-            api_server,
-            controllers,
-            etcd,
-            folder,
-            port,
-            authority,
-        };
+        let mut bed = Self { api_server, controllers, etcd, folder, port, authority };
         let kubeconfig = bed.folder.path().to_owned();
-        bed.controllers.wait_until(|| {
-            kubectl(
-                &kubeconfig,
-                "admin",
-                &["get", "serviceaccount", "default"],
-                "",
-            )
-            .success
-        });
+        bed.controllers.wait_until(|| kubectl(&kubeconfig, "admin", &["get", "serviceaccount", "default"], "").success);
         bed
     }
 
@@ -223,11 +147,7 @@ impl ControlPlane {
 
     /// Pids of all its programs.
     pub fn pids(&self) -> [u32; 3] {
-        [
-            self.etcd.pid(),
-            self.api_server.pid(),
-            self.controllers.pid(),
-        ]
+        [self.etcd.pid(), self.api_server.pid(), self.controllers.pid()]
     }
 
     /// Runs kubectl as the administrator.
@@ -242,18 +162,12 @@ impl ControlPlane {
 
     /// Creates manifests as the administrator.
     pub fn create(&self, manifest: &str) -> Said {
-        kubectl(
-            self.folder.path(),
-            "admin",
-            &["create", "-f", "-"],
-            manifest,
-        )
+        kubectl(self.folder.path(), "admin", &["create", "-f", "-"], manifest)
     }
 
     /// Makes a user of these groups; its kubeconfig is then known by that name.
     pub fn add_user(&self, name: &str, groups: &[&str]) {
-        self.authority
-            .issue(self.folder.path(), name, name, groups, &[]);
+        self.authority.issue(self.folder.path(), name, name, groups, &[]);
         write_kubeconfig(self.folder.path(), name, self.port);
     }
 
@@ -269,10 +183,7 @@ impl ControlPlane {
             assert!(self.kubectl(&["label", "namespace", name, label]).success);
         }
         // Pods want the service account, which the controllers make.
-        wait_for("the service account", || {
-            self.kubectl(&["-n", name, "get", "serviceaccount", "default"])
-                .success
-        });
+        wait_for("the service account", || self.kubectl(&["-n", name, "get", "serviceaccount", "default"]).success);
     }
 }
 
@@ -286,23 +197,14 @@ pub fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
 }
 
 fn write_kubeconfig(folder: &Path, name: &str, port: u16) {
-    let file = |suffix: &str| {
-        folder
-            .join(format!("{name}.{suffix}"))
-            .display()
-            .to_string()
-    };
+    let file = |suffix: &str| folder.join(format!("{name}.{suffix}")).display().to_string();
     let config = serde_json::json!({
         "apiVersion": "v1", "kind": "Config", "current-context": "bed",
         "clusters": [{"name": "bed", "cluster": {"server": format!("https://127.0.0.1:{port}"), "certificate-authority": folder.join("ca.crt")}}],
         "users": [{"name": "user", "user": {"client-certificate": file("crt"), "client-key": file("key")}}],
         "contexts": [{"name": "bed", "context": {"cluster": "bed", "user": "user"}}],
     });
-    std::fs::write(
-        folder.join(format!("{name}.kubeconfig")),
-        config.to_string(),
-    )
-    .unwrap();
+    std::fs::write(folder.join(format!("{name}.kubeconfig")), config.to_string()).unwrap();
 }
 
 fn kubectl(folder: &Path, user: &str, args: &[&str], input: &str) -> Said {
@@ -315,12 +217,7 @@ fn kubectl(folder: &Path, user: &str, args: &[&str], input: &str) -> Said {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    child
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(input.as_bytes())
-        .unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
     Said {
         success: output.status.success(),

@@ -25,10 +25,7 @@ pub struct Gate {
 impl Gate {
     /// Starts the program with these flags, beside listeners, a store and a certificate of its own.
     pub fn start(program: &Path, args: &[&str], env: &[(&str, &Path)]) -> Self {
-        let folder = tempfile::Builder::new()
-            .prefix("freshgate-gate")
-            .tempdir()
-            .unwrap();
+        let folder = tempfile::Builder::new().prefix("freshgate-gate").tempdir().unwrap();
         let path = folder.path().to_owned();
         let mut gate = Self::in_folder(program, &path, args, env);
         gate._own = Some(folder);
@@ -39,10 +36,7 @@ impl Gate {
     pub fn in_folder(program: &Path, folder: &Path, args: &[&str], env: &[(&str, &Path)]) -> Self {
         let [port, admin_port] = free_ports();
         let args: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
-        let env: Vec<_> = env
-            .iter()
-            .map(|(name, path)| ((*name).to_owned(), path.display().to_string()))
-            .collect();
+        let env: Vec<_> = env.iter().map(|(name, path)| ((*name).to_owned(), path.display().to_string())).collect();
         let process = spawn(program, folder, port, admin_port, &args, &env);
         Self {
             process,
@@ -74,48 +68,27 @@ impl Gate {
     /// A client that trusts it.
     pub fn client(&self) -> reqwest::Client {
         let certificate = reqwest::Certificate::from_pem(&self.certificate()).unwrap();
-        reqwest::Client::builder()
-            .tls_certs_only([certificate])
-            .no_proxy()
-            .build()
-            .unwrap()
+        reqwest::Client::builder().tls_certs_only([certificate]).no_proxy().build().unwrap()
     }
 
     /// Ends it as a crash would, and starts it again on the same ports and store.
     pub fn crash_and_restart(&mut self) {
         self.process.kill();
-        self.process = spawn(
-            &self.program,
-            &self.folder,
-            self.port,
-            self.admin_port,
-            &self.args,
-            &self.env,
-        );
+        self.process = spawn(&self.program, &self.folder, self.port, self.admin_port, &self.args, &self.env);
     }
 
     /// Runs the program with other arguments, as `audit query`.
     pub fn run(&self, args: &[&str]) -> (Option<i32>, String, String) {
-        let output = Command::new(&self.program)
-            .args(args)
-            .env("NO_COLOR", "1")
-            .output()
-            .unwrap();
+        let output = Command::new(&self.program).args(args).env("NO_COLOR", "1").output().unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        (
-            output.status.code(),
-            text(&output.stdout),
-            text(&output.stderr),
-        )
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
     }
 
     /// The records that fit, as JSON.
     pub fn records(&self, args: &[&str]) -> Vec<serde_json::Value> {
         let store = self.store();
-        let all: Vec<&str> = ["audit", "query", "-o", "json", "--store", &store]
-            .into_iter()
-            .chain(args.iter().copied())
-            .collect();
+        let all: Vec<&str> =
+            ["audit", "query", "-o", "json", "--store", &store].into_iter().chain(args.iter().copied()).collect();
         let (code, stdout, stderr) = self.run(&all);
         assert_eq!(code, Some(0), "{stderr}");
         serde_json::from_str(&stdout).unwrap()
@@ -129,11 +102,7 @@ impl Gate {
         // kubectl knows no anchors; written out it is the same.
         let manifest: serde_json::Value = serde_saphyr::from_str(&manifest).unwrap();
         let said = bed.apply(&manifest.to_string());
-        assert!(
-            said.success,
-            "the webhook was not registered: {}",
-            said.stderr
-        );
+        assert!(said.success, "the webhook was not registered: {}", said.stderr);
     }
 }
 
@@ -152,22 +121,14 @@ fn spawn(
     let mut command = Command::new(program);
     command
         .arg("serve")
-        .args([
-            "--listen",
-            &format!("127.0.0.1:{port}"),
-            "--admin-listen",
-            &format!("127.0.0.1:{admin_port}"),
-        ])
+        .args(["--listen", &format!("127.0.0.1:{port}"), "--admin-listen", &format!("127.0.0.1:{admin_port}")])
         .args(args)
         .envs(env.iter().map(|(name, value)| (name, value)));
     if !args.iter().any(|arg| arg == "--store") {
         command.args(["--store", &store(folder)]);
     }
     if !args.iter().any(|arg| arg == "--tls-cert") {
-        command
-            .arg("--tls-self-signed")
-            .arg("--tls-write-cert")
-            .arg(folder.join("gate.pem"));
+        command.arg("--tls-self-signed").arg("--tls-write-cert").arg(folder.join("gate.pem"));
     }
     let mut process = Process::start("freshgate", folder, &mut command);
     process.wait_until(|| listens(admin_port) && is_ready(admin_port));
@@ -176,9 +137,6 @@ fn spawn(
 
 fn is_ready(admin_port: u16) -> bool {
     let url = format!("http://127.0.0.1:{admin_port}/readyz");
-    let output = Command::new("curl")
-        .args(["-s", "-o", "/dev/null", "-w", "%{http_code}", &url])
-        .output()
-        .unwrap();
+    let output = Command::new("curl").args(["-s", "-o", "/dev/null", "-w", "%{http_code}", &url]).output().unwrap();
     output.stdout == b"200"
 }

@@ -78,16 +78,8 @@ impl Config {
             "config": {"mediaType": OCI_CONFIG, "digest": digest(&config), "size": config.len()},
             "layers": [{"mediaType": OCI_LAYER, "digest": digest(&layer), "size": layer.len()}],
         });
-        let blobs = [config, layer]
-            .into_iter()
-            .map(|blob| (digest(&blob), blob))
-            .collect();
-        Image::new(
-            OCI_MANIFEST,
-            serde_json::to_vec(&manifest).unwrap(),
-            Vec::new(),
-            blobs,
-        )
+        let blobs = [config, layer].into_iter().map(|blob| (digest(&blob), blob)).collect();
+        Image::new(OCI_MANIFEST, serde_json::to_vec(&manifest).unwrap(), Vec::new(), blobs)
     }
 }
 
@@ -105,10 +97,7 @@ pub fn entry(architecture: &str, image: Image) -> Entry {
 
 /// An entry that names no platform.
 pub fn bare_entry(image: Image) -> Entry {
-    Entry {
-        image,
-        descriptor: json!({}),
-    }
+    Entry { image, descriptor: json!({}) }
 }
 
 /// A BuildKit attestation of `subject` that says when the build finished.
@@ -126,17 +115,9 @@ pub fn provenance_entry(subject: &Image, finished: &str) -> Entry {
         "layers": [{"mediaType": "application/vnd.in-toto+json", "digest": digest(&statement), "size": statement.len(),
                     "annotations": {"in-toto.io/predicate-type": "https://slsa.dev/provenance/v0.2"}}],
     });
-    let blobs = [config, statement]
-        .into_iter()
-        .map(|blob| (digest(&blob), blob))
-        .collect();
+    let blobs = [config, statement].into_iter().map(|blob| (digest(&blob), blob)).collect();
     Entry {
-        image: Image::new(
-            OCI_MANIFEST,
-            serde_json::to_vec(&manifest).unwrap(),
-            Vec::new(),
-            blobs,
-        ),
+        image: Image::new(OCI_MANIFEST, serde_json::to_vec(&manifest).unwrap(), Vec::new(), blobs),
         descriptor: json!({
             "platform": {"os": "unknown", "architecture": "unknown"},
             "annotations": {"vnd.docker.reference.type": "attestation-manifest", "vnd.docker.reference.digest": subject.digest},
@@ -156,14 +137,10 @@ pub fn index(entries: Vec<Entry>, annotations: &Value) -> Image {
             descriptor
         })
         .collect();
-    let body = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": descriptors, "annotations": annotations});
+    let body =
+        json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": descriptors, "annotations": annotations});
     let children = entries.into_iter().map(|entry| entry.image).collect();
-    Image::new(
-        OCI_INDEX,
-        serde_json::to_vec(&body).unwrap(),
-        children,
-        BTreeMap::new(),
-    )
+    Image::new(OCI_INDEX, serde_json::to_vec(&body).unwrap(), children, BTreeMap::new())
 }
 
 /// A manifest of schema 1 with a date in its newest history; `signed` as registries signed them.
@@ -189,19 +166,8 @@ pub fn schema_1(created: &str, signed: bool) -> Image {
 }
 
 impl Image {
-    fn new(
-        media_type: &'static str,
-        body: Vec<u8>,
-        children: Vec<Image>,
-        blobs: BTreeMap<String, Vec<u8>>,
-    ) -> Self {
-        Self {
-            digest: digest(&body),
-            media_type,
-            body,
-            children,
-            blobs,
-        }
+    fn new(media_type: &'static str, body: Vec<u8>, children: Vec<Image>, blobs: BTreeMap<String, Vec<u8>>) -> Self {
+        Self { digest: digest(&body), media_type, body, children, blobs }
     }
 
     /// Every manifest, the children before their parents.
@@ -216,14 +182,9 @@ impl Image {
 pub fn write_layout(folder: &Path, images: &[(&str, &Image)]) {
     let blobs = folder.join("blobs/sha256");
     fs::create_dir_all(&blobs).unwrap();
-    fs::write(
-        folder.join("oci-layout"),
-        br#"{"imageLayoutVersion":"1.0.0"}"#,
-    )
-    .unwrap();
-    let write = |digest: &str, bytes: &[u8]| {
-        fs::write(blobs.join(digest.trim_start_matches("sha256:")), bytes).unwrap()
-    };
+    fs::write(folder.join("oci-layout"), br#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+    let write =
+        |digest: &str, bytes: &[u8]| fs::write(blobs.join(digest.trim_start_matches("sha256:")), bytes).unwrap();
     let mut descriptors = Vec::new();
     for (name, image) in images {
         for manifest in image.manifests() {

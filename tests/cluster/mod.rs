@@ -4,6 +4,7 @@
 #![allow(dead_code)] // each test binary uses its part
 
 pub mod control_plane;
+pub mod faulty;
 pub mod gate;
 pub mod image;
 pub mod process;
@@ -18,15 +19,8 @@ pub fn programs() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster/build.sh");
-        let output = Command::new(&script)
-            .stderr(std::process::Stdio::inherit())
-            .output()
-            .unwrap();
-        assert!(
-            output.status.success(),
-            "the test bed cannot be built; {} says why above",
-            script.display()
-        );
+        let output = Command::new(&script).stderr(std::process::Stdio::inherit()).output().unwrap();
+        assert!(output.status.success(), "the test bed cannot be built; {} says why above", script.display());
         PathBuf::from(String::from_utf8(output.stdout).unwrap().trim())
     })
 }

@@ -21,22 +21,14 @@ impl Process {
     /// Starts a program; what it prints goes to `<folder>/<name>.log`.
     pub fn start(name: &str, folder: &Path, command: &mut Command) -> Self {
         let log = folder.join(format!("{name}.log"));
-        let file = File::options()
-            .create(true)
-            .append(true)
-            .open(&log)
-            .unwrap();
+        let file = File::options().create(true).append(true).open(&log).unwrap();
         let child = command
             .stdin(Stdio::null())
             .stdout(file.try_clone().unwrap())
             .stderr(file)
             .spawn()
             .unwrap_or_else(|error| panic!("{name} cannot be started: {error}"));
-        Self {
-            name: name.to_owned(),
-            child,
-            log,
-        }
+        Self { name: name.to_owned(), child, log }
     }
 
     /// Waits until `ready`, and fails with the end of the log where it never is.
@@ -46,12 +38,7 @@ impl Process {
             if let Some(status) = self.child.try_wait().unwrap() {
                 panic!("{} ended with {status}:\n{}", self.name, self.log_tail());
             }
-            assert!(
-                Instant::now() < give_up,
-                "{} was not ready in time:\n{}",
-                self.name,
-                self.log_tail()
-            );
+            assert!(Instant::now() < give_up, "{} was not ready in time:\n{}", self.name, self.log_tail());
             std::thread::sleep(Duration::from_millis(50));
         }
     }
@@ -72,11 +59,7 @@ impl Process {
 
     /// Sends a signal by pid.
     pub fn signal(&self, signal: &str) {
-        let status = Command::new("kill")
-            .arg(format!("-{signal}"))
-            .arg(self.pid().to_string())
-            .status()
-            .unwrap();
+        let status = Command::new("kill").arg(format!("-{signal}")).arg(self.pid().to_string()).status().unwrap();
         assert!(status.success(), "{} could not be sent {signal}", self.name);
     }
 
@@ -87,12 +70,7 @@ impl Process {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status;
             }
-            assert!(
-                Instant::now() < give_up,
-                "{} did not end:\n{}",
-                self.name,
-                self.log_tail()
-            );
+            assert!(Instant::now() < give_up, "{} did not end:\n{}", self.name, self.log_tail());
             std::thread::sleep(Duration::from_millis(20));
         }
     }

@@ -53,36 +53,17 @@ impl Registry {
     /// crane's registry, in memory.
     pub fn crane() -> Self {
         let [port] = free_ports();
-        Self::start(
-            tempfile::tempdir().unwrap(),
-            port,
-            "crane",
-            |program, port| {
-                program.args([
-                    "registry",
-                    "serve",
-                    "--address",
-                    &format!("127.0.0.1:{port}"),
-                ]);
-            },
-        )
+        Self::start(tempfile::tempdir().unwrap(), port, "crane", |program, port| {
+            program.args(["registry", "serve", "--address", &format!("127.0.0.1:{port}")]);
+        })
     }
 
-    fn start(
-        folder: TempDir,
-        port: u16,
-        name: &str,
-        configure: impl FnOnce(&mut Command, u16),
-    ) -> Self {
+    fn start(folder: TempDir, port: u16, name: &str, configure: impl FnOnce(&mut Command, u16)) -> Self {
         let mut command = Command::new(programs().join(name));
         configure(&mut command, port);
         let mut process = Process::start(name, folder.path(), &mut command);
         process.wait_until(|| listens(port));
-        Self {
-            process,
-            port,
-            _folder: folder,
-        }
+        Self { process, port, _folder: folder }
     }
 
     /// `127.0.0.1:PORT`.
@@ -96,11 +77,7 @@ impl Registry {
             for (digest, blob) in &manifest.blobs {
                 self.push_blob(repository, digest, blob);
             }
-            let reference = if manifest.digest == image.digest {
-                tag
-            } else {
-                &manifest.digest
-            };
+            let reference = if manifest.digest == image.digest { tag } else { &manifest.digest };
             self.put_manifest(repository, reference, manifest);
         }
         format!("{}/{repository}:{tag}", self.host())
@@ -108,30 +85,15 @@ impl Registry {
 
     fn push_blob(&self, repository: &str, digest: &str, blob: &[u8]) {
         let start = curl(
-            &[
-                "-s",
-                "-i",
-                "-u",
-                "me:secret",
-                "-X",
-                "POST",
-                &self.url(&format!("{repository}/blobs/uploads/")),
-            ],
+            &["-s", "-i", "-u", "me:secret", "-X", "POST", &self.url(&format!("{repository}/blobs/uploads/"))],
             &[],
         );
-        let location = start.lines().find_map(|line| {
-            line.split_once(": ")
-                .filter(|(name, _)| name.eq_ignore_ascii_case("location"))
-        });
-        let location = location
-            .unwrap_or_else(|| panic!("no upload was begun: {start}"))
-            .1
-            .trim();
-        let location = if location.starts_with('/') {
-            format!("http://{}{location}", self.host())
-        } else {
-            location.to_owned()
-        };
+        let location = start
+            .lines()
+            .find_map(|line| line.split_once(": ").filter(|(name, _)| name.eq_ignore_ascii_case("location")));
+        let location = location.unwrap_or_else(|| panic!("no upload was begun: {start}")).1.trim();
+        let location =
+            if location.starts_with('/') { format!("http://{}{location}", self.host()) } else { location.to_owned() };
         let separator = if location.contains('?') { '&' } else { '?' };
         let url = format!("{location}{separator}digest={digest}");
         let status = curl(
@@ -192,22 +154,9 @@ fn curl(args: &[&str], input: &[u8]) -> String {
     let body = folder.path().join("body");
     std::fs::write(&body, input).unwrap();
     let from_file = format!("@{}", body.display());
-    let args: Vec<&str> = args
-        .iter()
-        .map(|arg| {
-            if *arg == "@-" {
-                from_file.as_str()
-            } else {
-                arg
-            }
-        })
-        .collect();
+    let args: Vec<&str> = args.iter().map(|arg| if *arg == "@-" { from_file.as_str() } else { arg }).collect();
     let output = Command::new("curl").args(args).output().unwrap();
-    assert!(
-        output.status.success(),
-        "curl failed: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "curl failed: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 

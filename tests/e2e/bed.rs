@@ -13,7 +13,7 @@ use crate::cluster::registry::Registry;
 
 pub struct Bed {
     pub plane: ControlPlane,
-    pub registry: Registry,
+    _registry: Registry,
     pub gate: Gate,
     /// Built 3 days ago.
     pub fresh: String,
@@ -50,33 +50,17 @@ impl Bed {
         let plane = ControlPlane::start();
         let registry = Registry::distribution();
         let program = Path::new(env!("CARGO_BIN_EXE_freshgate"));
-        let crds = std::process::Command::new(program)
-            .arg("crds")
-            .output()
-            .unwrap();
+        let crds = std::process::Command::new(program).arg("crds").output().unwrap();
         let said = plane.apply(&String::from_utf8(crds.stdout).unwrap());
         assert!(said.success, "the CRD was refused: {}", said.stderr);
-        assert!(
-            plane
-                .kubectl(&[
-                    "wait",
-                    "--for=condition=Established",
-                    "crd/gatepolicies.freshgate.dev"
-                ])
-                .success
-        );
+        assert!(plane.kubectl(&["wait", "--for=condition=Established", "crd/gatepolicies.freshgate.dev"]).success);
         let said = plane.apply(POLICY);
         assert!(said.success, "the policy was refused: {}", said.stderr);
 
         let kubeconfig = plane.kubeconfig();
         let gate = Gate::start(
             program,
-            &[
-                "--kubernetes",
-                "--read-pull-secrets",
-                "--insecure-registry",
-                &registry.host(),
-            ],
+            &["--kubernetes", "--read-pull-secrets", "--insecure-registry", &registry.host()],
             &[("KUBECONFIG", &kubeconfig)],
         );
         gate.register(&plane);
@@ -88,24 +72,16 @@ impl Bed {
             ageing: registry.push("shop/app", "2", &built_days_ago("ageing", 80)),
             old: registry.push("shop/app", "1", &old),
             old_digest: old.digest,
-            old_day: (Utc::now() - TimeDelta::days(112))
-                .format("%Y-%m-%d")
-                .to_string(),
+            old_day: (Utc::now() - TimeDelta::days(112)).format("%Y-%m-%d").to_string(),
             plane,
-            registry,
+            _registry: registry,
             gate,
         };
         // The API server takes a moment to call a new webhook.
         bed.plane.namespace("probe", &["environment=production"]);
         let probe = pod("probe", &bed.old).to_string();
         wait_for("the webhook", || {
-            !bed.plane
-                .kubectl_as(
-                    "admin",
-                    &["-n", "probe", "create", "--dry-run=server", "-f", "-"],
-                    &probe,
-                )
-                .success
+            !bed.plane.kubectl_as("admin", &["-n", "probe", "create", "--dry-run=server", "-f", "-"], &probe).success
         });
         bed
     }
@@ -116,37 +92,15 @@ impl Bed {
     }
 
     pub fn create(&self, namespace: &str, object: &Value) -> Said {
-        self.plane.kubectl_as(
-            "admin",
-            &["-n", namespace, "create", "-f", "-"],
-            &object.to_string(),
-        )
-    }
-
-    pub fn replace(&self, namespace: &str, object: &Value) -> Said {
-        self.plane.kubectl_as(
-            "admin",
-            &["-n", namespace, "replace", "-f", "-"],
-            &object.to_string(),
-        )
+        self.plane.kubectl_as("admin", &["-n", namespace, "create", "-f", "-"], &object.to_string())
     }
 
     pub fn patch(&self, namespace: &str, object: &str, patch: &Value) -> Said {
-        self.plane.kubectl(&[
-            "-n",
-            namespace,
-            "patch",
-            object,
-            "--type=merge",
-            "-p",
-            &patch.to_string(),
-        ])
+        self.plane.kubectl(&["-n", namespace, "patch", object, "--type=merge", "-p", &patch.to_string()])
     }
 
     pub fn get(&self, namespace: &str, object: &str) -> Value {
-        let said = self
-            .plane
-            .kubectl(&["-n", namespace, "get", object, "-o", "json"]);
+        let said = self.plane.kubectl(&["-n", namespace, "get", object, "-o", "json"]);
         assert!(said.success, "{}", said.stderr);
         serde_json::from_str(&said.stdout).unwrap()
     }
@@ -157,35 +111,19 @@ impl Bed {
         for object in objects {
             allowed(&self.create(namespace, object));
         }
-        assert!(
-            self.plane
-                .kubectl(&["label", "namespace", namespace, "environment=production"])
-                .success
-        );
+        assert!(self.plane.kubectl(&["label", "namespace", namespace, "environment=production"]).success);
         let probe = pod("probe", &self.old).to_string();
         wait_for("the label", || {
-            !self
-                .plane
-                .kubectl_as(
-                    "admin",
-                    &["-n", namespace, "create", "--dry-run=server", "-f", "-"],
-                    &probe,
-                )
-                .success
+            !self.plane.kubectl_as("admin", &["-n", namespace, "create", "--dry-run=server", "-f", "-"], &probe).success
         });
     }
 
     /// Asserts the whole denial of the old image; the decision's id is what stands in it.
     pub fn denied(&self, said: &Said, place: &str, container: &str) -> String {
         assert!(!said.success, "it was let in: {}", said.stdout);
-        let (_, message) = said
-            .stderr
-            .split_once("denied the request: ")
-            .unwrap_or_else(|| panic!("{}", said.stderr));
+        let (_, message) = said.stderr.split_once("denied the request: ").unwrap_or_else(|| panic!("{}", said.stderr));
         let message = message.trim();
-        let id = message
-            .rsplit_once("\ndecision ")
-            .map_or("", |(_, rest)| rest.split(' ').next().unwrap());
+        let id = message.rsplit_once("\ndecision ").map_or("", |(_, rest)| rest.split(' ').next().unwrap());
         let expected = format!(
             "binary-age: image {}@{}… ({place} \"{container}\") was built 112 days ago, on {} (image config); the limit here is 90 days (policy \"production\").\n\
              Rebuild it and deploy the new digest; a rollback to a version that ran before is allowed.\n\
@@ -202,11 +140,7 @@ impl Bed {
 /// Asserts that it was let in, and gives the warnings.
 pub fn allowed(said: &Said) -> Vec<String> {
     assert!(said.success, "it was refused: {}", said.stderr);
-    said.stderr
-        .lines()
-        .filter_map(|line| line.strip_prefix("Warning: "))
-        .map(str::to_owned)
-        .collect()
+    said.stderr.lines().filter_map(|line| line.strip_prefix("Warning: ")).map(str::to_owned).collect()
 }
 
 pub fn template(image: &str) -> Value {

@@ -19,17 +19,11 @@ use bed::Bed;
 type Scenario = (&'static str, fn(&Bed));
 
 fn main() -> ExitCode {
-    let wanted: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|arg| !arg.starts_with('-'))
-        .collect();
-    let scenarios: Vec<Scenario> =
-        [changes::SCENARIOS, objects::SCENARIOS, policies::SCENARIOS].concat();
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    let scenarios: Vec<Scenario> = [changes::SCENARIOS, objects::SCENARIOS, policies::SCENARIOS].concat();
     let chosen: Vec<&Scenario> = scenarios
         .iter()
-        .filter(|(name, _)| {
-            wanted.is_empty() || wanted.iter().any(|part| name.contains(part.as_str()))
-        })
+        .filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|part| name.contains(part.as_str())))
         .collect();
     if std::env::args().any(|arg| arg == "--list") {
         for (name, _) in &chosen {
@@ -55,11 +49,7 @@ fn main() -> ExitCode {
     if failed.is_empty() {
         ExitCode::SUCCESS
     } else {
-        println!(
-            "failed: {}; the gate's log:\n{}",
-            failed.join(", "),
-            bed.gate.process.log()
-        );
+        println!("failed: {}; the gate's log:\n{}", failed.join(", "), bed.gate.process.log());
         ExitCode::FAILURE
     }
 }

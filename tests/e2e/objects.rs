@@ -14,10 +14,7 @@ pub const SCENARIOS: &[Scenario] = &[
     ("an_injected_sidecar_passes_with_its_owner", sidecar),
     ("a_terminating_object_gets_no_free_pass", terminating),
     ("a_pod_without_a_name_yet_is_judged", generated_name),
-    (
-        "labels_and_annotations_of_a_workload_loosen_nothing",
-        labels,
-    ),
+    ("labels_and_annotations_of_a_workload_loosen_nothing", labels),
     ("other_kinds_and_namespaces_pass", others),
 ];
 
@@ -52,18 +49,12 @@ fn places(bed: &Bed) {
         bed.create("places", &object)
     };
     bed.denied(
-        &with(
-            "init",
-            json!({"initContainers": [{"name": "migrate", "image": bed.old}]}),
-        ),
+        &with("init", json!({"initContainers": [{"name": "migrate", "image": bed.old}]})),
         "init container",
         "migrate",
     );
     bed.denied(
-        &with(
-            "volume",
-            json!({"volumes": [{"name": "models", "image": {"reference": bed.old}}]}),
-        ),
+        &with("volume", json!({"volumes": [{"name": "models", "image": {"reference": bed.old}}]})),
         "image volume",
         "models",
     );
@@ -75,7 +66,8 @@ fn ephemeral(bed: &Bed) {
     bed.production("ephemeral");
     allowed(&bed.create("ephemeral", &pod("app", &bed.fresh)));
     let debug = |pod: &str, image: &str| {
-        let patch = json!({"spec": {"ephemeralContainers": [{"name": "debug", "image": image, "targetContainerName": "app"}]}});
+        let patch =
+            json!({"spec": {"ephemeralContainers": [{"name": "debug", "image": image, "targetContainerName": "app"}]}});
         bed.plane.kubectl(&[
             "-n",
             "ephemeral",
@@ -92,21 +84,11 @@ fn ephemeral(bed: &Bed) {
     // A Pod of a Deployment is not its controller's word for what somebody puts into it.
     allowed(&bed.create("ephemeral", &deployment("owned", &bed.fresh)));
     let owned = || {
-        let names = bed
-            .plane
-            .kubectl(&["-n", "ephemeral", "get", "pods", "-o", "name"])
-            .stdout;
-        names
-            .lines()
-            .find(|name| name.contains("owned"))
-            .map(str::to_owned)
+        let names = bed.plane.kubectl(&["-n", "ephemeral", "get", "pods", "-o", "name"]).stdout;
+        names.lines().find(|name| name.contains("owned")).map(str::to_owned)
     };
     wait_for("the Deployment's Pod", || owned().is_some());
-    bed.denied(
-        &debug(&owned().unwrap(), &bed.old),
-        "ephemeral container",
-        "debug",
-    );
+    bed.denied(&debug(&owned().unwrap(), &bed.old), "ephemeral container", "debug");
 }
 
 fn owned_pod(name: &str, image: &str, kind: &str, owner: &str, uid: &str) -> Value {
@@ -117,68 +99,34 @@ fn owned_pod(name: &str, image: &str, kind: &str, owner: &str, uid: &str) -> Val
 
 fn forged(bed: &Bed) {
     bed.production("forged");
-    allowed(&bed.create(
-        "forged",
-        &workload("apps/v1", "ReplicaSet", "real", &bed.fresh),
-    ));
-    let uid = bed.get("forged", "replicaset/real")["metadata"]["uid"]
-        .as_str()
-        .unwrap()
-        .to_owned();
+    allowed(&bed.create("forged", &workload("apps/v1", "ReplicaSet", "real", &bed.fresh)));
+    let uid = bed.get("forged", "replicaset/real")["metadata"]["uid"].as_str().unwrap().to_owned();
     let nobody = "00000000-0000-0000-0000-000000000000";
     bed.denied(
-        &bed.create(
-            "forged",
-            &owned_pod("no-such-owner", &bed.old, "ReplicaSet", "absent", nobody),
-        ),
+        &bed.create("forged", &owned_pod("no-such-owner", &bed.old, "ReplicaSet", "absent", nobody)),
         "container",
         "app",
     );
     bed.denied(
-        &bed.create(
-            "forged",
-            &owned_pod("wrong-uid", &bed.old, "ReplicaSet", "real", nobody),
-        ),
+        &bed.create("forged", &owned_pod("wrong-uid", &bed.old, "ReplicaSet", "real", nobody)),
         "container",
         "app",
     );
     // An owner of an unknown kind warns by default, but has no warnings: they would fill its controller's log.
-    assert!(
-        allowed(&bed.create(
-            "forged",
-            &owned_pod("operators", &bed.old, "Operator", "x", nobody)
-        ))
-        .is_empty()
-    );
-    let record = &bed
-        .gate
-        .records(&["--namespace", "forged", "--name", "operators"])[0];
+    assert!(allowed(&bed.create("forged", &owned_pod("operators", &bed.old, "Operator", "x", nobody))).is_empty());
+    let record = &bed.gate.records(&["--namespace", "forged", "--name", "operators"])[0];
     assert_eq!(record["decision"], "warn");
-    allowed(&bed.create(
-        "forged",
-        &owned_pod("genuine", &bed.fresh, "ReplicaSet", "real", &uid),
-    ));
+    allowed(&bed.create("forged", &owned_pod("genuine", &bed.fresh, "ReplicaSet", "real", &uid)));
 }
 
 fn sidecar(bed: &Bed) {
     bed.production("sidecar");
-    allowed(&bed.create(
-        "sidecar",
-        &workload("apps/v1", "ReplicaSet", "real", &bed.fresh),
-    ));
-    let uid = bed.get("sidecar", "replicaset/real")["metadata"]["uid"]
-        .as_str()
-        .unwrap()
-        .to_owned();
+    allowed(&bed.create("sidecar", &workload("apps/v1", "ReplicaSet", "real", &bed.fresh)));
+    let uid = bed.get("sidecar", "replicaset/real")["metadata"]["uid"].as_str().unwrap().to_owned();
     let mut object = owned_pod("injected", &bed.fresh, "ReplicaSet", "real", &uid);
-    object["spec"]["containers"]
-        .as_array_mut()
-        .unwrap()
-        .push(json!({"name": "proxy", "image": bed.old}));
+    object["spec"]["containers"].as_array_mut().unwrap().push(json!({"name": "proxy", "image": bed.old}));
     assert!(allowed(&bed.create("sidecar", &object)).is_empty());
-    let record = &bed
-        .gate
-        .records(&["--namespace", "sidecar", "--name", "injected"])[0];
+    let record = &bed.gate.records(&["--namespace", "sidecar", "--name", "injected"])[0];
     assert_eq!(record["decision"], "warn");
     assert_eq!(record["rules"][0]["properties"]["container"], "proxy");
 }
@@ -188,42 +136,18 @@ fn terminating(bed: &Bed) {
     let mut object = deployment("app", &bed.fresh);
     object["metadata"]["finalizers"] = json!(["example.com/hold"]);
     allowed(&bed.create("terminating", &object));
-    assert!(
-        bed.plane
-            .kubectl(&[
-                "-n",
-                "terminating",
-                "delete",
-                "deployment/app",
-                "--wait=false"
-            ])
-            .success
-    );
-    let said = bed.plane.kubectl(&[
-        "-n",
-        "terminating",
-        "set",
-        "image",
-        "deployment/app",
-        &format!("app={}", bed.old),
-    ]);
+    assert!(bed.plane.kubectl(&["-n", "terminating", "delete", "deployment/app", "--wait=false"]).success);
+    let said = bed.plane.kubectl(&["-n", "terminating", "set", "image", "deployment/app", &format!("app={}", bed.old)]);
     bed.denied(&said, "container", "app");
     // Letting it go is no change of what runs.
-    allowed(&bed.patch(
-        "terminating",
-        "deployment/app",
-        &json!({"metadata": {"finalizers": null}}),
-    ));
+    allowed(&bed.patch("terminating", "deployment/app", &json!({"metadata": {"finalizers": null}})));
 }
 
 fn generated_name(bed: &Bed) {
     bed.production("generated");
     let object = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"generateName": "run-"}, "spec": template(&bed.old)["spec"]});
     bed.denied(&bed.create("generated", &object), "container", "app");
-    assert_eq!(
-        bed.gate.records(&["--namespace", "generated"])[0]["request"]["name"],
-        "run-*"
-    );
+    assert_eq!(bed.gate.records(&["--namespace", "generated"])[0]["request"]["name"], "run-*");
 }
 
 fn labels(bed: &Bed) {
@@ -242,16 +166,5 @@ fn labels(bed: &Bed) {
 fn others(bed: &Bed) {
     bed.plane.namespace("others", &[]);
     assert!(allowed(&bed.create("others", &deployment("app", &bed.old))).is_empty());
-    assert!(
-        bed.plane
-            .kubectl(&[
-                "-n",
-                "others",
-                "create",
-                "configmap",
-                "x",
-                "--from-literal=a=b"
-            ])
-            .success
-    );
+    assert!(bed.plane.kubectl(&["-n", "others", "create", "configmap", "x", "--from-literal=a=b"]).success);
 }

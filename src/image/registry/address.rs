@@ -40,9 +40,7 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
     };
     match segments {
         // IPv4 in other clothes: mapped, NAT64, 6to4.
-        [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
-            embedded(high, low)
-        }
+        [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => embedded(high, low),
         [0x2002, high, low, ..] => embedded(high, low),
         // Only global unicast is handed out; of it, not documentation, Teredo and benchmarks.
         [first, second, ..] => {
@@ -69,18 +67,10 @@ impl Resolve for PublicOnly {
     fn resolve(&self, name: Name) -> Resolving {
         Box::pin(async move {
             let host = name.as_str().to_owned();
-            let found: Vec<SocketAddr> =
-                tokio::net::lookup_host((host.as_str(), 0)).await?.collect();
-            let public: Vec<SocketAddr> = found
-                .iter()
-                .copied()
-                .filter(|address| is_public(address.ip()))
-                .collect();
+            let found: Vec<SocketAddr> = tokio::net::lookup_host((host.as_str(), 0)).await?.collect();
+            let public: Vec<SocketAddr> = found.iter().copied().filter(|address| is_public(address.ip())).collect();
             match (public.is_empty(), found.first()) {
-                (true, Some(address)) => Err(Box::new(NotPublic {
-                    host,
-                    address: address.ip(),
-                }) as _),
+                (true, Some(address)) => Err(Box::new(NotPublic { host, address: address.ip() }) as _),
                 _ => Ok(Box::new(public.into_iter()) as Addrs),
             }
         })

@@ -32,10 +32,7 @@ impl fmt::Debug for Credential {
 impl Credential {
     /// The value of an `Authorization` header.
     pub fn basic(&self) -> String {
-        format!(
-            "Basic {}",
-            STANDARD.encode(format!("{}:{}", self.username, self.password))
-        )
+        format!("Basic {}", STANDARD.encode(format!("{}:{}", self.username, self.password)))
     }
 
     /// Tells credentials apart without telling them: facts and tokens of one are never served to another.
@@ -68,16 +65,12 @@ impl Credentials {
     /// Reads a docker config (`~/.docker/config.json`, or a Secret's `.dockerconfigjson`).
     pub fn from_docker_config(text: &str) -> Result<Self, InvalidCredentials> {
         let config: DockerConfig = serde_json::from_str(text).map_err(|error| {
-            InvalidCredentials(format!(
-                "no docker config at line {}, column {}",
-                error.line(),
-                error.column()
-            ))
+            InvalidCredentials(format!("no docker config at line {}, column {}", error.line(), error.column()))
         })?;
         let mut entries = Vec::new();
         for (key, auth) in config.auths {
-            if let Some(credential) = credential(&auth)
-                .map_err(|what| InvalidCredentials(format!("the entry for {key:?} {what}")))?
+            if let Some(credential) =
+                credential(&auth).map_err(|what| InvalidCredentials(format!("the entry for {key:?} {what}")))?
             {
                 entries.push((normalised(&key), credential));
             }
@@ -100,15 +93,9 @@ impl Credentials {
             glob_fits(host, image.registry())
                 && (path.is_empty()
                     || image.repository() == path
-                    || image
-                        .repository()
-                        .strip_prefix(path)
-                        .is_some_and(|rest| rest.starts_with('/')))
+                    || image.repository().strip_prefix(path).is_some_and(|rest| rest.starts_with('/')))
         };
-        self.entries
-            .iter()
-            .find(|(key, _)| fits(key))
-            .map(|(_, credential)| credential)
+        self.entries.iter().find(|(key, _)| fits(key)).map(|(_, credential)| credential)
     }
 
     /// Whether there are none.
@@ -119,37 +106,22 @@ impl Credentials {
 
 fn credential(auth: &Auth) -> Result<Option<Credential>, &'static str> {
     if !auth.username.is_empty() {
-        return Ok(Some(Credential {
-            username: auth.username.clone(),
-            password: auth.password.clone(),
-        }));
+        return Ok(Some(Credential { username: auth.username.clone(), password: auth.password.clone() }));
     }
     if auth.auth.is_empty() {
         return Ok(None); // the password is with a credential helper, which the gate does not run
     }
-    let decoded = STANDARD
-        .decode(auth.auth.trim())
-        .map_err(|_| "has an auth that is not base64")?;
+    let decoded = STANDARD.decode(auth.auth.trim()).map_err(|_| "has an auth that is not base64")?;
     let decoded = String::from_utf8(decoded).map_err(|_| "has an auth that is not text")?;
-    let (username, password) = decoded
-        .split_once(':')
-        .ok_or("has an auth without a colon")?;
-    Ok(Some(Credential {
-        username: username.to_owned(),
-        password: password.trim_end_matches('\0').to_owned(),
-    }))
+    let (username, password) = decoded.split_once(':').ok_or("has an auth without a colon")?;
+    Ok(Some(Credential { username: username.to_owned(), password: password.trim_end_matches('\0').to_owned() }))
 }
 
 /// `https://index.docker.io/v1/` is `docker.io`; scheme and trailing slash go.
 fn normalised(key: &str) -> String {
-    let key = key
-        .trim_start_matches("https://")
-        .trim_start_matches("http://")
-        .trim_end_matches('/');
+    let key = key.trim_start_matches("https://").trim_start_matches("http://").trim_end_matches('/');
     match key.split_once('/').unwrap_or((key, "")) {
-        ("index.docker.io" | "registry-1.docker.io" | "docker.io", "" | "v1" | "v2") => {
-            "docker.io".to_owned()
-        }
+        ("index.docker.io" | "registry-1.docker.io" | "docker.io", "" | "v1" | "v2") => "docker.io".to_owned(),
         (host, "" | "v1" | "v2") => host.to_ascii_lowercase(),
         (host, path) => format!("{}/{path}", host.to_ascii_lowercase()),
     }
@@ -180,32 +152,22 @@ mod tests {
             ("elsewhere.test/x", None),
         ] {
             let image = ImageReference::parse(image).unwrap();
-            let found = credentials
-                .for_image(&image)
-                .map(|credential| credential.username.as_str());
+            let found = credentials.for_image(&image).map(|credential| credential.username.as_str());
             assert_eq!(found, username, "{image}");
         }
     }
 
     #[test]
     fn auth_is_name_and_password_in_base64() {
-        let credentials =
-            config(&serde_json::json!({"r.example": {"auth": STANDARD.encode("me:pass:word")}}));
-        let credential = credentials
-            .for_image(&ImageReference::parse("r.example/x").unwrap())
-            .unwrap();
-        assert_eq!(
-            (credential.username.as_str(), credential.password.as_str()),
-            ("me", "pass:word")
-        );
+        let credentials = config(&serde_json::json!({"r.example": {"auth": STANDARD.encode("me:pass:word")}}));
+        let credential = credentials.for_image(&ImageReference::parse("r.example/x").unwrap()).unwrap();
+        assert_eq!((credential.username.as_str(), credential.password.as_str()), ("me", "pass:word"));
         assert_eq!(format!("{credential:?}"), "Credential(…)");
     }
 
     #[test]
     fn a_broken_config_names_the_entry_and_not_the_secret() {
-        let error =
-            Credentials::from_docker_config(r#"{"auths":{"r.example":{"auth":"hunter2!"}}}"#)
-                .unwrap_err();
+        let error = Credentials::from_docker_config(r#"{"auths":{"r.example":{"auth":"hunter2!"}}}"#).unwrap_err();
         assert_eq!(
             error.to_string(),
             r#"registry credentials cannot be read: the entry for "r.example" has an auth that is not base64"#

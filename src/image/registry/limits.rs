@@ -43,10 +43,7 @@ pub enum Refused {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            at_once: Semaphore::new(REQUESTS_AT_ONCE),
-            state: Mutex::default(),
-        }
+        Self { at_once: Semaphore::new(REQUESTS_AT_ONCE), state: Mutex::default() }
     }
 }
 
@@ -65,11 +62,7 @@ impl Limits {
 
     fn check(&self, now: Instant) -> Result<(), Refused> {
         let mut state = self.state();
-        let left = |until: Option<Instant>| {
-            until
-                .filter(|until| *until > now)
-                .map(|until| (until - now).as_secs() + 1)
-        };
+        let left = |until: Option<Instant>| until.filter(|until| *until > now).map(|until| (until - now).as_secs() + 1);
         if let Some(seconds) = left(state.rate_limited_until) {
             return Err(Refused::RateLimited(seconds));
         }
@@ -98,9 +91,7 @@ impl Limits {
 
     /// The registry asked for patience. Gives the seconds that it is granted.
     pub fn rate_limited(&self, retry_after_seconds: Option<u64>) -> u64 {
-        let wait = retry_after_seconds
-            .map_or(DEFAULT_RETRY_AFTER, Duration::from_secs)
-            .min(LONGEST_RETRY_AFTER);
+        let wait = retry_after_seconds.map_or(DEFAULT_RETRY_AFTER, Duration::from_secs).min(LONGEST_RETRY_AFTER);
         self.state().rate_limited_until = Some(Instant::now() + wait);
         wait.as_secs()
     }

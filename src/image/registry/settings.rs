@@ -56,34 +56,24 @@ impl FromStr for Mirror {
             None if location.contains('/') => return Err(form()),
             None => MirrorLocation::Registry(location.to_ascii_lowercase()),
         };
-        Ok(Self {
-            prefix: prefix.trim_end_matches('/').to_owned(),
-            location,
-        })
+        Ok(Self { prefix: prefix.trim_end_matches('/').to_owned(), location })
     }
 }
 
 impl RegistrySettings {
     /// Whether the host may be asked at all.
     pub fn is_allowed(&self, host: &str) -> bool {
-        self.allow.is_empty()
-            || self.is_exempt(host)
-            || self.allow.iter().any(|glob| glob_fits(glob, host))
+        self.allow.is_empty() || self.is_exempt(host) || self.allow.iter().any(|glob| glob_fits(glob, host))
     }
 
     /// Whether the host may have any address.
     pub fn is_exempt(&self, host: &str) -> bool {
-        self.insecure
-            .iter()
-            .chain(&self.private)
-            .any(|listed| listed.eq_ignore_ascii_case(host))
+        self.insecure.iter().chain(&self.private).any(|listed| listed.eq_ignore_ascii_case(host))
     }
 
     /// Whether the host is reached by plain HTTP.
     pub fn is_plain_http(&self, host: &str) -> bool {
-        self.insecure
-            .iter()
-            .any(|listed| listed.eq_ignore_ascii_case(host))
+        self.insecure.iter().any(|listed| listed.eq_ignore_ascii_case(host))
     }
 
     /// What stands in for an image name, the longest prefix first.
@@ -91,8 +81,7 @@ impl RegistrySettings {
         self.mirrors
             .iter()
             .filter(|mirror| {
-                name.strip_prefix(mirror.prefix.as_str())
-                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+                name.strip_prefix(mirror.prefix.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
             })
             .max_by_key(|mirror| mirror.prefix.len())
     }
@@ -104,11 +93,7 @@ mod tests {
 
     #[test]
     fn the_longest_prefix_stands_in() {
-        let mirrors = [
-            "r.example=mirror.example:5000",
-            "r.example/team=oci:images",
-            "docker.io=hub.example",
-        ];
+        let mirrors = ["r.example=mirror.example:5000", "r.example/team=oci:images", "docker.io=hub.example"];
         let settings = RegistrySettings {
             mirrors: mirrors.iter().map(|one| one.parse().unwrap()).collect(),
             ..Default::default()
@@ -119,32 +104,14 @@ mod tests {
             ("docker.io/library/nginx", Some("docker.io")),
             ("other.example/x", None),
         ] {
-            assert_eq!(
-                settings
-                    .mirror_for(name)
-                    .map(|mirror| mirror.prefix.as_str()),
-                prefix,
-                "{name}"
-            );
+            assert_eq!(settings.mirror_for(name).map(|mirror| mirror.prefix.as_str()), prefix, "{name}");
         }
     }
 
     #[test]
     fn a_mirror_that_is_none_says_the_form() {
-        for written in [
-            "r.example",
-            "=oci:x",
-            "r.example=",
-            "r.example=oci:",
-            "r.example=https://m.example/",
-        ] {
-            assert!(
-                written
-                    .parse::<Mirror>()
-                    .unwrap_err()
-                    .contains("HOST[/PATH]=oci:DIR"),
-                "{written}"
-            );
+        for written in ["r.example", "=oci:x", "r.example=", "r.example=oci:", "r.example=https://m.example/"] {
+            assert!(written.parse::<Mirror>().unwrap_err().contains("HOST[/PATH]=oci:DIR"), "{written}");
         }
     }
 

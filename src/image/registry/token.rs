@@ -31,10 +31,7 @@ pub fn challenge<'a>(headers: impl Iterator<Item = &'a str>) -> Option<Challenge
             };
             if asked.scheme.eq_ignore_ascii_case("bearer") {
                 let realm = parameter("realm")?;
-                return Some(Challenge::Bearer {
-                    realm,
-                    service: parameter("service"),
-                });
+                return Some(Challenge::Bearer { realm, service: parameter("service") });
             }
             if asked.scheme.eq_ignore_ascii_case("basic") {
                 basic = Some(Challenge::Basic);
@@ -45,10 +42,7 @@ pub fn challenge<'a>(headers: impl Iterator<Item = &'a str>) -> Option<Challenge
 }
 
 /// Token services that are known to belong to a registry of another host.
-const KNOWN_TOKEN_HOSTS: [(&str, &str); 2] = [
-    ("docker.io", "auth.docker.io"),
-    ("registry.gitlab.com", "gitlab.com"),
-];
+const KNOWN_TOKEN_HOSTS: [(&str, &str); 2] = [("docker.io", "auth.docker.io"), ("registry.gitlab.com", "gitlab.com")];
 
 /// Whether a token service may have the registry's credentials: it is the registry itself, or known, or listed.
 pub fn may_have_credentials(realm: &Url, registry: &str, listed: &[String]) -> bool {
@@ -88,19 +82,11 @@ mod tests {
     fn credentials_go_to_the_registrys_own_token_service_alone() {
         for (realm, registry, may) in [
             ("https://registry.example/token", "registry.example", true),
-            (
-                "https://registry.example/token",
-                "registry.example:5000",
-                true,
-            ),
+            ("https://registry.example/token", "registry.example:5000", true),
             ("https://auth.docker.io/token", "docker.io", true),
             ("https://auth.docker.io/token", "registry.example", false),
             ("https://evil.example/token", "registry.example", false),
-            (
-                "https://registry.example.evil.example/token",
-                "registry.example",
-                false,
-            ),
+            ("https://registry.example.evil.example/token", "registry.example", false),
             ("https://listed.example/token", "registry.example", true),
         ] {
             let realm_url = Url::parse(realm).unwrap();

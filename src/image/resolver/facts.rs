@@ -63,11 +63,7 @@ pub trait FactStore: Send + Sync {
     fn save(&self, digest: &str, fact: String, now: DateTime<Utc>);
 
     /// When this gate first met the digest: `now`, where it never did before.
-    fn first_seen<'a>(
-        &'a self,
-        digest: &'a str,
-        now: DateTime<Utc>,
-    ) -> BoxFuture<'a, Option<DateTime<Utc>>>;
+    fn first_seen<'a>(&'a self, digest: &'a str, now: DateTime<Utc>) -> BoxFuture<'a, Option<DateTime<Utc>>>;
 }
 
 /// Keeps nothing: for commands that look once. What was never seen before has no first-seen bound either.
@@ -81,11 +77,7 @@ impl FactStore for NoStore {
 
     fn save(&self, _: &str, _: String, _: DateTime<Utc>) {}
 
-    fn first_seen<'a>(
-        &'a self,
-        _: &'a str,
-        _: DateTime<Utc>,
-    ) -> BoxFuture<'a, Option<DateTime<Utc>>> {
+    fn first_seen<'a>(&'a self, _: &'a str, _: DateTime<Utc>) -> BoxFuture<'a, Option<DateTime<Utc>>> {
         Box::pin(std::future::ready(None))
     }
 }
@@ -99,11 +91,7 @@ pub struct MemoryStore {
 
 impl FactStore for MemoryStore {
     fn load<'a>(&'a self, digest: &'a str) -> BoxFuture<'a, Option<String>> {
-        let found = self
-            .facts
-            .lock()
-            .ok()
-            .and_then(|facts| facts.get(digest).cloned());
+        let found = self.facts.lock().ok().and_then(|facts| facts.get(digest).cloned());
         Box::pin(std::future::ready(found))
     }
 
@@ -113,16 +101,8 @@ impl FactStore for MemoryStore {
         }
     }
 
-    fn first_seen<'a>(
-        &'a self,
-        digest: &'a str,
-        now: DateTime<Utc>,
-    ) -> BoxFuture<'a, Option<DateTime<Utc>>> {
-        let seen = self
-            .seen
-            .lock()
-            .ok()
-            .map(|mut seen| *seen.entry(digest.to_owned()).or_insert(now));
+    fn first_seen<'a>(&'a self, digest: &'a str, now: DateTime<Utc>) -> BoxFuture<'a, Option<DateTime<Utc>>> {
+        let seen = self.seen.lock().ok().map(|mut seen| *seen.entry(digest.to_owned()).or_insert(now));
         Box::pin(std::future::ready(seen))
     }
 }

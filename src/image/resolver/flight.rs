@@ -22,9 +22,7 @@ pub struct Flights<K, V> {
 
 impl<K, V> Default for Flights<K, V> {
     fn default() -> Self {
-        Self {
-            under_way: Arc::default(),
-        }
+        Self { under_way: Arc::default() }
     }
 }
 
@@ -38,10 +36,7 @@ where
     where
         F: Future<Output = V> + Send + 'static,
     {
-        let mut under_way = self
-            .under_way
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(flight) = under_way.get(&key) {
             return flight.clone();
         }
@@ -49,10 +44,7 @@ where
         let task = tokio::spawn(look_up());
         let flight: Flight<V> = async move {
             let answer = task.await.ok();
-            landed
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .remove(&at);
+            landed.lock().unwrap_or_else(PoisonError::into_inner).remove(&at);
             answer
         }
         .boxed()
@@ -87,20 +79,13 @@ mod tests {
         let waiting: Vec<_> = (0..500).map(|_| flights.join("a", look_up)).collect();
         let answers = futures::future::join_all(waiting).await;
         assert!(answers.iter().all(|answer| *answer == Some(1)));
-        assert_eq!(
-            flights.join("a", look_up).await,
-            Some(2),
-            "a landed flight is not joined"
-        );
+        assert_eq!(flights.join("a", look_up).await, Some(2), "a landed flight is not joined");
     }
 
     #[tokio::test]
     async fn a_look_up_that_panics_leaves_nothing_behind() {
         let flights: Flights<&str, usize> = Flights::default();
-        assert_eq!(
-            flights.join("a", || async { panic!("on purpose") }).await,
-            None
-        );
+        assert_eq!(flights.join("a", || async { panic!("on purpose") }).await, None);
         assert_eq!(flights.join("a", || async { 1 }).await, Some(1));
     }
 }

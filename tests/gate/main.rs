@@ -1,0 +1,13 @@
+//! The gate against real components: registries, TLS clients, a disk, and its own command line.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+#[path = "../cluster/mod.rs"]
+mod cluster;
+
+mod audit;
+mod command_line;
+mod dates;
+mod purity;
+mod registries;
+mod reviews;
+mod server;

@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Fails where a pure module names IO, a clock or a runtime. Usage: tests/purity.sh [PROJECT]
+set -euo pipefail
+cd "${1:-.}"
+shopt -s nullglob globstar
+pure=(src/subject.rs src/subject/**/*.rs src/verdict.rs src/verdict/**/*.rs src/policy.rs src/policy/**/*.rs src/evidence.rs
+  src/image/reference.rs src/image/build_date.rs src/image/claims.rs src/audit/record.rs src/audit/chain.rs src/audit/columns.rs)
+forbidden='\b(tokio|axum|reqwest|sqlx|oci_client)\b|\bkube::(\{[^}]*\b)?Client\b|\bSystemTime::now\b|\bUtc::now\b|\bInstant::now\b|\bstd::(fs|net|process)\b'
+existing=(); for file in "${pure[@]}"; do [ -f "$file" ] && existing+=("$file"); done
+# Comments may name what code may not.
+found=$(awk -v pattern='^[[:space:]]*//' '$0 !~ pattern {print FILENAME ":" FNR ": " $0}' "${existing[@]}" | grep -E "$forbidden" || true)
+if [ -n "$found" ]; then
+  echo "a pure module names what it may not know (see ARCHITECTURE.md):"
+  echo "$found"
+  exit 1
+fi
+echo "${#existing[@]} pure modules are pure"
