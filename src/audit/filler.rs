@@ -3,7 +3,6 @@
 //! What the filler has not done is no loss: questions read the journal's tail, and a segment stays until the store has
 //! it. So an outage of the store is no special case, only a longer tail.
 
-use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -62,7 +61,7 @@ pub struct Filler {
     pending_writes: Vec<FactWrite>,
     counters: Arc<FillerCounters>,
     /// Segments not wholly in the store, the oldest first, with the offset up to which they are.
-    behind: VecDeque<(PathBuf, u64)>,
+    behind: Vec<(PathBuf, u64)>,
 }
 
 impl Filler {
@@ -82,7 +81,7 @@ impl Filler {
             writes,
             pending_writes: Vec::new(),
             counters: Arc::default(),
-            behind: VecDeque::new(),
+            behind: Vec::new(),
         }
     }
 
@@ -138,17 +137,21 @@ impl Filler {
     async fn drain(&mut self, stopping: bool) -> Result<(), FillError> {
         self.position.mark_unchanged();
         self.look_for_segments()?;
-        loop {
-            while let Ok(write) = self.writes.try_recv() {
-                self.pending_writes.push(write);
+        for index in 0..self.behind.len() {
+            while self.store_batch(index).await? {
+                if !stopping {
+                    tokio::time::sleep(BETWEEN_BATCHES).await;
+                }
             }
-            let more = self.store_batch().await?;
-            if !more {
-                return Ok(());
-            }
-            if !stopping {
-                tokio::time::sleep(BETWEEN_BATCHES).await;
-            }
+        }
+        self.behind.retain(|(path, _)| path.exists());
+        self.take_writes();
+        self.commit(&[]).await.map(|_| ())
+    }
+
+    fn take_writes(&mut self) {
+        while let Ok(write) = self.writes.try_recv() {
+            self.pending_writes.push(write);
         }
     }
 
@@ -157,26 +160,21 @@ impl Filler {
             segments::segments(&self.folder).map_err(|why| FillError::Read { path: self.folder.clone(), why })?;
         for path in found {
             if self.behind.iter().all(|(known, _)| *known != path) {
-                self.behind.push_back((path, 0));
+                self.behind.push((path, 0));
             }
         }
         Ok(())
     }
 
-    /// Stores one batch; whether there is more.
-    async fn store_batch(&mut self) -> Result<bool, FillError> {
-        let Some((path, offset)) = self.behind.front().cloned() else {
-            self.commit(&[]).await?;
-            return Ok(false);
-        };
+    /// Stores one batch of a segment, and removes the segment once it is wholly stored; whether there is more of it.
+    async fn store_batch(&mut self, index: usize) -> Result<bool, FillError> {
+        let Some((path, offset)) = self.behind.get(index).cloned() else { return Ok(false) };
+        self.take_writes();
         let reading = path.clone();
         let chunk = tokio::task::spawn_blocking(move || segments::read(&reading, offset, BATCH_BYTES)).await;
         let chunk = match chunk {
             Ok(Ok(chunk)) => chunk,
-            Ok(Err(why)) if why.kind() == std::io::ErrorKind::NotFound => {
-                self.behind.pop_front();
-                return Ok(!self.behind.is_empty());
-            }
+            Ok(Err(why)) if why.kind() == std::io::ErrorKind::NotFound => return Ok(false),
             Ok(Err(why)) => return Err(FillError::Read { path, why }),
             Err(_) => return Ok(false), // the runtime is ending
         };
@@ -188,17 +186,17 @@ impl Filler {
         if let Some(seq) = stored_until {
             self.ledger.stored_until(seq);
         }
-        let current = self.position.borrow().segment == path;
-        if chunk.at_end && !current {
-            // An unfinished last line was never answered, so the segment is wholly in the store.
-            if let Err(error) = std::fs::remove_file(&path) {
-                tracing::warn!(%error, segment = %path.display(), "a stored journal segment could not be removed");
-            }
-            self.behind.pop_front();
-            return Ok(!self.behind.is_empty());
+        if let Some(segment) = self.behind.get_mut(index) {
+            segment.1 = chunk.next_offset;
         }
-        if let Some(front) = self.behind.front_mut() {
-            front.1 = chunk.next_offset;
+        // Only what is older than the segment being written: one that the journal has just made is empty and newer. An
+        // unfinished last line of an older one was never answered.
+        let finished = path < self.position.borrow().segment;
+        if chunk.at_end
+            && finished
+            && let Err(error) = std::fs::remove_file(&path)
+        {
+            tracing::warn!(%error, segment = %path.display(), "a stored journal segment could not be removed");
         }
         Ok(!chunk.at_end)
     }

@@ -48,7 +48,8 @@ pub enum JournalError {
 /// Where the journal has come to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Position {
-    /// The segment that is written.
+    /// The segment that is written. Segments sort in the order of time, and every older one is finished. Before the
+    /// first record it names what would come before this writer's first segment.
     pub segment: PathBuf,
     /// Number of the last record on the disk.
     pub seq: u64,
@@ -163,7 +164,8 @@ impl Writer {
     fn position(&self) -> Position {
         let segment = match &self.sink {
             Sink::Files { open: Some(segment), .. } => segment.path.clone(),
-            _ => PathBuf::new(),
+            Sink::Files { folder, open: None, .. } => folder.join(&self.writer_id),
+            Sink::Stdout => PathBuf::new(),
         };
         Position { segment, seq: self.seq }
     }

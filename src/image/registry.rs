@@ -158,8 +158,10 @@ impl Registries {
 
     /// A host written as an address is checked here; names are when they are resolved.
     fn check_address(&self, host: &str, registry: &str) -> Result<(), RegistryError> {
-        let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
-        let name = name.trim_start_matches('[').trim_end_matches(']');
+        let name = match host.strip_prefix('[') {
+            Some(address) => address.split(']').next().unwrap_or_default(),
+            None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+        };
         let forbidden = name.parse::<IpAddr>().is_ok_and(|address| !address::is_public(address))
             || name.eq_ignore_ascii_case("localhost")
             // What systems take for an address though it is not written as one: 127.1, 2130706433, 0x7f.1

@@ -275,6 +275,10 @@ impl LookUp {
     ) -> BoxFuture<'static, Result<Arc<DigestFact>, RegistryError>> {
         let (look_up, wanted) = (self.clone(), digest.to_owned());
         let flight = self.inner.digest_flights.join(self.key(digest), move || async move {
+            // Another look-up may have landed while this one asked the store.
+            if let Some(fact) = look_up.inner.digests.get(&wanted) {
+                return Ok(fact);
+            }
             let fact = Arc::new(look_up.fetch(&wanted, level, manifest).await?);
             look_up.inner.remember(&wanted, &fact, look_up.now);
             Ok(fact)

@@ -65,6 +65,7 @@ pub struct FaultyRegistry {
 impl FaultyRegistry {
     /// Stands before the registry at `upstream` (`host:port`).
     pub async fn before(upstream: &str) -> Self {
+        super::install_tls();
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
         let shared = Shared {
@@ -154,8 +155,11 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response {
         Fault::Truncate(kept) if kept < body.len() => {
             answer.headers_mut().insert("content-length", HeaderValue::from(body.len()));
             body.truncate(kept);
-            let broken = stream::once(async move { Ok(Bytes::from(body)) })
-                .chain(stream::once(async { Err(std::io::Error::other("broken off on purpose")) }));
+            let broken = stream::once(async move { Ok(Bytes::from(body)) }).chain(stream::once(async {
+                // So that the head and the first bytes are on their way before the end.
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                Err(std::io::Error::other("broken off on purpose"))
+            }));
             *answer.body_mut() = Body::from_stream(broken);
         }
         Fault::Corrupt if !body.is_empty() => {

@@ -26,7 +26,7 @@ impl Registry {
     /// Debian's docker-registry that wants a name and a password (`me`, `secret`).
     pub fn distribution_with_password() -> Self {
         // htpasswd -nbB me secret
-        const HASH: &str = "me:$2y$05$Gvvg1uuEHS2PHjPcZiUPMe4D9KW0j5mCbVMDZAHyx0adsUSaN2tKS";
+        const HASH: &str = "me:$2b$05$4ialSU8QR2NxmT5ML0hTKe.7Mil0dnksnXwVa1JoI70HENcUQcM52";
         Self::distribution_with(HASH)
     }
 

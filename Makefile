@@ -1,0 +1,60 @@
+# Freshgate. `make` alone prints the targets.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+CACHE := $(or $(FRESHGATE_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/freshgate)
+IMAGE ?= freshgate:dev
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+
+.PHONY: help demo test unit e2e lint bench cluster image fmt clean setup
+
+help: ## Print the targets
+	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: ## Show the main job in a minute: needs Rust and a C compiler alone
+	@cargo build --quiet --bin freshgate --example demo
+	@cargo run --quiet --example demo
+
+test: setup unit e2e ## Run all tests; sets itself up on Debian with Rust and Go
+
+unit: setup ## Run the tests of the code and of the gate against real registries and disks
+	cargo test --lib --bins --test gate
+
+e2e: setup ## Run the tests in front of a real Kubernetes API server
+	cargo test --test e2e
+
+lint: ## Check form, clippy (warnings are errors) and that pure modules are pure
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+	tests/purity.sh
+
+bench: ## Measure the gate against the naive floor, side by side
+	benches/run.sh
+
+cluster: setup ## Start a real API server with the gate registered, and print its kubeconfig
+	cargo build --quiet --bin freshgate --example cluster
+	cargo run --quiet --example cluster
+
+image: ## Build the container image with docker or buildah
+	./image.sh $(IMAGE)
+
+fmt: ## Format the code
+	cargo fmt
+
+clean: ## Remove what builds and tests left, the cached test bed included
+	cargo clean
+	rm -rf "$(CACHE)"
+
+# What the tests need from the system. Elsewhere than on Debian it says what is missing.
+PACKAGES := etcd-server docker-registry curl util-linux
+setup:
+	@missing=(); \
+	for program in etcd docker-registry curl flock; do command -v $$program >/dev/null || missing+=("$$program"); done; \
+	if [ $${#missing[@]} -gt 0 ]; then \
+	  if command -v apt-get >/dev/null; then \
+	    echo "installing $(PACKAGES)"; $(SUDO) apt-get update -qq && $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(PACKAGES) >/dev/null; \
+	  else echo "error: missing: $${missing[*]}; install them (on Debian: $(PACKAGES))" >&2; exit 1; fi; \
+	fi
+	@command -v cc >/dev/null || { echo "error: a C compiler is missing; install gcc or clang" >&2; exit 1; }
+	@[ -n "$${KUBEBUILDER_ASSETS:-}" ] || command -v go >/dev/null || { echo "error: go is missing; install Go 1.26, or set KUBEBUILDER_ASSETS to a folder with kube-apiserver, etcd and kubectl" >&2; exit 1; }
+	@tests/cluster/build.sh >/dev/null
