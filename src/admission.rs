@@ -14,6 +14,7 @@ use self::decode::{Review, decode};
 pub use self::recording::{RecordLevel, Recording};
 use self::respond::{Annotations, Reply, respond};
 use crate::clock::Clock;
+use crate::evidence::Evidence;
 use crate::evidence::gather::{Gatherer, state_of};
 use crate::metrics::{DecisionLabels, ImageLabels, Metrics};
 use crate::policy::compile::PolicySet;
@@ -50,7 +51,7 @@ impl Reviewer for Gate {
         };
         let (now, policies) = ((self.clock)(), self.policies.load_full());
         let evidence = if passes_unjudged(subject).is_some() {
-            Default::default()
+            Evidence::default()
         } else {
             self.gatherer.gather(subject, &policies, now, deadline.evidence_until).await
         };

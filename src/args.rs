@@ -182,7 +182,7 @@ pub struct RegistryArgs {
     /// Host of a token service that may have registry credentials, beside each registry's own (repeatable)
     #[arg(long, value_name = "HOST", env = "FRESHGATE_TOKEN_HOSTS", value_delimiter = ',')]
     pub token_host: Vec<String>,
-    /// Docker config with the gate's own credentials; default $DOCKER_CONFIG/config.json where that is set
+    /// Docker config with the gate's own credentials; default $`DOCKER_CONFIG/config.json` where that is set
     #[arg(long, value_name = "FILE", env = "FRESHGATE_REGISTRY_AUTH")]
     pub registry_auth: Option<PathBuf>,
 }

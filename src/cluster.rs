@@ -230,7 +230,7 @@ impl Cluster {
             match Credentials::from_docker_config(&config) {
                 Ok(credentials) => all = all.and(credentials),
                 Err(error) => {
-                    tracing::warn!(namespace, secret = name, %error, "a pull secret cannot be used")
+                    tracing::warn!(namespace, secret = name, %error, "a pull secret cannot be used");
                 }
             }
         }

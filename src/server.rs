@@ -199,12 +199,9 @@ async fn connection<R: Reviewer>(
 ) {
     // Under TLS: with Nagle's algorithm on, small answers wait for the other side's acknowledgement.
     let _ = stream.set_nodelay(true);
-    let stream = match tokio::time::timeout(HANDSHAKE_WITHIN, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(_)) | Err(_) => {
-            shared.metrics.handshake_failures.inc();
-            return;
-        }
+    let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_WITHIN, acceptor.accept(stream)).await else {
+        shared.metrics.handshake_failures.inc();
+        return;
     };
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS_WITHIN);

@@ -4,7 +4,6 @@
 //! once: metadata and the path to the Pod template are read, everything else is skipped.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::fmt;
 
 use chrono::{DateTime, Utc};
@@ -260,6 +259,34 @@ fn is_kubelet(user: &UserInfo<'_>) -> bool {
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
+/// The keys of annotations; what they say does not count.
+#[derive(Debug)]
+struct AnnotationKeys<'a>(Vec<Cow<'a, str>>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for AnnotationKeys<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Keys;
+
+        impl<'de> Visitor<'de> for Keys {
+            type Value = AnnotationKeys<'de>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("annotations")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut keys = Vec::new();
+                while let Some((key, _)) = map.next_entry::<Key<'de>, IgnoredAny>()? {
+                    keys.push(key.0);
+                }
+                Ok(AnnotationKeys(keys))
+            }
+        }
+
+        deserializer.deserialize_map(Keys).map(|keys: AnnotationKeys<'de>| keys)
+    }
+}
+
 /// The parts of an object that count.
 #[derive(Debug, Default)]
 struct Object<'a> {
@@ -278,7 +305,7 @@ struct Metadata<'a> {
     uid: Option<Cow<'a, str>>,
     creation_timestamp: Option<DateTime<Utc>>,
     #[serde(borrow)]
-    annotations: Option<BTreeMap<Key<'a>, IgnoredAny>>,
+    annotations: Option<AnnotationKeys<'a>>,
     #[serde(borrow)]
     owner_references: Option<Vec<OwnerView<'a>>>,
 }
@@ -299,7 +326,7 @@ struct OwnerView<'a> {
 
 impl Metadata<'_> {
     fn has_annotation(&self, name: &str) -> bool {
-        self.annotations.as_ref().is_some_and(|annotations| annotations.keys().any(|key| key.0 == name))
+        self.annotations.as_ref().is_some_and(|annotations| annotations.0.iter().any(|key| key == name))
     }
 
     fn controller(&self) -> Option<OwnerReference> {

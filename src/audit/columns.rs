@@ -1,7 +1,7 @@
 //! The columns of a record that questions are asked by, each derived from its line and from nothing else. Pure.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
@@ -144,10 +144,10 @@ pub struct LedgerTemplate {
 pub fn derive(line: &str) -> Result<(Columns, Option<LedgerLine>), serde_json::Error> {
     let line: Line<'_> = serde_json::from_str(line)?;
     let distinct = |texts: &mut dyn Iterator<Item = &str>| {
-        let mut seen: BTreeMap<&str, ()> = BTreeMap::new();
+        let mut seen: BTreeSet<&str> = BTreeSet::new();
         let mut joined = String::new();
         for text in texts.filter(|text| !text.is_empty()) {
-            if seen.insert(text, ()).is_none() {
+            if seen.insert(text) {
                 if !joined.is_empty() {
                     joined.push(' ');
                 }

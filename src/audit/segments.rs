@@ -69,7 +69,7 @@ pub fn read(path: &Path, offset: u64, most_bytes: u64) -> io::Result<Chunk> {
         }
         match serde_json::from_slice::<JournalLine<'_>>(&text) {
             Ok(line) => {
-                chunk.records.push(StoredRecord { line: line.record.get().to_owned(), hash: line.hash.to_owned() })
+                chunk.records.push(StoredRecord { line: line.record.get().to_owned(), hash: line.hash.to_owned() });
             }
             Err(_) => chunk.unreadable.push(chunk.next_offset),
         }

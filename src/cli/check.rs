@@ -13,6 +13,7 @@ use super::{FAILED, Failure, NO, OK, coloured, print, print_json, progress};
 use crate::admission::decode::decode;
 use crate::args::{CheckArgs, Output};
 use crate::clock;
+use crate::evidence::Evidence;
 use crate::evidence::gather::{Gatherer, StatedLabels};
 use crate::image::resolver::facts::NoStore;
 use crate::policy::compile::{PolicySet, needs_namespace_labels};
@@ -91,7 +92,7 @@ async fn check_one(
     };
     let now = clock::now();
     let evidence = if passes_unjudged(&subject).is_some() {
-        Default::default()
+        Evidence::default()
     } else {
         let deadline = Instant::now() + Duration::from_secs(args.timeout_seconds);
         gatherer.gather(&subject, policies, now, deadline).await

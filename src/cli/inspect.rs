@@ -115,8 +115,7 @@ fn layout(path: &str) -> (Mirror, String) {
         Some((folder, digest)) => (folder, format!("image@{digest}")),
         None => {
             let colons = path.rmatch_indices(':').map(|(at, _)| at);
-            let named =
-                colons.map(|at| (&path[..at], &path[at + 1..])).filter(|(folder, _)| Path::new(folder).is_dir()).last();
+            let named = colons.map(|at| (&path[..at], &path[at + 1..])).rfind(|(folder, _)| Path::new(folder).is_dir());
             match named {
                 Some((folder, name)) if name.contains([':', '/']) => (folder, name.to_owned()),
                 Some((folder, tag)) => (folder, format!("image:{tag}")),

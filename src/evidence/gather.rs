@@ -178,7 +178,7 @@ fn platforms(matching: &[&CompiledPolicy], nodes: &[String]) -> Vec<String> {
     for rule in matching.iter().filter_map(|policy| policy.spec.image_age.as_ref()) {
         match &rule.platforms {
             None | Some(Platforms::Named(PlatformRule::Nodes)) if !nodes.is_empty() => {
-                wanted.extend(nodes.iter().cloned())
+                wanted.extend(nodes.iter().cloned());
             }
             Some(Platforms::List(list)) => wanted.extend(list.iter().cloned()),
             _ => return Vec::new(),

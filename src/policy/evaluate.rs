@@ -91,7 +91,7 @@ fn images_to_judge<'a>(subject: &'a Subject, evidence: &Evidence, change: Change
                 image,
                 softened,
                 age_counts: change != Change::Restart,
-                moved: change == Change::Restart && moved.iter().any(|used| *used == image),
+                moved: change == Change::Restart && moved.contains(&image),
             })
         })
         .collect()

@@ -243,7 +243,7 @@ fn line_of(document: &Document<'_>, field: &str) -> u64 {
             .split_once('[')
             .map_or((part, 0), |(key, rest)| (key, rest.trim_end_matches(']').parse().unwrap_or(0)));
         let is_key = |line: &&str| line.trim_start_matches([' ', '-', '{', ',']).starts_with(&format!("{key}:"));
-        let Some(offset) = lines[at..].iter().position(|line| is_key(&line) || line.contains(&format!("{{{key}:")))
+        let Some(offset) = lines[at..].iter().position(|line| is_key(line) || line.contains(&format!("{{{key}:")))
         else {
             continue;
         };

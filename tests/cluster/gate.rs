@@ -19,7 +19,7 @@ pub struct Gate {
     program: PathBuf,
     args: Vec<String>,
     env: Vec<(String, String)>,
-    _own: Option<TempDir>,
+    own_folder: Option<TempDir>,
 }
 
 impl Gate {
@@ -28,7 +28,7 @@ impl Gate {
         let folder = tempfile::Builder::new().prefix("freshgate-gate").tempdir().unwrap();
         let path = folder.path().to_owned();
         let mut gate = Self::in_folder(program, &path, args, env);
-        gate._own = Some(folder);
+        gate.own_folder = Some(folder);
         gate
     }
 
@@ -46,7 +46,7 @@ impl Gate {
             program: program.to_owned(),
             args,
             env,
-            _own: None,
+            own_folder: None,
         }
     }
 

@@ -37,8 +37,11 @@ pub async fn resolve_until(resolver: &Resolver, reference: &str, within: Duratio
     resolver.resolve(reference, Request { credentials: None, platforms: &[], now: Utc::now(), deadline }).await
 }
 
+/// A date and its source, or why there is none.
+type Date = Result<(String, Source), String>;
+
 /// The oldest date of the image's platforms with its source, or why one is unknown.
-fn date(image: &Fact<ResolvedImage>) -> Result<(String, Source), String> {
+fn date(image: &Fact<ResolvedImage>) -> Date {
     let image = match image {
         Fact::Known(image) => image,
         Fact::Unknown(unknown) => return Err(format!("{}: {}", unknown.reason.as_str(), unknown.detail)),
@@ -69,7 +72,7 @@ async fn dates_are_found_wherever_build_tools_leave_them() {
     let arm64 = Config::created("arm64", &old).platform("arm64").image();
     let undated = || zero().image();
     let no_date = |says: &str| Err(format!("NoDate: the image config says {says}"));
-    let cases: Vec<(&str, Image, Result<(String, Source), String>)> = vec![
+    let cases: Vec<(&str, Image, Date)> = vec![
         ("config", amd64(), Ok((young.clone(), Source::Config))),
         (
             "offset",
@@ -220,6 +223,6 @@ async fn a_layout_stands_in_for_a_registry() {
     );
     match resolve(&fresh, "registry.example/other/app:2").await {
         Fact::Unknown(unknown) => assert_eq!(unknown.reason, UnknownReason::IntegrityFailure),
-        known => panic!("{known:?}"),
+        known @ Fact::Known(_) => panic!("{known:?}"),
     }
 }

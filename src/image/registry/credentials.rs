@@ -81,6 +81,7 @@ impl Credentials {
     }
 
     /// These, then those.
+    #[must_use]
     pub fn and(mut self, others: Self) -> Self {
         self.entries.extend(others.entries);
         self
