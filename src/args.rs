@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::admission::RecordLevel;
 use crate::image::registry::settings::Mirror;
-use crate::store::StoreLocation;
+use crate::store::{StoreError, StoreLocation};
 use crate::subject::kinds::WorkloadKind;
 
 /// A deployment policy gate for Kubernetes: limits the build age of images, and audits every decision.
@@ -76,7 +76,7 @@ fn store(written: &str) -> Result<StoreArg, String> {
     if written == "stdout" {
         return Ok(StoreArg::Stdout);
     }
-    written.parse().map(StoreArg::Sqlite).map_err(|error: String| format!("{error} or stdout"))
+    written.parse().map(StoreArg::Sqlite).map_err(|error: StoreError| format!("{error}, or write stdout"))
 }
 
 /// Flags of `serve`.

@@ -1,162 +1,293 @@
-//! Audit: every decision becomes a record that is durable before its answer leaves, and can be found and proven later.
-//!
-//! Two steps, one path: the [`journal`] makes a record durable and chains it; the [`filler`] brings it into the store,
-//! where questions are asked. Whoever asks reads the journal's tail too, so nothing that was answered is missing.
+//! Audit: every decision becomes a record, durable and chained before its answer leaves (the journal), and is moved to
+//! the store behind the answer's back (the filler), where it is found again (`query`) and proven (`verify`).
 
+mod backlog;
 pub mod chain;
 pub mod columns;
-pub mod filler;
-pub mod journal;
+mod filler;
+mod journal;
 pub mod query;
 pub mod record;
-pub mod segments;
 pub mod verify;
 
-use std::sync::Arc;
+use std::io;
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use thiserror::Error;
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, spawn_blocking};
+use uuid::{NoContext, Timestamp, Uuid};
 
-use self::filler::{Filler, FillerCounters};
-use self::journal::{Durability, Journal, JournalCounters, JournalError};
-use self::record::LedgerEntry;
-use crate::store::facts::{FactWrite, StoredFacts};
-use crate::store::ledger::{Ledger, WorkloadKey};
-use crate::store::{Store, StoreError, StoreLocation};
+use crate::store::ledger::LedgerUpdate;
+use crate::store::{Ledger, Store};
+use backlog::Backlog;
+use chain::{ChainHash, NotARecordBody};
+use columns::Columns;
+use filler::Filler;
+use journal::segment;
+use journal::{FolderLock, Journal, Output, Segments};
 
-/// Bytes of one journal segment.
-const SEGMENT_BYTES: u64 = 16 << 20;
+pub use query::{QueryFilter, ReadError, StoredRecord, query, show};
+pub use verify::{BadRecord, Fault, VerifyReport, verify};
 
-/// Why the audit cannot start.
-#[derive(Debug, Error)]
-pub enum AuditError {
-    /// The store.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The journal.
-    #[error(transparent)]
-    Journal(#[from] JournalError),
-    /// The thread that prints records.
-    #[error("records cannot be printed: {0}")]
-    Stdout(std::io::Error),
+/// When a record counts as kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// When it is on the disk: the answer waits for one fdatasync, shared with its neighbours.
+    #[default]
+    Journal,
+    /// When it is queued: a crash loses the records of the last milliseconds.
+    Async,
 }
 
-/// The audit of one process: one writer, one chain.
+/// How the audit writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AuditSettings {
+    /// When a record counts as kept.
+    pub durability: Durability,
+    /// Size in bytes at which a segment of the journal is finished.
+    pub segment_bytes: u64,
+}
+
+impl Default for AuditSettings {
+    fn default() -> Self {
+        Self { durability: Durability::default(), segment_bytes: 16 * 1024 * 1024 }
+    }
+}
+
+/// Why a record was not kept, or the audit could not begin.
+#[derive(Debug, Clone, Error)]
+pub enum AuditError {
+    /// The disk refused the record. The next one is tried anew.
+    #[error("writing the record to the audit journal failed")]
+    Write {
+        /// What the disk said.
+        source: Arc<io::Error>,
+    },
+    /// More records wait for the disk than there can be requests: it hangs.
+    #[error("the audit journal is overloaded: {waiting} records wait for the disk")]
+    Overloaded {
+        /// Records that wait.
+        waiting: usize,
+    },
+    /// The audit was closed.
+    #[error("the audit journal is closed")]
+    Closed,
+    /// The caller's mistake.
+    #[error("the record cannot be kept: {0}")]
+    NotARecord(NotARecordBody),
+    /// The journal's folder cannot be made, read or locked.
+    #[error("the audit journal's folder {} cannot be used: {source}: check that it is a folder and can be written", folder.display())]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// What the disk said.
+        source: Arc<io::Error>,
+    },
+    /// Another process writes there.
+    #[error("another freshgate writes to the audit journal {}: a SQLite store is for one replica; stop the other, or name another store", folder.display())]
+    InUse {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// The operating system gave no thread.
+    #[error("the audit journal's thread cannot be started: {source}")]
+    Thread {
+        /// What it said.
+        source: Arc<io::Error>,
+    },
+}
+
+/// A record's place in its writer's chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// Its number, from 1.
+    pub seq: u64,
+    /// Its hash.
+    pub hash: ChainHash,
+}
+
+/// How a record was kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recorded {
+    /// On the disk (or printed), at this place.
+    Written(Position),
+    /// Queued; its place is not known yet.
+    Queued,
+}
+
+/// What the audit has done and what it still has to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AuditCounts {
+    /// Records made durable since the start.
+    pub records: u64,
+    /// Bytes of them in the journal.
+    pub bytes: u64,
+    /// Writes to the journal, each of one group of records.
+    pub writes: u64,
+    /// Writes that failed; each loses the records of its group.
+    pub write_errors: u64,
+    /// Records in the journal that the store does not have yet: by how much it lags.
+    pub unstored_records: u64,
+    /// How long the oldest of them has waited, to the second.
+    pub oldest_unstored_age: Duration,
+    /// Whether the last attempt to store records failed.
+    pub store_failing: bool,
+}
+
+/// What was left when the audit was closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Closed {
+    /// Records that are in the journal but not in the store; the next start moves them.
+    pub unstored_records: u64,
+}
+
+/// The audit's writing side.
 #[derive(Debug)]
 pub struct Audit {
+    writer_id: Uuid,
+    durability: Durability,
     journal: Journal,
-    journal_counters: Arc<JournalCounters>,
-    stored: Option<Stored>,
+    backlog: Arc<Backlog>,
+    ends: Mutex<Option<Ends>>,
 }
 
-/// What there is beside a journal on disk.
 #[derive(Debug)]
-struct Stored {
-    store: Store,
-    ledger: Ledger,
-    facts: Arc<StoredFacts>,
-    filler_counters: Arc<FillerCounters>,
-    filler: JoinHandle<()>,
-    stop: watch::Sender<bool>,
-}
-
-/// How the audit fares, for metrics.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct AuditFigures {
-    /// Records on the disk.
-    pub recorded: u64,
-    /// Records that could not be written.
-    pub unrecorded: u64,
-    /// Syncs of the disk.
-    pub syncs: u64,
-    /// Records that the journal has and the store has not.
-    pub waiting_for_store: u64,
-    /// Batches that the store did not take.
-    pub store_failures: u64,
+struct Ends {
+    thread: std::thread::JoinHandle<()>,
+    filler: Option<JoinHandle<()>>,
 }
 
 impl Audit {
-    /// Opens the store and the journal beside it; what an earlier process left in the journal goes to the store.
-    pub async fn open(location: &StoreLocation, durability: Durability) -> Result<Self, AuditError> {
-        let store = Store::open(location).await?;
-        let journal = Journal::in_folder(&location.journal(), SEGMENT_BYTES, durability)?;
-        let (writes, written) = mpsc::unbounded_channel::<FactWrite>();
-        let ledger = Ledger::new(store.clone());
-        let filler = Filler::new(store.clone(), ledger.clone(), &location.journal(), journal.position(), written);
-        let filler_counters = filler.counters();
-        let (stop, stopped) = watch::channel(false);
+    /// Begins a chain in the journal beside the store. Records that earlier writers left there count in the ledger at
+    /// once, and are moved to the store first. Call it inside a tokio runtime.
+    pub async fn open(settings: AuditSettings, store: &Store, now: DateTime<Utc>) -> Result<Self, AuditError> {
+        let folder = store.location().journal();
+        let memory = Arc::clone(store.ledger().memory());
+        let found = {
+            let (folder, memory) = (folder.clone(), Arc::clone(&memory));
+            spawn_blocking(move || -> Result<_, AuditError> {
+                let lock = FolderLock::take(&folder)?;
+                let unreadable =
+                    |source: io::Error| AuditError::Folder { folder: folder.clone(), source: Arc::new(source) };
+                let leftovers = segment::list(&folder).map_err(unreadable)?;
+                let mut count = 0;
+                for leftover in &leftovers {
+                    let records = filler::read_whole(leftover.clone()).map_err(unreadable)?.records;
+                    count += records.len() as u64;
+                    for record in &records {
+                        // One that cannot be read is reported when it is stored.
+                        if let Ok((_, Some(update))) = Columns::derive(&record.line) {
+                            memory.overlay.admit(update, 0);
+                        }
+                    }
+                }
+                Ok((lock, leftovers, count))
+            })
+            .await
+        };
+        let (lock, leftovers, count) = found.unwrap_or(Err(AuditError::Closed))?;
+        if count > 0 {
+            tracing::info!(
+                records = count,
+                segments = leftovers.len(),
+                "records of an earlier run are moved from the journal to the store"
+            );
+        }
+        let backlog = Arc::new(Backlog::default());
+        backlog.found_leftovers(count);
+        let writer_id = writer_id(now);
+        let output = Output::Segments(Segments {
+            folder: folder.clone(),
+            segment_bytes: settings.segment_bytes,
+            backlog: Arc::clone(&backlog),
+            _lock: lock,
+        });
+        let (journal, thread) = Journal::start(writer_id, output, memory)?;
+        let filler = Filler { store: store.clone(), backlog: Arc::clone(&backlog), folder, writer_id, leftovers };
+        let ends = Ends { thread, filler: Some(tokio::spawn(filler.run())) };
+        Ok(Self { writer_id, durability: settings.durability, journal, backlog, ends: Mutex::new(Some(ends)) })
+    }
+
+    /// Prints every record to standard output, one JSON line each, and keeps nothing but the ledger's memory.
+    pub fn to_stdout(ledger: &Ledger, now: DateTime<Utc>) -> Result<Self, AuditError> {
+        let writer_id = writer_id(now);
+        let (journal, thread) = Journal::start(writer_id, Output::Stdout, Arc::clone(ledger.memory()))?;
+        let ends = Ends { thread, filler: None };
         Ok(Self {
-            journal_counters: Arc::clone(journal.counters()),
+            writer_id,
+            durability: Durability::Journal,
             journal,
-            stored: Some(Stored {
-                facts: Arc::new(StoredFacts::new(store.clone(), writes)),
-                store,
-                ledger,
-                filler_counters,
-                filler: tokio::spawn(filler.run(stopped)),
-                stop,
-            }),
+            backlog: Arc::default(),
+            ends: Mutex::new(Some(ends)),
         })
     }
 
-    /// Prints records on stdout, and keeps nothing.
-    pub fn on_stdout() -> Result<Self, AuditError> {
-        let journal = Journal::on_stdout().map_err(AuditError::Stdout)?;
-        Ok(Self { journal_counters: Arc::clone(journal.counters()), journal, stored: None })
+    /// Whose chain this process writes.
+    pub fn writer_id(&self) -> Uuid {
+        self.writer_id
     }
 
-    /// The ledger, where there is a store.
-    pub fn ledger(&self) -> Option<&Ledger> {
-        self.stored.as_ref().map(|stored| &stored.ledger)
-    }
-
-    /// Facts that outlive the process, where there is a store.
-    pub fn facts(&self) -> Option<Arc<StoredFacts>> {
-        self.stored.as_ref().map(|stored| Arc::clone(&stored.facts))
-    }
-
-    /// Records a decision. Once this returns, the record is as durable as was asked for, and the ledger knows of it.
-    pub async fn record(&self, body: Vec<u8>) -> Result<u64, JournalError> {
-        self.journal.append(body).await
-    }
-
-    /// Tells the ledger what a recorded decision admitted.
-    pub fn learn(&self, workload: WorkloadKey, entry: &LedgerEntry, seq: u64, now: DateTime<Utc>) {
-        if let Some(ledger) = self.ledger() {
-            ledger.learn(workload, entry, seq, now);
+    /// Keeps a record: `body` is the text of one JSON object, without line ends, and `admitted` what its `ledger` member
+    /// says, so that the ledger knows it when this returns. A caller that stops waiting does not take the record back.
+    pub async fn record(&self, body: Vec<u8>, admitted: Option<LedgerUpdate>) -> Result<Recorded, AuditError> {
+        match self.durability {
+            Durability::Journal => self.journal.record(body, admitted).await.map(Recorded::Written),
+            Durability::Async => self.journal.queue(body, admitted).map(|()| Recorded::Queued),
         }
     }
 
-    /// How the audit fares.
-    pub fn figures(&self) -> AuditFigures {
-        let recorded = self.journal_counters.records.load(Ordering::Relaxed);
-        let filler = self.stored.as_ref().map(|stored| &stored.filler_counters);
-        let stored = filler.map_or(recorded, |filler| filler.stored.load(Ordering::Relaxed));
-        AuditFigures {
-            recorded,
-            unrecorded: self.journal_counters.failures.load(Ordering::Relaxed),
-            syncs: self.journal_counters.syncs.load(Ordering::Relaxed),
-            waiting_for_store: recorded.saturating_sub(stored),
-            store_failures: filler.map_or(0, |filler| filler.failures.load(Ordering::Relaxed)),
+    /// Counts since the start, and the store's lag now.
+    pub fn counts(&self) -> AuditCounts {
+        let counts = self.journal.counts();
+        AuditCounts {
+            records: counts.records.load(Ordering::Relaxed),
+            bytes: counts.bytes.load(Ordering::Relaxed),
+            writes: counts.writes.load(Ordering::Relaxed),
+            write_errors: counts.write_errors.load(Ordering::Relaxed),
+            unstored_records: self.backlog.records(),
+            oldest_unstored_age: self.backlog.oldest_age(),
+            store_failing: self.backlog.is_store_failing(),
         }
     }
 
-    /// Writes what still waits, brings it into the store within `patience`, and ends. What the store does not get in
-    /// time stays in the journal.
-    pub async fn close(self, patience: Duration) {
-        self.journal.close().await;
-        if let Some(stored) = self.stored {
-            stored.stop.send_replace(true);
-            let mut filler = stored.filler;
-            if tokio::time::timeout(patience, &mut filler).await.is_err() {
-                filler.abort();
-                tracing::warn!("the store did not take all records in time; the journal keeps them");
+    /// Writes what is queued, ends the journal, and waits up to `within` for the store to take everything.
+    /// What it does not take stays in the journal for the next start. Close the store after this.
+    pub async fn flush_and_close(&self, within: Duration) -> Closed {
+        let ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(Ends { thread, filler }) = ends else {
+            return Closed { unstored_records: self.backlog.records() };
+        };
+        let close = self.journal.closer();
+        let aborter = filler.as_ref().map(JoinHandle::abort_handle);
+        let finished = tokio::time::timeout(within, async {
+            let written = spawn_blocking(move || {
+                close();
+                thread.join()
+            });
+            if !matches!(written.await, Ok(Ok(()))) {
+                tracing::error!("the audit journal's thread ended in a panic");
             }
-            stored.store.close().await;
+            if let Some(filler) = filler
+                && let Err(error) = filler.await
+            {
+                tracing::error!(%error, "the audit filler ended early; the next start moves what it left");
+            }
+        });
+        if finished.await.is_err()
+            && let Some(aborter) = aborter
+        {
+            aborter.abort();
         }
+        Closed { unstored_records: self.backlog.records() }
     }
+}
+
+/// A version 7 UUID, so that writers sort by their start.
+fn writer_id(now: DateTime<Utc>) -> Uuid {
+    let seconds = u64::try_from(now.timestamp()).unwrap_or(0);
+    Uuid::new_v7(Timestamp::from_unix(NoContext, seconds, now.timestamp_subsec_nanos()))
 }

@@ -74,8 +74,10 @@ pub struct Metrics {
     pub audit_unrecorded: Counter,
     /// Records that the journal has and the store has not.
     pub audit_waiting: Gauge,
-    /// Batches that the store did not take.
-    pub audit_store_failures: Gauge,
+    /// How long the oldest of them waits, in seconds.
+    pub audit_waiting_age: Gauge,
+    /// 1 while the store does not take records.
+    pub audit_store_failing: Gauge,
     /// Digest facts found in memory.
     pub facts_in_memory: Gauge<u64, AtomicU64>,
     /// Digest facts found in the store.
@@ -109,7 +111,8 @@ impl Default for Metrics {
             audit_records: Gauge::default(),
             audit_unrecorded: Counter::default(),
             audit_waiting: Gauge::default(),
-            audit_store_failures: Gauge::default(),
+            audit_waiting_age: Gauge::default(),
+            audit_store_failing: Gauge::default(),
             facts_in_memory: Gauge::default(),
             facts_in_store: Gauge::default(),
             registry_look_ups: Gauge::default(),
@@ -154,10 +157,16 @@ impl Metrics {
         all.register("audit_records", "Records on the disk", self.audit_records.clone());
         all.register("audit_unrecorded", "Decisions whose record could not be written", self.audit_unrecorded.clone());
         all.register("audit_waiting", "Records that the journal has and the store has not", self.audit_waiting.clone());
+        all.register_with_unit(
+            "audit_waiting_age",
+            "How long the oldest record waits for the store",
+            Unit::Seconds,
+            self.audit_waiting_age.clone(),
+        );
         all.register(
-            "audit_store_failures",
-            "Batches of records that the store did not take",
-            self.audit_store_failures.clone(),
+            "audit_store_failing",
+            "1 while the store does not take records",
+            self.audit_store_failing.clone(),
         );
         all.register("facts_in_memory", "Digest facts found in memory", self.facts_in_memory.clone());
         all.register("facts_in_store", "Digest facts found in the store", self.facts_in_store.clone());

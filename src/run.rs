@@ -14,9 +14,8 @@ use tokio::sync::watch;
 use crate::admin::{self, Admin};
 use crate::admission::{Gate, Recording};
 use crate::args::{AuditDurability, RegistryArgs, ServeArgs, StoreArg};
-use crate::audit::journal::Durability;
 use crate::audit::record::Labels;
-use crate::audit::{Audit, AuditError};
+use crate::audit::{Audit, AuditError, AuditSettings, Durability};
 use crate::clock;
 use crate::cluster::Cluster;
 use crate::cluster::policies::PolicyWatch;
@@ -25,13 +24,14 @@ use crate::image::registry::credentials::{Credentials, InvalidCredentials};
 use crate::image::registry::settings::RegistrySettings;
 use crate::image::registry::{Registries, SettingsError};
 use crate::image::resolver::Resolver;
-use crate::image::resolver::facts::{FactStore, NoStore};
+use crate::image::resolver::facts::{FactStore, LedgerOnly, StoredFacts};
 use crate::metrics::Metrics;
 use crate::policy::compile::PolicySet;
 use crate::policy_folder::{self, FolderError};
 use crate::server::certificates::{CertificateError, Certificates};
 use crate::server::readiness::Readiness;
 use crate::server::{Drain, Listener, ServerError, signals};
+use crate::store::{Ledger, Store, StoreError};
 use crate::subject::kinds::WorkloadKinds;
 
 /// How long connections and the store may take to end.
@@ -54,6 +54,9 @@ pub enum StartError {
         /// What the system says.
         why: std::io::Error,
     },
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The audit.
     #[error(transparent)]
     Audit(#[from] AuditError),
@@ -133,14 +136,23 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
         AuditDurability::Journal => Durability::Journal,
         AuditDurability::Async => Durability::Async,
     };
-    let audit = Arc::new(match &args.store {
-        StoreArg::Sqlite(location) => Audit::open(location, durability).await?,
-        StoreArg::Stdout => Audit::on_stdout()?,
-    });
-    let facts: Arc<dyn FactStore> = match audit.facts() {
-        Some(facts) => facts,
-        None => Arc::new(NoStore),
+    let (store, ledger, facts): (Option<Store>, Ledger, Arc<dyn FactStore>) = match &args.store {
+        StoreArg::Sqlite(location) => {
+            let store = Store::open(location).await?;
+            (Some(store.clone()), store.ledger(), Arc::new(StoredFacts(store)))
+        }
+        StoreArg::Stdout => {
+            let ledger = Ledger::in_memory();
+            (None, ledger.clone(), Arc::new(LedgerOnly(ledger)))
+        }
     };
+    let audit = Arc::new(match &store {
+        Some(store) => {
+            let settings = AuditSettings { durability, ..AuditSettings::default() };
+            Audit::open(settings, store, clock::now()).await?
+        }
+        None => Audit::to_stdout(&ledger, clock::now())?,
+    });
     let resolver = resolver(&args.registries, facts)?;
     let kinds = WorkloadKinds::with(args.workload_kind.clone());
     let cluster = if args.kubernetes { Some(Arc::new(cluster(&args, &kinds).await?)) } else { None };
@@ -171,7 +183,7 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
         policies: in_force,
         gatherer: Gatherer {
             resolver: resolver.clone(),
-            ledger: audit.ledger().cloned(),
+            ledger: Some(ledger),
             cluster,
             stated: StatedLabels::default(),
         },
@@ -212,10 +224,17 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
 
     ending.send_replace(true);
     let _ = tokio::time::timeout(END_WITHIN, admin).await;
-    match Arc::try_unwrap(audit) {
-        Ok(audit) => audit.close(END_WITHIN).await,
-        // A review that outlived its connection still holds it; what was answered is in the journal all the same.
-        Err(_) => tracing::warn!("a review did not end in time; the store gets its record at the next start"),
+    let closed = audit.flush_and_close(END_WITHIN).await;
+    if closed.unstored_records > 0 {
+        tracing::warn!(
+            records = closed.unstored_records,
+            "the store gets what it did not take in time at the next start"
+        );
+    }
+    if let Some(store) = store
+        && let Err(error) = store.flush_and_close().await
+    {
+        tracing::error!(%error, "the store was not closed in order");
     }
     tracing::info!("ended in order");
     Ok(())
@@ -258,10 +277,11 @@ fn refresh(metrics: &Arc<Metrics>, audit: &Arc<Audit>, resolver: Resolver) -> Ar
     Arc::new(move || {
         let whole = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         if let Some(audit) = audit.upgrade() {
-            let figures = audit.figures();
-            metrics.audit_records.set(whole(figures.recorded));
-            metrics.audit_waiting.set(whole(figures.waiting_for_store));
-            metrics.audit_store_failures.set(whole(figures.store_failures));
+            let counts = audit.counts();
+            metrics.audit_records.set(whole(counts.records));
+            metrics.audit_waiting.set(whole(counts.unstored_records));
+            metrics.audit_waiting_age.set(whole(counts.oldest_unstored_age.as_secs()));
+            metrics.audit_store_failing.set(i64::from(counts.store_failing));
         }
         let counters = resolver.counters();
         metrics.facts_in_memory.set(counters.in_memory.load(Ordering::Relaxed));

@@ -1,217 +1,267 @@
-//! The embedded store: one SQLite file for facts, the ledger and the decisions, where questions are asked.
-//!
-//! It is filled behind the answers' backs ([`crate::audit`]); a slow or absent store delays no decision.
+//! The embedded store: one `SQLite` file with every decision, the ledger of what was admitted, and what is known of images.
+//! One connection writes, in large batches behind the answers' back; a few read.
 
-pub mod facts;
+pub(crate) mod decisions;
 pub mod ledger;
+pub mod location;
+mod read_only;
+mod schema;
+pub(crate) mod time;
+mod write_behind;
 
-use std::fmt;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::SqlitePool;
+use chrono::{DateTime, Utc};
+use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Sqlite, SqlitePool};
 use thiserror::Error;
 
-/// The version of the schema that this program writes; forward only.
-const SCHEMA_VERSION: i64 = 1;
-/// How each version is made from the one before it.
-const MIGRATIONS: [&str; 1] = [include_str!("store/schema.sql")];
+pub use ledger::Ledger;
+pub use location::StoreLocation;
+pub use read_only::ReadOnlyStore;
+use write_behind::WriteBehind;
 
-/// Connections for reading.
+/// How long one attempt waits for somebody else's lock on the file; the attempt is then repeated by who made it.
+const LOCK_WAIT: Duration = Duration::from_secs(2);
+
+/// How long a question waits for a free connection.
+const READER_WAIT: Duration = Duration::from_secs(2);
+
+/// `SQLite` reads side by side, and two cores are the usual size of the gate.
 const READERS: u32 = 4;
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Where the store is: `sqlite:FILE`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoreLocation {
-    file: PathBuf,
-}
-
-impl StoreLocation {
-    /// The SQLite file.
-    pub fn file(&self) -> &Path {
-        &self.file
-    }
-
-    /// The folder of the journal, beside the file.
-    pub fn journal(&self) -> PathBuf {
-        self.beside(".journal")
-    }
-
-    fn beside(&self, suffix: &str) -> PathBuf {
-        let mut name = self.file.clone().into_os_string();
-        name.push(suffix);
-        name.into()
-    }
-}
-
-impl FromStr for StoreLocation {
-    type Err = String;
-
-    fn from_str(written: &str) -> Result<Self, Self::Err> {
-        match written.strip_prefix("sqlite:") {
-            Some(file) if !file.is_empty() => Ok(Self { file: PathBuf::from(file) }),
-            _ => Err(format!("{written:?} is no store; write sqlite:FILE")),
-        }
-    }
-}
-
-impl fmt::Display for StoreLocation {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "sqlite:{}", self.file.display())
-    }
-}
-
-/// Why a store cannot be used; each names the file.
+/// Why the store cannot be used, or what failed in it.
 #[derive(Debug, Error)]
 pub enum StoreError {
-    /// Another process has it.
-    #[error("the store {0} is in use by another freshgate; stop that one, or name another file")]
-    InUse(PathBuf),
-    /// It cannot be opened or made.
-    #[error("the store {file} cannot be opened: {why}; its folder must exist and be writable")]
-    Open {
-        /// The file.
-        file: PathBuf,
-        /// What the system says.
-        why: String,
+    /// `--store` is not of a form that is understood.
+    #[error("the store \"{given}\" is not understood: write sqlite:FILE, as in sqlite:/var/lib/freshgate/gate.db")]
+    Location {
+        /// As given.
+        given: String,
     },
-    /// It is there, but is no store.
-    #[error("the store {file} cannot be read: {why}; restore it, or move it away and let a new one be made")]
-    Unreadable {
-        /// The file.
+    /// There is no such file, and a reader makes none.
+    #[error("there is no store at {}: `freshgate serve` makes one when it starts", file.display())]
+    Missing {
+        /// The `SQLite` file.
         file: PathBuf,
-        /// What SQLite says.
-        why: String,
     },
-    /// A newer program wrote it.
-    #[error(
-        "the store {file} is of version {found}, this freshgate knows {SCHEMA_VERSION}; use the newer freshgate, or another file"
-    )]
+    /// The folder that should hold the file does not exist.
+    #[error("the folder {} of the store does not exist: create it, or name another with --store", folder.display())]
+    NoFolder {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// The path is a folder, or the file cannot be opened or made.
+    #[error("the store {} cannot be opened: {detail}: check that it is a file, and that it and its folder can be written", file.display())]
+    Unopenable {
+        /// The `SQLite` file.
+        file: PathBuf,
+        /// `SQLite`'s words.
+        detail: String,
+    },
+    /// The bytes are not those of a `SQLite` database.
+    #[error("the store {} is corrupt: {detail}: restore it from a copy, or move it away together with its -wal and -shm files and a new one is made", file.display())]
+    Corrupt {
+        /// The `SQLite` file.
+        file: PathBuf,
+        /// `SQLite`'s words.
+        detail: String,
+    },
+    /// A `SQLite` database, but of another program.
+    #[error("the file {} is a SQLite database of another program: name another file with --store", file.display())]
+    Foreign {
+        /// The `SQLite` file.
+        file: PathBuf,
+    },
+    /// Written by a newer version of this program.
+    #[error("the store {} has schema version {found}, and this freshgate knows versions up to {known}: run the newer freshgate that wrote it, or name another store", file.display())]
     Newer {
-        /// The file.
+        /// The `SQLite` file.
         file: PathBuf,
-        /// Its version.
+        /// Its schema version.
         found: i64,
+        /// The newest one known here.
+        known: i64,
     },
-    /// There is none.
-    #[error("there is no store at {0}; `freshgate serve --store sqlite:FILE` makes one")]
-    Missing(PathBuf),
+    /// Written by an older version, and a reader migrates nothing.
+    #[error("the store {} has schema version {found}, and this freshgate reads version {known}: start this version's `freshgate serve` once, which brings it there", file.display())]
+    Older {
+        /// The `SQLite` file.
+        file: PathBuf,
+        /// Its schema version.
+        found: i64,
+        /// The one read here.
+        known: i64,
+    },
+    /// The file is one of ours, and opening it failed for another reason.
+    #[error("opening the store {} failed", file.display())]
+    Open {
+        /// The `SQLite` file.
+        file: PathBuf,
+        /// What `SQLite` said.
+        source: sqlx::Error,
+    },
+    /// A question or a change failed.
+    #[error("{act} failed in the store")]
+    Failed {
+        /// What was attempted.
+        act: &'static str,
+        /// What `SQLite` said.
+        source: sqlx::Error,
+    },
 }
 
-/// An open store.
-#[derive(Clone, Debug)]
+impl StoreError {
+    fn open(file: &Path, source: sqlx::Error) -> Self {
+        let file = file.to_owned();
+        // SQLite's primary result codes: CORRUPT 11, CANTOPEN 14, READONLY 8, NOTADB 26; an extended one keeps them in its low byte.
+        let primary = source
+            .as_database_error()
+            .and_then(sqlx::error::DatabaseError::code)
+            .and_then(|code| code.parse::<u32>().ok())
+            .map(|code| code & 0xff);
+        let detail = source.as_database_error().map(|error| error.message().to_owned()).unwrap_or_default();
+        match primary {
+            Some(11 | 26) => Self::Corrupt { file, detail },
+            Some(8 | 14) => Self::Unopenable { file, detail },
+            _ => Self::Open { file, source },
+        }
+    }
+
+    fn failed(act: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
+        move |source| Self::Failed { act, source }
+    }
+}
+
+/// An open store; clones are handles on the same one.
+#[derive(Debug, Clone)]
 pub struct Store {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    location: StoreLocation,
     readers: SqlitePool,
+    /// One connection: `SQLite` has one writer at a time, and waiting here is cheaper than its busy loop.
     writer: SqlitePool,
-    /// Held while the process lives, so that no second one writes.
-    _lock: std::sync::Arc<Option<std::fs::File>>,
+    write_behind: WriteBehind,
+    memory: Arc<ledger::Memory>,
 }
 
 impl Store {
-    /// Opens the store for writing, and makes or migrates it where needed.
+    /// Opens the store for the server, makes it if there is none, and brings it to the present schema.
+    /// Call it inside a tokio runtime: the store writes facts behind its callers' back.
     pub async fn open(location: &StoreLocation) -> Result<Self, StoreError> {
-        let file = location.file().to_owned();
-        let cannot = |why: String| StoreError::Open { file: file.clone(), why };
-        let lock = std::fs::File::create(location.beside(".lock")).map_err(|error| cannot(error.to_string()))?;
-        lock.try_lock().map_err(|_| StoreError::InUse(file.clone()))?;
-
+        let file = location.file();
+        if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty())
+            && !folder.is_dir()
+        {
+            return Err(StoreError::NoFolder { folder: folder.to_owned() });
+        }
         let options = SqliteConnectOptions::new()
-            .filename(&file)
+            .filename(file)
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
-            // A journal segment goes when the store has it, so what the store says it has must be on the disk.
+            // A segment of the journal goes when the store has it, so a commit must be on the disk.
             .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(BUSY_TIMEOUT);
+            .pragma("wal_autocheckpoint", "4000")
+            .busy_timeout(LOCK_WAIT);
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
-            .acquire_timeout(BUSY_TIMEOUT)
+            .acquire_timeout(LOCK_WAIT * 2)
             .connect_with(options.clone())
             .await
-            .map_err(
-                |error| {
-                    if is_unreadable(&error) { unreadable(&file, &error) } else { cannot(error.to_string()) }
-                },
-            )?;
-        let version = version(&writer, &file).await?;
-        migrate(&writer, version).await.map_err(|error| unreadable(&file, &error))?;
+            .map_err(|source| StoreError::open(file, source))?;
+        let mut connection = writer.acquire().await.map_err(|source| StoreError::open(file, source))?;
+        schema::migrate(&mut connection, file).await?;
+        drop(connection);
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
-            .acquire_timeout(BUSY_TIMEOUT)
-            .connect_with(options.read_only(true).create_if_missing(false))
+            .acquire_timeout(READER_WAIT)
+            .connect_with(options.create_if_missing(false).pragma("query_only", "1"))
             .await
-            .map_err(|error| cannot(error.to_string()))?;
-        Ok(Self { readers, writer, _lock: std::sync::Arc::new(Some(lock)) })
+            .map_err(|source| StoreError::open(file, source))?;
+        let write_behind = WriteBehind::start(writer.clone());
+        let shared = Shared {
+            location: location.clone(),
+            readers,
+            writer,
+            write_behind,
+            memory: Arc::new(ledger::Memory::new(ledger::Overlay::over_a_store())),
+        };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// Opens the store for questions alone; makes nothing, changes nothing.
-    pub async fn open_read_only(location: &StoreLocation) -> Result<Self, StoreError> {
-        let file = location.file().to_owned();
-        if !file.exists() {
-            return Err(StoreError::Missing(file));
+    /// Opens the store for questions alone, also while a server runs or after it was killed. Makes and changes nothing.
+    pub async fn open_read_only(location: &StoreLocation) -> Result<ReadOnlyStore, StoreError> {
+        ReadOnlyStore::open(location).await
+    }
+
+    /// Where it lies.
+    pub fn location(&self) -> &StoreLocation {
+        &self.shared.location
+    }
+
+    /// What was admitted and first seen, this store's and what is about to be in it.
+    pub fn ledger(&self) -> Ledger {
+        Ledger::over(self.clone())
+    }
+
+    /// What was put for this digest, as JSON; sees what is not yet on the disk. `None` also when the store cannot answer:
+    /// a fact can be fetched again.
+    pub async fn image_fact(&self, digest: &str) -> Option<String> {
+        if let Some(fact) = self.shared.write_behind.unwritten_fact(digest) {
+            return Some(fact);
         }
-        let options = SqliteConnectOptions::new().filename(&file).read_only(true).busy_timeout(BUSY_TIMEOUT);
-        let readers = SqlitePoolOptions::new()
-            .max_connections(READERS)
-            .acquire_timeout(BUSY_TIMEOUT)
-            .connect_with(options)
-            .await
-            .map_err(|error| unreadable(&file, &error))?;
-        match version(&readers, &file).await? {
-            0 => Err(StoreError::Unreadable { file, why: "it is no freshgate store".to_owned() }),
-            _ => Ok(Self { writer: readers.clone(), readers, _lock: std::sync::Arc::new(None) }),
+        let answer = sqlx::query_scalar("SELECT fact FROM image_facts WHERE digest = ?")
+            .bind(digest)
+            .fetch_optional(&self.shared.readers)
+            .await;
+        match answer {
+            Ok(fact) => fact,
+            Err(error) => {
+                tracing::warn!(digest, %error, "image fact not read from the store");
+                None
+            }
         }
     }
 
-    /// Connections for reading.
-    pub fn readers(&self) -> &SqlitePool {
-        &self.readers
+    /// Keeps what is known about a digest; on the disk shortly after.
+    pub fn put_image_fact(&self, digest: &str, fact_json: &str, now: DateTime<Utc>) {
+        self.shared.write_behind.put_fact(digest, fact_json, now);
     }
 
-    /// The one connection for writing.
-    pub fn writer(&self) -> &SqlitePool {
-        &self.writer
+    /// Writes what is still only in memory and closes the file. After it, questions fail.
+    pub async fn flush_and_close(&self) -> Result<(), StoreError> {
+        let flushed = self.shared.write_behind.flush_and_stop().await;
+        self.shared.readers.close().await;
+        self.shared.writer.close().await;
+        flushed
     }
 
-    /// Closes all connections, after what they are doing.
-    pub async fn close(&self) {
-        self.readers.close().await;
-        self.writer.close().await;
+    fn memory(&self) -> &Arc<ledger::Memory> {
+        &self.shared.memory
     }
-}
 
-/// Whether the file is there but is not SQLite's, or broken.
-fn is_unreadable(error: &sqlx::Error) -> bool {
-    let code = match error {
-        sqlx::Error::Database(error) => error.code().map(std::borrow::Cow::into_owned),
-        _ => None,
-    };
-    matches!(code.as_deref(), Some("11" | "26"))
-}
-
-fn unreadable(file: &Path, error: &sqlx::Error) -> StoreError {
-    StoreError::Unreadable { file: file.to_owned(), why: error.to_string() }
-}
-
-async fn version(pool: &SqlitePool, file: &Path) -> Result<i64, StoreError> {
-    let found: i64 =
-        sqlx::query_scalar("PRAGMA user_version").fetch_one(pool).await.map_err(|error| unreadable(file, &error))?;
-    if found > SCHEMA_VERSION {
-        return Err(StoreError::Newer { file: file.to_owned(), found });
+    fn write_behind(&self) -> &WriteBehind {
+        &self.shared.write_behind
     }
-    Ok(found)
-}
 
-async fn migrate(pool: &SqlitePool, from: i64) -> Result<(), sqlx::Error> {
-    for (step, migration) in MIGRATIONS.iter().enumerate().skip(usize::try_from(from).unwrap_or(0)) {
-        let mut transaction = pool.begin().await?;
-        sqlx::raw_sql(*migration).execute(&mut *transaction).await?;
-        // A pragma takes no bound argument; the number is ours.
-        let stamp = format!("PRAGMA user_version = {}", step + 1);
-        sqlx::raw_sql(sqlx::AssertSqlSafe(stamp)).execute(&mut *transaction).await?;
-        transaction.commit().await?;
+    /// Closes a connection on which a transaction failed. After an error of the disk `SQLite` rolls back by itself, while
+    /// sqlx counts the transaction as open, and would begin no other on it.
+    pub(crate) fn give_up(mut connection: PoolConnection<Sqlite>) {
+        connection.close_on_drop();
     }
-    Ok(())
+
+    pub(crate) fn writer(&self) -> &SqlitePool {
+        &self.shared.writer
+    }
+
+    fn readers(&self) -> &SqlitePool {
+        &self.shared.readers
+    }
 }

@@ -139,19 +139,17 @@ impl Recording {
             Ok(body) => body,
             Err(error) => return self.failed(decided, &error),
         };
-        match self.audit.record(body).await {
-            Ok(seq) => {
-                if decided.verdict.decision != Decision::Deny {
-                    let key = WorkloadKey {
-                        namespace: decided.subject.namespace.clone(),
-                        kind: decided.subject.kind.clone(),
-                        name: decided.subject.name.clone(),
-                    };
-                    let entry = record::ledger_entry(decided.subject, decided.evidence, decided.timestamp);
-                    self.audit.learn(key, &entry, seq, decided.timestamp);
-                }
-                true
-            }
+        let admitted = (decided.verdict.decision != Decision::Deny).then(|| {
+            let subject = decided.subject;
+            let workload = WorkloadKey {
+                namespace: subject.namespace.clone(),
+                kind: subject.kind.clone(),
+                name: subject.name.clone(),
+            };
+            record::ledger_entry(subject, decided.evidence, decided.timestamp).update(workload, decided.timestamp)
+        });
+        match self.audit.record(body, admitted).await {
+            Ok(_) => true,
             Err(error) => self.failed(decided, &error),
         }
     }

@@ -1,56 +1,95 @@
-//! The columns of a record that questions are asked by, each derived from its line and from nothing else. Pure.
+//! What is derived from a record's line: the columns of its row in the store, and what it adds to the ledger.
+//! The filler writes these, the query filters by them, and `verify` derives them anew and compares.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
+use thiserror::Error;
 
-/// What is derived from a line.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+use crate::store::ledger::{LedgerUpdate, WorkloadKey, WorkloadLedger};
+use crate::store::time::to_column;
+
+/// The line is not a record as this version knows them.
+#[derive(Debug, Error)]
+#[error("the record cannot be read: {0}")]
+pub struct UnreadableLine(#[from] serde_json::Error);
+
+/// The columns that are derived from a line.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Columns {
-    /// Writer of the record.
+    /// The writer whose chain the record is in.
     pub writer_id: String,
-    /// Its number among that writer's.
+    /// Its number in that chain, from 1.
     pub seq: u64,
-    /// Hash before it, in hex.
-    pub prev_hash: String,
-    /// Id of the decision.
+    /// The decision's id.
     pub decision_id: String,
-    /// RFC 3339, UTC.
+    /// When it was made: UTC, six decimals.
     pub timestamp: String,
     /// `allow`, `warn` or `deny`.
     pub decision: String,
-    /// Namespace of the workload.
+    /// The object's namespace, or empty.
     pub namespace: String,
-    /// Kind of the workload.
+    /// Its kind.
     pub kind: String,
-    /// Name of the workload.
+    /// Its name.
     pub name: String,
     /// `CREATE`, `UPDATE` …
     pub operation: String,
     /// Who asked.
     pub username: String,
-    /// Rules that did not pass, each once, separated by a space.
+    /// Names of the rules that did not pass, each once, separated by commas.
     pub rules: String,
-    /// References and digests, each once, separated by a space.
+    /// References and digests of the images, each once, separated by spaces.
     pub images: String,
-    /// The decision that this one repeats; empty where it repeats none.
-    pub repeat_of: String,
+    /// The id of the decision that this one repeats.
+    pub repeat_of: Option<String>,
+    /// The hash of the record before it, as the line gives it.
+    pub prev_hash: String,
 }
 
+impl Columns {
+    /// Derives the columns, and the update of the ledger if something was admitted.
+    pub fn derive(line: &str) -> Result<(Self, Option<LedgerUpdate>), UnreadableLine> {
+        let record: Record<'_> = serde_json::from_str(line)?;
+        let update = record.ledger_update();
+        Ok((record.columns(), update))
+    }
+
+    /// For a line that cannot be read: its place in the chain and nothing else, so that it is kept all the same.
+    pub fn of_unreadable(writer_id: String, seq: u64) -> Self {
+        Self { writer_id, seq, ..Self::default() }
+    }
+
+    /// The name of the first column that differs from `other`'s.
+    pub fn first_difference(&self, other: &Self) -> Option<&'static str> {
+        [
+            ("writer_id", self.writer_id != other.writer_id),
+            ("seq", self.seq != other.seq),
+            ("decision_id", self.decision_id != other.decision_id),
+            ("timestamp", self.timestamp != other.timestamp),
+            ("decision", self.decision != other.decision),
+            ("namespace", self.namespace != other.namespace),
+            ("kind", self.kind != other.kind),
+            ("name", self.name != other.name),
+            ("operation", self.operation != other.operation),
+            ("username", self.username != other.username),
+            ("rules", self.rules != other.rules),
+            ("images", self.images != other.images),
+            ("repeat_of", self.repeat_of != other.repeat_of),
+            ("prev_hash", self.prev_hash != other.prev_hash),
+        ]
+        .into_iter()
+        .find_map(|(column, differs)| differs.then_some(column))
+    }
+}
+
+/// The members of a record that columns and ledger come from.
 #[derive(Deserialize)]
-struct Line<'a> {
-    #[serde(borrow, default)]
-    writer_id: Cow<'a, str>,
-    #[serde(default)]
-    seq: u64,
-    #[serde(borrow, default)]
-    prev_hash: Cow<'a, str>,
+struct Record<'a> {
     #[serde(borrow)]
     decision_id: Cow<'a, str>,
-    #[serde(borrow)]
-    timestamp: Cow<'a, str>,
+    timestamp: DateTime<Utc>,
     #[serde(borrow)]
     decision: Cow<'a, str>,
     #[serde(borrow)]
@@ -60,8 +99,14 @@ struct Line<'a> {
     #[serde(borrow, default)]
     images: Vec<Image<'a>>,
     #[serde(borrow, default)]
-    repeat_of: Cow<'a, str>,
-    ledger: Option<LedgerLine>,
+    repeat_of: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    ledger: Option<LedgerMember<'a>>,
+    #[serde(borrow)]
+    writer_id: Cow<'a, str>,
+    seq: u64,
+    #[serde(borrow)]
+    prev_hash: Cow<'a, str>,
 }
 
 #[derive(Deserialize)]
@@ -70,13 +115,13 @@ struct Request<'a> {
     #[serde(borrow)]
     kind: Kind<'a>,
     #[serde(borrow, default)]
-    namespace: Cow<'a, str>,
+    namespace: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
-    name: Cow<'a, str>,
-    #[serde(borrow, default)]
+    name: Option<Cow<'a, str>>,
+    #[serde(borrow)]
     operation: Cow<'a, str>,
     #[serde(borrow, default)]
-    user_info: User<'a>,
+    user_info: Option<UserInfo<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -85,10 +130,10 @@ struct Kind<'a> {
     kind: Cow<'a, str>,
 }
 
-#[derive(Default, Deserialize)]
-struct User<'a> {
+#[derive(Deserialize)]
+struct UserInfo<'a> {
     #[serde(borrow, default)]
-    username: Cow<'a, str>,
+    username: Option<Cow<'a, str>>,
 }
 
 #[derive(Deserialize)]
@@ -101,78 +146,163 @@ struct Rule<'a> {
 
 #[derive(Deserialize)]
 struct Image<'a> {
-    #[serde(borrow, rename = "ref")]
-    reference: Cow<'a, str>,
+    #[serde(borrow, default, rename = "ref")]
+    reference: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
-    digest: Cow<'a, str>,
+    digest: Option<Cow<'a, str>>,
 }
 
-/// What the ledger learns from a line.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct LedgerLine {
-    /// Digests admitted by it.
-    pub digests: Vec<LedgerDigest>,
-    /// Digests that ran before it.
-    pub earlier_digests: Vec<LedgerDigest>,
-    /// Templates.
-    pub templates: Vec<LedgerTemplate>,
-}
-
-/// A digest that was admitted.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct LedgerDigest {
-    /// The digest.
-    pub digest: String,
-    /// The reference, as written.
-    pub reference: String,
-    /// When first, in UTC; the decision's time where it is left out.
-    pub first_admitted_at: Option<DateTime<Utc>>,
+struct LedgerMember<'a> {
+    #[serde(borrow, default)]
+    digests: Vec<Digest<'a>>,
+    #[serde(borrow, default)]
+    earlier_digests: Vec<EarlierDigest<'a>>,
+    #[serde(borrow, default)]
+    templates: Vec<Template<'a>>,
 }
 
-/// A template that was admitted.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct LedgerTemplate {
-    /// Its fingerprint.
-    pub fingerprint: String,
-    /// Since when, in UTC.
-    pub at: DateTime<Utc>,
+#[derive(Deserialize)]
+struct Digest<'a> {
+    #[serde(borrow)]
+    digest: Cow<'a, str>,
+    #[serde(borrow)]
+    reference: Cow<'a, str>,
 }
 
-/// Derives the columns of a line, and what the ledger learns from it.
-pub fn derive(line: &str) -> Result<(Columns, Option<LedgerLine>), serde_json::Error> {
-    let line: Line<'_> = serde_json::from_str(line)?;
-    let distinct = |texts: &mut dyn Iterator<Item = &str>| {
-        let mut seen: BTreeSet<&str> = BTreeSet::new();
-        let mut joined = String::new();
-        for text in texts.filter(|text| !text.is_empty()) {
-            if seen.insert(text) {
-                if !joined.is_empty() {
-                    joined.push(' ');
-                }
-                joined.push_str(text);
-            }
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct EarlierDigest<'a> {
+    #[serde(borrow)]
+    digest: Cow<'a, str>,
+    #[serde(borrow)]
+    reference: Cow<'a, str>,
+    first_admitted_at: DateTime<Utc>,
+}
+
+#[derive(Deserialize)]
+struct Template<'a> {
+    #[serde(borrow)]
+    fingerprint: Cow<'a, str>,
+    at: DateTime<Utc>,
+}
+
+impl Record<'_> {
+    fn columns(&self) -> Columns {
+        let request = &self.request;
+        let not_passed = self.rules.iter().filter(|rule| !matches!(&*rule.result, "pass" | "skip"));
+        let images = self.images.iter().flat_map(|image| [&image.reference, &image.digest]).flatten();
+        Columns {
+            writer_id: self.writer_id.to_string(),
+            seq: self.seq,
+            decision_id: self.decision_id.to_string(),
+            timestamp: to_column(self.timestamp),
+            decision: self.decision.to_string(),
+            namespace: request.namespace.as_deref().unwrap_or_default().to_owned(),
+            kind: request.kind.kind.to_string(),
+            name: request.name.as_deref().unwrap_or_default().to_owned(),
+            operation: request.operation.to_string(),
+            username: request
+                .user_info
+                .as_ref()
+                .and_then(|user| user.username.as_deref())
+                .unwrap_or_default()
+                .to_owned(),
+            rules: each_once(not_passed.map(|rule| &*rule.rule), ","),
+            images: each_once(images.map(|image| &**image), " "),
+            repeat_of: self.repeat_of.as_deref().map(str::to_owned),
+            prev_hash: self.prev_hash.to_string(),
         }
-        joined
-    };
-    let rules = distinct(&mut line.rules.iter().filter(|rule| rule.result != "pass").map(|rule| &*rule.rule));
-    let images = distinct(&mut line.images.iter().flat_map(|image| [&*image.reference, &*image.digest]));
-    let columns = Columns {
-        rules,
-        images,
-        writer_id: line.writer_id.into_owned(),
-        seq: line.seq,
-        prev_hash: line.prev_hash.into_owned(),
-        decision_id: line.decision_id.into_owned(),
-        timestamp: line.timestamp.into_owned(),
-        decision: line.decision.into_owned(),
-        namespace: line.request.namespace.into_owned(),
-        kind: line.request.kind.kind.into_owned(),
-        name: line.request.name.into_owned(),
-        operation: line.request.operation.into_owned(),
-        username: line.request.user_info.username.into_owned(),
-        repeat_of: line.repeat_of.into_owned(),
-    };
-    Ok((columns, line.ledger))
+    }
+
+    fn ledger_update(&self) -> Option<LedgerUpdate> {
+        let ledger = self.ledger.as_ref()?;
+        let mut admitted = WorkloadLedger::default();
+        for earlier in &ledger.earlier_digests {
+            admitted.admit(&earlier.digest, &earlier.reference, earlier.first_admitted_at);
+        }
+        for Digest { digest, reference } in &ledger.digests {
+            admitted.admit(digest, reference, self.timestamp);
+        }
+        for template in &ledger.templates {
+            admitted.admit_template(&template.fingerprint, template.at);
+        }
+        let text = |text: &Option<Cow<'_, str>>| text.as_deref().unwrap_or_default().to_owned();
+        let workload = WorkloadKey {
+            namespace: text(&self.request.namespace),
+            kind: self.request.kind.kind.to_string(),
+            name: text(&self.request.name),
+        };
+        Some(LedgerUpdate { workload, admitted })
+    }
+}
+
+fn each_once<'a>(items: impl Iterator<Item = &'a str>, separator: &str) -> String {
+    let mut seen: Vec<&str> = Vec::new();
+    for item in items {
+        if !seen.contains(&item) {
+            seen.push(item);
+        }
+    }
+    seen.join(separator)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn columns_and_ledger_come_from_the_line() {
+        let line = json!({
+            "decision_id": "01935e2a-0000-7000-8000-00000000000a", "timestamp": "2026-11-24T10:00:00.25Z", "decision": "warn",
+            "request": {"uid": "u", "kind": {"group": "apps", "version": "v1", "kind": "Deployment"}, "namespace": "shop",
+                "name": "checkout", "operation": "UPDATE", "dryRun": false, "userInfo": {"username": "jane \"j\" doe"}},
+            "change": "NewImage", "policies": {"production": "3"},
+            "rules": [{"policy": "production", "rule": "imageAge", "result": "warn", "message": "", "properties": {}},
+                {"policy": "strict", "rule": "imageAge", "result": "fail"}, {"policy": "production", "rule": "other", "result": "pass"}],
+            "images": [{"container": "app", "ref": "shop:1", "digest": "sha256:aa"}, {"container": "b", "ref": "shop:2", "digest": null},
+                {"container": "c", "ref": "shop:1", "digest": "sha256:aa"}],
+            "ledger": {"digests": [{"digest": "sha256:aa", "reference": "shop:1"}],
+                "earlierDigests": [{"digest": "sha256:bb", "reference": "shop:0", "firstAdmittedAt": "2026-11-01T00:00:00Z"}],
+                "templates": [{"fingerprint": "f", "at": "2026-11-24T10:00:00.25Z"}]},
+            "writer_id": "w", "seq": 7, "prev_hash": "00",
+        })
+        .to_string();
+        let (columns, update) = Columns::derive(&line).unwrap();
+        let expected = Columns {
+            writer_id: "w".to_owned(),
+            seq: 7,
+            decision_id: "01935e2a-0000-7000-8000-00000000000a".to_owned(),
+            timestamp: "2026-11-24T10:00:00.250000Z".to_owned(),
+            decision: "warn".to_owned(),
+            namespace: "shop".to_owned(),
+            kind: "Deployment".to_owned(),
+            name: "checkout".to_owned(),
+            operation: "UPDATE".to_owned(),
+            username: "jane \"j\" doe".to_owned(),
+            rules: "imageAge".to_owned(),
+            images: "shop:1 sha256:aa shop:2".to_owned(),
+            repeat_of: None,
+            prev_hash: "00".to_owned(),
+        };
+        assert_eq!(columns, expected);
+        let time = |text: &str| text.parse::<DateTime<Utc>>().unwrap();
+        let mut admitted = WorkloadLedger::default();
+        admitted.admit("sha256:bb", "shop:0", time("2026-11-01T00:00:00Z"));
+        admitted.admit("sha256:aa", "shop:1", time("2026-11-24T10:00:00.25Z"));
+        admitted.admit_template("f", time("2026-11-24T10:00:00.25Z"));
+        let workload =
+            WorkloadKey { namespace: "shop".to_owned(), kind: "Deployment".to_owned(), name: "checkout".to_owned() };
+        assert_eq!(update, Some(LedgerUpdate { workload, admitted }));
+    }
+
+    #[test]
+    fn a_line_without_what_identifies_it_is_unreadable() {
+        assert_eq!(
+            Columns::derive(r#"{"decision":"deny"}"#).unwrap_err().to_string(),
+            "the record cannot be read: missing field `decision_id` at line 1 column 19"
+        );
+    }
 }

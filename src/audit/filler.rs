@@ -1,309 +1,323 @@
-//! Fills the store from the journal, in large batches behind the answers' backs, and removes segments that it has.
-//!
-//! What the filler has not done is no loss: questions read the journal's tail, and a segment stays until the store has
-//! it. So an outage of the store is no special case, only a longer tail.
+//! The filler moves records from the journal into the store, in order and in large batches, behind the answers' back.
+//! While the store is away it waits and tries again; a segment goes when the store has all of it.
 
+use std::future::Future;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use sqlx::Connection as _;
-use sqlx::SqliteConnection;
-use thiserror::Error;
-use tokio::sync::{mpsc, watch};
+use sqlx::{Connection, SqliteConnection};
+use tokio::task::spawn_blocking;
+use uuid::Uuid;
 
-use super::columns::{self, Columns, LedgerLine};
-use super::journal::Position;
-use super::segments::{self, StoredRecord};
-use crate::image::build_date::rfc3339;
+use super::backlog::{Backlog, Work};
+use super::columns::Columns;
+use super::journal::Batch;
+use super::journal::segment::{self, Entry, JournalRecord, Segment, SegmentReader};
 use crate::store::Store;
-use crate::store::facts::{self, FactWrite};
-use crate::store::ledger::Ledger;
+use crate::store::decisions::{self, DecisionRow};
+use crate::store::ledger::{LedgerUpdate, projection};
 
-/// Bytes of the journal that go into one transaction.
-const BATCH_BYTES: u64 = 1 << 20;
-/// Pause between batches while there is more: the answers come first.
-const BETWEEN_BATCHES: Duration = Duration::from_millis(100);
-/// How soon a lone record goes to the store.
-const LINGER: Duration = Duration::from_millis(200);
-const FIRST_RETRY: Duration = Duration::from_millis(500);
-const LONGEST_RETRY: Duration = Duration::from_secs(30);
+/// Records in one transaction: large, because each ends with an fsync that competes with the journal's.
+const BATCH_RECORDS: usize = 2000;
 
-/// Why a batch is not in the store.
-#[derive(Debug, Error)]
-enum FillError {
-    #[error("the journal segment {path} could not be read: {why}")]
-    Read { path: PathBuf, why: std::io::Error },
-    #[error("the store did not take a batch of records: {0}")]
-    Store(#[from] sqlx::Error),
+/// What arrives within this time shares a transaction.
+const GATHER: Duration = Duration::from_millis(200);
+
+/// Between attempts while the store or the segments are away, doubled each time.
+const FIRST_RETRY: Duration = Duration::from_millis(250);
+const LAST_RETRY: Duration = Duration::from_secs(10);
+
+pub(super) struct Filler {
+    pub(super) store: Store,
+    pub(super) backlog: Arc<Backlog>,
+    pub(super) folder: PathBuf,
+    pub(super) writer_id: Uuid,
+    /// Segments of earlier writers.
+    pub(super) leftovers: Vec<Segment>,
 }
 
-/// How the store keeps up, for metrics.
-#[derive(Debug, Default)]
-pub struct FillerCounters {
-    /// Records that went to the store.
-    pub stored: AtomicU64,
-    /// Batches that the store did not take.
-    pub failures: AtomicU64,
-    /// Complete lines of the journal that are no records.
-    pub unreadable: AtomicU64,
-}
-
-/// The task that fills the store.
-#[derive(Debug)]
-pub struct Filler {
-    store: Store,
-    ledger: Ledger,
-    folder: PathBuf,
-    position: watch::Receiver<Position>,
-    writes: mpsc::UnboundedReceiver<FactWrite>,
-    pending_writes: Vec<FactWrite>,
-    counters: Arc<FillerCounters>,
-    /// Segments not wholly in the store, the oldest first, with the offset up to which they are.
-    behind: Vec<(PathBuf, u64)>,
+/// Records ready for the store.
+#[derive(Default)]
+struct Rows {
+    decisions: Vec<DecisionRow>,
+    updates: Vec<LedgerUpdate>,
 }
 
 impl Filler {
-    /// A filler that follows a journal.
-    pub fn new(
-        store: Store,
-        ledger: Ledger,
-        folder: &Path,
-        position: watch::Receiver<Position>,
-        writes: mpsc::UnboundedReceiver<FactWrite>,
-    ) -> Self {
-        Self {
-            store,
-            ledger,
-            folder: folder.to_owned(),
-            position,
-            writes,
-            pending_writes: Vec::new(),
-            counters: Arc::default(),
-            behind: Vec::new(),
+    /// Runs until the journal is closed and the store has everything.
+    pub(super) async fn run(mut self) {
+        for segment in std::mem::take(&mut self.leftovers) {
+            self.drain(segment).await;
         }
-    }
-
-    /// How the store keeps up.
-    pub fn counters(&self) -> Arc<FillerCounters> {
-        Arc::clone(&self.counters)
-    }
-
-    /// Fills until `stop`, then once more to the end of the journal.
-    pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
-        let mut retry = FIRST_RETRY;
+        self.backlog.leftovers_are_done();
+        self.store.ledger().memory().overlay.stored_up_to(0);
+        let mut reader = None;
         loop {
-            let stopping = *stop.borrow();
-            let pause = match self.drain(stopping).await {
-                Ok(()) => {
-                    if retry > FIRST_RETRY {
-                        tracing::info!("the store takes records again");
+            match self.backlog.take(BATCH_RECORDS) {
+                // The journal's last segment is finished only now, and may be stored already.
+                Work::Done => return self.stored(0).await,
+                Work::Nothing => {
+                    self.backlog.changed().await;
+                    self.gather().await;
+                }
+                Work::Batches(batches) => {
+                    let last_seq = batches.last().map_or(0, Batch::last_seq);
+                    let writer_id = self.writer_id.to_string();
+                    let rows = blocking(move || Rows::of_batches(&writer_id, &batches)).await;
+                    self.insert(&rows).await;
+                    self.stored(last_seq).await;
+                    self.gather().await;
+                }
+                Work::ReadBack { from, to } => {
+                    let (records, last_seq) = self.read_back(&mut reader, from, to).await;
+                    let rows = blocking(move || Rows::of_records(records)).await;
+                    self.insert(&rows).await;
+                    self.stored(last_seq).await;
+                    self.gather().await;
+                }
+            }
+        }
+    }
+
+    /// Waits for company, unless there is enough or no more to come.
+    async fn gather(&self) {
+        if !self.backlog.is_closed() && self.backlog.records() < BATCH_RECORDS as u64 {
+            tokio::time::sleep(GATHER).await;
+        }
+    }
+
+    /// Stores an earlier writer's segment and removes it.
+    async fn drain(&self, segment: Segment) {
+        let path = segment.path.clone();
+        let WholeSegment { mut records, damaged, torn_bytes } = self
+            .until_it_works("reading an earlier writer's segment", || {
+                let segment = segment.clone();
+                blocking(move || read_whole(segment))
+            })
+            .await;
+        if torn_bytes > 0 {
+            tracing::info!(segment = %path.display(), bytes = torn_bytes, "a line that a crash cut off is dropped; it was never acknowledged");
+        }
+        while !records.is_empty() {
+            let rest = records.split_off(records.len().min(BATCH_RECORDS));
+            let count = records.len() as u64;
+            let rows = blocking(move || Rows::of_records(records)).await;
+            self.insert(&rows).await;
+            self.backlog.stored_leftovers(count);
+            records = rest;
+        }
+        if damaged {
+            // Out of the readers' way, but not thrown away.
+            let aside = path.with_extension("jsonl.damaged");
+            tracing::error!(segment = %path.display(), kept_as = %aside.display(), "a segment of the journal is damaged; what could be read of it is in the store");
+            settle(blocking(move || std::fs::rename(path, aside)).await);
+        } else {
+            settle(blocking(move || std::fs::remove_file(path)).await);
+        }
+    }
+
+    /// Reads back what did not fit into memory: some of `from..=to`, and the number of the last record dealt with.
+    async fn read_back(&self, reader: &mut Option<SegmentReader>, from: u64, to: u64) -> (Vec<JournalRecord>, u64) {
+        let read = self
+            .until_it_works("reading the journal back", || {
+                let (reader, folder, writer_id) = (reader.take(), self.folder.clone(), self.writer_id);
+                blocking(move || read_range(reader, &folder, writer_id, from, to))
+            })
+            .await;
+        let (next_reader, records) = read;
+        *reader = next_reader;
+        let last_seq = records.last().map_or(to, |last| last.seq);
+        let expected = last_seq + 1 - from;
+        if (records.len() as u64) < expected {
+            tracing::error!(
+                from,
+                to = last_seq,
+                missing = expected - records.len() as u64,
+                "records are missing from the journal: somebody removed its segments before the store had them"
+            );
+        }
+        (records, last_seq)
+    }
+
+    /// Stores the rows in one transaction, however long that takes.
+    async fn insert(&self, rows: &Rows) {
+        self.until_it_works("storing records", || async {
+            let mut connection = self.store.writer().acquire().await?;
+            let written = write(&mut connection, rows).await;
+            if written.is_err() {
+                Store::give_up(connection);
+            }
+            written
+        })
+        .await;
+    }
+
+    async fn stored(&self, seq: u64) {
+        let finished = self.backlog.stored(seq);
+        self.store.ledger().memory().overlay.stored_up_to(seq);
+        for path in finished {
+            settle(blocking(move || std::fs::remove_file(path)).await);
+        }
+    }
+
+    /// Repeats the act, more and more slowly, until it works; says once that it fails, and once that it works again.
+    async fn until_it_works<T, E, F>(&self, act: &'static str, mut attempt: impl FnMut() -> F) -> T
+    where
+        E: std::error::Error,
+        F: Future<Output = Result<T, E>>,
+    {
+        let mut wait = FIRST_RETRY;
+        loop {
+            match attempt().await {
+                Ok(done) => {
+                    if self.backlog.store_fails(false) {
+                        tracing::info!(act, "the audit store takes records again");
                     }
-                    retry = FIRST_RETRY;
-                    LINGER
+                    return done;
                 }
                 Err(error) => {
-                    self.counters.failures.fetch_add(1, Ordering::Relaxed);
-                    if retry == FIRST_RETRY {
-                        tracing::error!(%error, "the journal keeps the records until the store takes them again");
+                    if self.backlog.store_fails(true) {
+                        tracing::warn!(act, %error, "the audit store takes no records; the journal keeps them until it does");
                     }
-                    retry = (retry * 2).min(LONGEST_RETRY);
-                    retry
-                }
-            };
-            if stopping {
-                return;
-            }
-            tokio::select! {
-                _ = stop.changed() => {}
-                () = self.wait_for_work(pause) => {}
-            }
-        }
-    }
-
-    /// Waits until there is something to store, and then a moment for more of it.
-    async fn wait_for_work(&mut self, pause: Duration) {
-        if self.pending_writes.is_empty() {
-            tokio::select! {
-                _ = self.position.changed() => {}
-                write = self.writes.recv() => self.pending_writes.extend(write),
-            }
-        }
-        tokio::time::sleep(pause).await;
-    }
-
-    /// Brings everything that the journal has now into the store.
-    async fn drain(&mut self, stopping: bool) -> Result<(), FillError> {
-        self.position.mark_unchanged();
-        self.look_for_segments()?;
-        for index in 0..self.behind.len() {
-            while self.store_batch(index).await? {
-                if !stopping {
-                    tokio::time::sleep(BETWEEN_BATCHES).await;
+                    tokio::time::sleep(wait).await;
+                    wait = if self.backlog.is_closed() { FIRST_RETRY } else { LAST_RETRY.min(wait * 2) };
                 }
             }
         }
-        self.behind.retain(|(path, _)| path.exists());
-        self.take_writes();
-        self.commit(&[]).await.map(|_| ())
     }
+}
 
-    fn take_writes(&mut self) {
-        while let Ok(write) = self.writes.try_recv() {
-            self.pending_writes.push(write);
+impl Rows {
+    fn of_batches(writer_id: &str, batches: &[Batch]) -> Self {
+        let mut rows = Self::default();
+        for (seq, hash, line) in batches.iter().flat_map(Batch::records) {
+            // What the journal was given is UTF-8, or it would be no JSON; if it was not, the chain says so.
+            rows.add(writer_id, seq, &String::from_utf8_lossy(hash), String::from_utf8_lossy(line).into_owned());
         }
+        rows
     }
 
-    fn look_for_segments(&mut self) -> Result<(), FillError> {
-        let found =
-            segments::segments(&self.folder).map_err(|why| FillError::Read { path: self.folder.clone(), why })?;
-        for path in found {
-            if self.behind.iter().all(|(known, _)| *known != path) {
-                self.behind.push((path, 0));
+    fn of_records(records: Vec<JournalRecord>) -> Self {
+        let mut rows = Self::default();
+        for JournalRecord { writer_id, seq, hash, line } in records {
+            rows.add(&writer_id, seq, &hash, line);
+        }
+        rows
+    }
+
+    fn add(&mut self, writer_id: &str, seq: u64, hash: &str, line: String) {
+        let columns = match Columns::derive(&line) {
+            Ok((columns, update)) => {
+                self.updates.extend(update);
+                columns
             }
-        }
-        Ok(())
-    }
-
-    /// Stores one batch of a segment, and removes the segment once it is wholly stored; whether there is more of it.
-    async fn store_batch(&mut self, index: usize) -> Result<bool, FillError> {
-        let Some((path, offset)) = self.behind.get(index).cloned() else { return Ok(false) };
-        self.take_writes();
-        let reading = path.clone();
-        let chunk = tokio::task::spawn_blocking(move || segments::read(&reading, offset, BATCH_BYTES)).await;
-        let chunk = match chunk {
-            Ok(Ok(chunk)) => chunk,
-            Ok(Err(why)) if why.kind() == std::io::ErrorKind::NotFound => return Ok(false),
-            Ok(Err(why)) => return Err(FillError::Read { path, why }),
-            Err(_) => return Ok(false), // the runtime is ending
+            Err(error) => {
+                tracing::error!(writer_id, seq, %error, "a record is stored without its columns");
+                Columns::of_unreadable(writer_id.to_owned(), seq)
+            }
         };
-        for at in &chunk.unreadable {
-            self.counters.unreadable.fetch_add(1, Ordering::Relaxed);
-            tracing::error!(segment = %path.display(), offset = at, "a line of the audit journal is no record");
-        }
-        let stored_until = self.commit(&chunk.records).await?;
-        if let Some(seq) = stored_until {
-            self.ledger.stored_until(seq);
-        }
-        if let Some(segment) = self.behind.get_mut(index) {
-            segment.1 = chunk.next_offset;
-        }
-        // Only what is older than the segment being written: one that the journal has just made is empty and newer. An
-        // unfinished last line of an older one was never answered.
-        let finished = path < self.position.borrow().segment;
-        if chunk.at_end
-            && finished
-            && let Err(error) = std::fs::remove_file(&path)
-        {
-            tracing::warn!(%error, segment = %path.display(), "a stored journal segment could not be removed");
-        }
-        Ok(!chunk.at_end)
+        self.decisions.push(DecisionRow { columns, hash: hash.to_owned(), line });
     }
+}
 
-    /// Writes records and facts in one transaction. Gives the number of this process's last record among them.
-    async fn commit(&mut self, records: &[StoredRecord]) -> Result<Option<u64>, FillError> {
-        if records.is_empty() && self.pending_writes.is_empty() {
-            return Ok(None);
-        }
-        let mut connection = self.store.writer().acquire().await?;
-        let mut transaction = connection.begin().await?;
-        let mut last = None;
-        let own = self.position.borrow().segment.clone();
-        let own = own.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_owned();
-        for record in records {
-            match columns::derive(&record.line) {
-                Ok((columns, ledger)) => {
-                    insert(&mut transaction, record, &columns).await?;
-                    if let Some(ledger) = ledger {
-                        project(&mut transaction, &columns, &ledger).await?;
-                    }
-                    if own.starts_with(&columns.writer_id) {
-                        last = Some(columns.seq);
-                    }
-                }
-                Err(error) => {
-                    self.counters.unreadable.fetch_add(1, Ordering::Relaxed);
-                    tracing::error!(%error, "a line of the audit journal lacks what every record has");
-                }
+async fn write(connection: &mut SqliteConnection, rows: &Rows) -> Result<(), sqlx::Error> {
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    decisions::insert(&mut transaction, &rows.decisions).await?;
+    projection::write(&mut transaction, rows.updates.iter().cloned()).await?;
+    transaction.commit().await
+}
+
+/// What a segment that nobody writes to holds.
+#[derive(Default)]
+pub(super) struct WholeSegment {
+    pub(super) records: Vec<JournalRecord>,
+    /// Whether it holds lines that are no records.
+    damaged: bool,
+    /// What a crash left of a line.
+    torn_bytes: usize,
+}
+
+/// Reads a whole segment; nothing when the file is gone.
+pub(super) fn read_whole(segment: Segment) -> io::Result<WholeSegment> {
+    let mut whole = WholeSegment::default();
+    if let Some(mut reader) = SegmentReader::open(segment)? {
+        while let Some(entry) = reader.next()? {
+            match entry {
+                Entry::Record(record) => whole.records.push(record),
+                Entry::Damaged { .. } => whole.damaged = true,
             }
         }
-        facts::write_all(&mut transaction, &self.pending_writes).await?;
-        transaction.commit().await?;
-        self.pending_writes.clear();
-        self.counters.stored.fetch_add(records.len() as u64, Ordering::Relaxed);
-        Ok(last)
+        whole.torn_bytes = reader.torn_bytes();
+    }
+    Ok(whole)
+}
+
+/// Up to [`BATCH_RECORDS`] of the writer's records `from..=to`, continuing with the reader if it stands there.
+fn read_range(
+    reader: Option<SegmentReader>,
+    folder: &Path,
+    writer_id: Uuid,
+    from: u64,
+    to: u64,
+) -> io::Result<(Option<SegmentReader>, Vec<JournalRecord>)> {
+    // A folder that is away may come back, with the records in it.
+    std::fs::metadata(folder)?;
+    let writer_id = writer_id.to_string();
+    let mut segments: Vec<Segment> =
+        segment::list(folder)?.into_iter().filter(|segment| segment.writer_id == writer_id).collect();
+    segments.retain(|segment| segment.first_seq <= to && segment.end_seq.is_none_or(|end| end > from));
+    let mut records = Vec::new();
+    let mut next = from;
+    let mut reader = reader;
+    for segment in segments {
+        // A segment may have got its end since it was opened.
+        let mut open = match reader.take().filter(|open| open.is_of(&segment) && open.next_seq() == Some(next)) {
+            Some(mut open) => {
+                open.set_end(segment.end_seq);
+                open
+            }
+            None => match SegmentReader::open(segment)? {
+                Some(open) => open,
+                None => continue,
+            },
+        };
+        while let Some(entry) = open.next()? {
+            let Entry::Record(record) = entry else {
+                continue;
+            };
+            if record.seq < next {
+                continue;
+            }
+            next = record.seq + 1;
+            records.push(record);
+            if next > to || records.len() == BATCH_RECORDS {
+                return Ok((Some(open), records));
+            }
+        }
+    }
+    Ok((None, records))
+}
+
+/// File work away from the runtime's threads.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime is going down, and this task with it.
+            Err(_) => std::future::pending().await,
+        },
     }
 }
 
-async fn insert(
-    transaction: &mut SqliteConnection,
-    record: &StoredRecord,
-    columns: &Columns,
-) -> Result<(), sqlx::Error> {
-    // The same record may come again after a crash between commit and removal.
-    sqlx::query(
-        "INSERT INTO decisions (writer_id, seq, decision_id, timestamp, decision, namespace, kind, name, operation, \
-         username, rules, images, repeat_of, prev_hash, hash, line) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-    )
-    .bind(&columns.writer_id)
-    .bind(i64::try_from(columns.seq).unwrap_or(i64::MAX))
-    .bind(&columns.decision_id)
-    .bind(&columns.timestamp)
-    .bind(&columns.decision)
-    .bind(&columns.namespace)
-    .bind(&columns.kind)
-    .bind(&columns.name)
-    .bind(&columns.operation)
-    .bind(&columns.username)
-    .bind(&columns.rules)
-    .bind(&columns.images)
-    .bind(&columns.repeat_of)
-    .bind(&columns.prev_hash)
-    .bind(&record.hash)
-    .bind(&record.line)
-    .execute(transaction)
-    .await
-    .map(|_| ())
-}
-
-/// Brings what a record admitted into the ledger.
-async fn project(
-    transaction: &mut SqliteConnection,
-    columns: &Columns,
-    ledger: &LedgerLine,
-) -> Result<(), sqlx::Error> {
-    for digest in ledger.digests.iter().chain(&ledger.earlier_digests) {
-        let at = digest.first_admitted_at.map_or_else(|| columns.timestamp.clone(), rfc3339);
-        sqlx::query(
-            "INSERT INTO admissions (namespace, kind, name, digest, reference, first_admitted_at, last_admitted_at) \
-             VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET \
-             first_admitted_at = min(first_admitted_at, excluded.first_admitted_at), \
-             last_admitted_at = max(last_admitted_at, excluded.last_admitted_at)",
-        )
-        .bind(&columns.namespace)
-        .bind(&columns.kind)
-        .bind(&columns.name)
-        .bind(&digest.digest)
-        .bind(&digest.reference)
-        .bind(&at)
-        .bind(&at)
-        .execute(&mut *transaction)
-        .await?;
+/// A segment that stays behind is drained, without effect, by the next writer.
+fn settle(removed: io::Result<()>) {
+    match removed {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            tracing::warn!(%error, "a stored segment of the journal cannot be removed");
+        }
+        _ => {}
     }
-    for template in &ledger.templates {
-        sqlx::query(
-            "INSERT INTO templates (namespace, kind, name, fingerprint, first_admitted_at) VALUES (?, ?, ?, ?, ?) \
-             ON CONFLICT DO UPDATE SET first_admitted_at = min(first_admitted_at, excluded.first_admitted_at)",
-        )
-        .bind(&columns.namespace)
-        .bind(&columns.kind)
-        .bind(&columns.name)
-        .bind(&template.fingerprint)
-        .bind(rfc3339(template.at))
-        .execute(&mut *transaction)
-        .await?;
-    }
-    Ok(())
 }

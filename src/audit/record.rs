@@ -12,6 +12,7 @@ use serde_json::json;
 use crate::admission::decode::{GroupVersionKind, GroupVersionResource, Request, UserInfo};
 use crate::evidence::{Evidence, Fact};
 use crate::image::build_date::{BuildDate, Candidate, rfc3339};
+use crate::store::ledger::{LedgerUpdate, WorkloadKey, WorkloadLedger};
 use crate::subject::{ImageUse, Subject};
 use crate::verdict::{Decision, Effect, Finding, Found, Rule, Verdict, words};
 
@@ -332,6 +333,20 @@ fn image_records<'a>(used: &'a ImageUse, evidence: &'a Evidence, now: DateTime<U
                 }
             })
             .collect(),
+    }
+}
+
+impl LedgerEntry {
+    /// The same, as the ledger takes it in.
+    pub fn update(&self, workload: WorkloadKey, now: DateTime<Utc>) -> LedgerUpdate {
+        let mut admitted = WorkloadLedger::default();
+        for digest in self.digests.iter().chain(&self.earlier_digests) {
+            admitted.admit(&digest.digest, &digest.reference, digest.first_admitted_at.unwrap_or(now));
+        }
+        for template in &self.templates {
+            admitted.admit_template(&template.fingerprint, template.at);
+        }
+        LedgerUpdate { workload, admitted }
     }
 }
 

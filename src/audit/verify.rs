@@ -1,191 +1,265 @@
-//! Proves that nobody changed the records: walks every writer's chain and names the first record that does not fit.
-//!
-//! A chain shows a record altered, removed from the middle, inserted or moved. That its end was cut off it cannot show:
-//! the last records of a writer could be missing with nobody the wiser until checkpoints are kept outside the store.
+//! Proving the records: walks every writer's chain over the store and the journal's tail, and names the first record that
+//! does not fit. It cannot notice records cut off at the very end of a chain, a whole chain that is missing, nor a chain
+//! made anew with all its hashes: nothing here says how long a chain was. Checkpoints outside the store close that gap.
 
-use std::collections::BTreeMap;
+mod report;
 
-use futures::TryStreamExt as _;
-use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
+use std::collections::{BTreeSet, VecDeque};
 
-use super::chain::{self, Hash};
-use super::columns::{self, Columns};
-use super::query::{self, QueryError};
-use super::segments::StoredRecord;
-use crate::store::{Store, StoreLocation};
+use super::chain::{ChainHash, link};
+use super::columns::Columns;
+use super::journal::segment::{self, Entry, JournalRecord, Segment, SegmentReader};
+use super::query::ReadError;
+use crate::store::decisions::{self, DecisionRow};
+use crate::store::{ReadOnlyStore, Store, StoreError, StoreLocation};
+pub use report::{BadRecord, Fault, VerifyReport};
 
-/// What was proven.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct VerifyReport {
-    /// Records that were looked at.
-    pub records: u64,
-    /// Writers (process starts) they are from.
-    pub writers: u64,
-    /// Of them, records that only the journal has so far.
-    pub in_journal: u64,
-    /// The first record that does not fit.
-    pub first_bad: Option<BadRecord>,
-}
+/// Rows of the store in memory at a time.
+const PAGE: u64 = 1000;
 
-/// A record that does not fit.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BadRecord {
-    /// Its writer.
-    pub writer_id: String,
-    /// Its number among that writer's.
-    pub seq: u64,
-    /// Id of the decision, as far as it can be read.
-    pub decision_id: String,
-    /// Its time, as far as it can be read.
-    pub timestamp: String,
-    /// What is wrong, in words.
-    pub problem: String,
-}
-
-/// A record as a chain has it.
-struct Link {
-    writer_id: String,
-    seq: u64,
-    record: StoredRecord,
-    /// The columns of the store; a record that only the journal has has none.
-    columns: Option<Columns>,
-}
-
-/// Where one writer's chain has come to.
-struct Chain {
-    seq: u64,
-    previous: Hash,
-}
-
-/// Walks all chains, in the store and in the journal's tail.
-pub async fn verify(location: &StoreLocation) -> Result<VerifyReport, QueryError> {
-    let tail = query::tail(location)?;
-    let store = Store::open_read_only(location).await?;
-    let mut report = VerifyReport::default();
-    let mut chains: BTreeMap<String, Chain> = BTreeMap::new();
-    {
-        let mut rows = sqlx::query("SELECT * FROM decisions ORDER BY writer_id, seq").fetch(store.readers());
-        while let Some(row) = rows.try_next().await? {
-            let link = link(&row)?;
-            report.records += 1;
-            if let Err(problem) = check(&mut chains, &link) {
-                report.first_bad = Some(bad(&link, problem));
-                break;
-            }
+/// Walks all chains of the store and its journal. Changes nothing, and may run beside a server.
+pub async fn verify(location: &StoreLocation) -> Result<VerifyReport, ReadError> {
+    loop {
+        let store = Store::open_read_only(location).await?;
+        let report = walk(location, &store).await;
+        if store.close_undisturbed().await {
+            return report;
         }
     }
-    store.close().await;
-    if report.first_bad.is_none() {
-        check_tail(tail, &mut chains, &mut report);
+}
+
+async fn walk(location: &StoreLocation, store: &ReadOnlyStore) -> Result<VerifyReport, ReadError> {
+    let tail = Tail::list(location)?;
+    let stored: Vec<String> =
+        sqlx::query_scalar("SELECT DISTINCT writer_id FROM decisions").fetch_all(store.pool()).await.map_err(failed)?;
+    let mut writers: BTreeSet<String> = stored.into_iter().collect();
+    writers.extend(tail.writers());
+    let mut report = VerifyReport { records: 0, writers: 0, first_bad: None };
+    for writer_id in writers {
+        let mut walk = Walk {
+            rows: Rows { store, writer_id: &writer_id, page: VecDeque::new(), after: i64::MIN, exhausted: false },
+            tail: tail.of(&writer_id),
+            writer_id: &writer_id,
+            seq: 0,
+            head: ChainHash::ZERO,
+        };
+        report.first_bad = walk.run().await?;
+        report.writers += 1;
+        report.records += walk.seq;
+        if report.first_bad.is_some() {
+            break;
+        }
     }
-    report.writers = chains.len() as u64;
     Ok(report)
 }
 
-fn check_tail(tail: Vec<StoredRecord>, chains: &mut BTreeMap<String, Chain>, report: &mut VerifyReport) {
-    for record in tail {
-        let link = match columns::derive(&record.line) {
-            Ok((columns, _)) => Link { writer_id: columns.writer_id, seq: columns.seq, record, columns: None },
-            Err(_) => Link { writer_id: String::new(), seq: 0, record, columns: None },
+/// The way along one writer's chain.
+struct Walk<'a> {
+    rows: Rows<'a>,
+    tail: Tail,
+    writer_id: &'a str,
+    /// Number and hash of the last record that fitted.
+    seq: u64,
+    head: ChainHash,
+}
+
+impl Walk<'_> {
+    async fn run(&mut self) -> Result<Option<BadRecord>, ReadError> {
+        loop {
+            let row = self.rows.first().await?.map(|row| row.columns.seq);
+            let tail = self.tail.first()?.map(|entry| match entry {
+                Entry::Record(record) => record.seq,
+                Entry::Damaged { seq, .. } => *seq,
+            });
+            let Some(seq) = [row, tail].into_iter().flatten().min() else {
+                // A segment may have gone to the store between being listed and being opened.
+                if self.rows.read_again(self.seq).await? {
+                    continue;
+                }
+                return Ok(None);
+            };
+            if seq > self.seq + 1 && self.rows.read_again(self.seq).await? {
+                // The filler moved records, and removed their segment, after the store was asked.
+                continue;
+            }
+            let row = if row == Some(seq) { self.rows.take() } else { None };
+            let (record, damage) = match if tail == Some(seq) { self.tail.take() } else { None } {
+                Some(Entry::Record(record)) => (Some(record), None),
+                Some(Entry::Damaged { detail, .. }) => (None, Some(detail)),
+                None => (None, None),
+            };
+            if let Some(bad) = self.step(seq, row, record.as_ref()) {
+                return Ok(Some(bad));
+            }
+            if let Some(detail) = damage {
+                let fault = Fault::Unreadable { detail };
+                let writer_id = self.writer_id.to_owned();
+                return Ok(Some(BadRecord { writer_id, seq, decision_id: None, timestamp: None, fault }));
+            }
+        }
+    }
+
+    /// Looks at what stands at `seq` in the store, in the journal or in both.
+    fn step(&mut self, seq: u64, row: Option<DecisionRow>, record: Option<&JournalRecord>) -> Option<BadRecord> {
+        let (hash, line) = match (&row, record) {
+            (Some(row), _) => (&row.hash, &row.line),
+            (None, Some(record)) => (&record.hash, &record.line),
+            (None, None) => return None,
         };
-        if chains.get(&link.writer_id).is_some_and(|chain| link.seq <= chain.seq) {
-            continue; // the store has it, and it was looked at there
+        let derived = Columns::derive(line).map(|(columns, _)| columns).ok();
+        let fault = self
+            .chain_fault(seq, line, hash, derived.as_ref())
+            .or_else(|| {
+                let expected =
+                    derived.clone().unwrap_or_else(|| Columns::of_unreadable(self.writer_id.to_owned(), seq));
+                let name = expected.first_difference(&row.as_ref()?.columns)?;
+                Some(Fault::Column { name })
+            })
+            .or_else(|| {
+                let (row, record) = (row.as_ref()?, record?);
+                (row.hash != record.hash || row.line != record.line).then_some(Fault::StoreAndJournalDiffer)
+            });
+        if let Some(fault) = fault {
+            // The columns help to find the record when its line does not.
+            let columns = derived.or(row.map(|row| row.columns)).unwrap_or_default();
+            let known = |text: String| (!text.is_empty()).then_some(text);
+            return Some(BadRecord {
+                writer_id: self.writer_id.to_owned(),
+                seq,
+                decision_id: known(columns.decision_id),
+                timestamp: known(columns.timestamp),
+                fault,
+            });
         }
-        report.records += 1;
-        report.in_journal += 1;
-        if let Err(problem) = check(chains, &link) {
-            report.first_bad = Some(bad(&link, problem));
-            return;
+        self.head = link(self.head, seq, line.as_bytes());
+        self.seq = seq;
+        None
+    }
+
+    fn chain_fault(&self, seq: u64, line: &str, hash: &str, derived: Option<&Columns>) -> Option<Fault> {
+        let has_hash = |prev_hash: ChainHash, seq: u64| link(prev_hash, seq, line.as_bytes()).to_string() == hash;
+        // What the line says of its own place, if it is as it was written.
+        let own_place =
+            derived.filter(|columns| columns.prev_hash.parse().is_ok_and(|prev| has_hash(prev, columns.seq)));
+        if let Some(own) = own_place
+            && (own.seq != seq || own.writer_id != self.writer_id)
+        {
+            return Some(Fault::Moved { writer_id: own.writer_id.clone(), seq: own.seq });
+        }
+        if seq <= self.seq {
+            return Some(Fault::Repeated);
+        }
+        if seq > self.seq + 1 {
+            return Some(Fault::RemovedBefore { first: self.seq + 1, last: seq - 1 });
+        }
+        match (own_place, derived) {
+            (Some(own), _) if own.prev_hash != self.head.to_string() => Some(Fault::DoesNotFollow),
+            (Some(_), _) => None,
+            // A line that this version cannot read still has its place and its hash.
+            (None, None) if has_hash(self.head, seq) => None,
+            (None, _) => Some(Fault::Altered),
         }
     }
 }
 
-fn check(chains: &mut BTreeMap<String, Chain>, link: &Link) -> Result<(), String> {
-    let chain = chains.entry(link.writer_id.clone()).or_insert(Chain { seq: 0, previous: chain::START });
-    if link.seq != chain.seq + 1 {
-        return Err(match link.seq.checked_sub(chain.seq + 1) {
-            Some(1) => format!("record {} before it is missing", chain.seq + 1),
-            Some(gap) => format!("the {gap} records from {} on before it are missing", chain.seq + 1),
-            None => "its number was there before".to_owned(),
-        });
-    }
-    let (derived, _) =
-        columns::derive(&link.record.line).map_err(|_| "its line lacks what every record has".to_owned())?;
-    if derived.writer_id != link.writer_id || derived.seq != link.seq {
-        return Err("its line names another writer or number: it was altered or moved".to_owned());
-    }
-    if derived.prev_hash != hex::encode(chain.previous) {
-        return Err("its line does not follow the record before it: one of them was altered or inserted".to_owned());
-    }
-    let hash = chain::link(&chain.previous, link.seq, link.record.line.as_bytes());
-    if hex::encode(hash) != link.record.hash {
-        return Err("its line does not match its hash: it was altered".to_owned());
-    }
-    if let Some(columns) = &link.columns
-        && let Some(column) = differing(columns, &derived)
-    {
-        return Err(format!("its column {column} does not match its line: it was altered"));
-    }
-    *chain = Chain { seq: link.seq, previous: hash };
-    Ok(())
+/// One writer's rows in the store, in the order of their numbers.
+struct Rows<'a> {
+    store: &'a ReadOnlyStore,
+    writer_id: &'a str,
+    page: VecDeque<DecisionRow>,
+    after: i64,
+    /// The last page was not full. More may have come since, but only [`Self::read_again`] looks.
+    exhausted: bool,
 }
 
-/// The first column that is not what the line says.
-fn differing(stored: &Columns, derived: &Columns) -> Option<&'static str> {
-    [
-        ("prev_hash", &stored.prev_hash, &derived.prev_hash),
-        ("decision_id", &stored.decision_id, &derived.decision_id),
-        ("timestamp", &stored.timestamp, &derived.timestamp),
-        ("decision", &stored.decision, &derived.decision),
-        ("namespace", &stored.namespace, &derived.namespace),
-        ("kind", &stored.kind, &derived.kind),
-        ("name", &stored.name, &derived.name),
-        ("operation", &stored.operation, &derived.operation),
-        ("username", &stored.username, &derived.username),
-        ("rules", &stored.rules, &derived.rules),
-        ("images", &stored.images, &derived.images),
-        ("repeat_of", &stored.repeat_of, &derived.repeat_of),
-    ]
-    .into_iter()
-    .find(|(_, stored, derived)| stored != derived)
-    .map(|(column, ..)| column)
-}
-
-fn link(row: &SqliteRow) -> Result<Link, sqlx::Error> {
-    let seq = u64::try_from(row.try_get::<i64, _>("seq")?).unwrap_or(0);
-    let columns = Columns {
-        writer_id: row.try_get("writer_id")?,
-        seq,
-        prev_hash: row.try_get("prev_hash")?,
-        decision_id: row.try_get("decision_id")?,
-        timestamp: row.try_get("timestamp")?,
-        decision: row.try_get("decision")?,
-        namespace: row.try_get("namespace")?,
-        kind: row.try_get("kind")?,
-        name: row.try_get("name")?,
-        operation: row.try_get("operation")?,
-        username: row.try_get("username")?,
-        rules: row.try_get("rules")?,
-        images: row.try_get("images")?,
-        repeat_of: row.try_get("repeat_of")?,
-    };
-    Ok(Link {
-        writer_id: columns.writer_id.clone(),
-        seq,
-        record: StoredRecord { line: row.try_get("line")?, hash: row.try_get("hash")? },
-        columns: Some(columns),
-    })
-}
-
-fn bad(link: &Link, problem: String) -> BadRecord {
-    let columns = columns::derive(&link.record.line).map(|(columns, _)| columns).ok().or_else(|| link.columns.clone());
-    let columns = columns.unwrap_or_default();
-    BadRecord {
-        writer_id: link.writer_id.clone(),
-        seq: link.seq,
-        decision_id: columns.decision_id,
-        timestamp: columns.timestamp,
-        problem,
+impl Rows<'_> {
+    async fn first(&mut self) -> Result<Option<&DecisionRow>, ReadError> {
+        if self.page.is_empty() && !self.exhausted {
+            self.read_page().await?;
+        }
+        Ok(self.page.front())
     }
+
+    fn take(&mut self) -> Option<DecisionRow> {
+        self.page.pop_front()
+    }
+
+    /// Looks again for what follows `seq`; true if the record right after it has come.
+    async fn read_again(&mut self, seq: u64) -> Result<bool, ReadError> {
+        if self.page.front().is_some_and(|row| row.columns.seq == seq + 1) {
+            return Ok(false);
+        }
+        self.after = i64::try_from(seq).unwrap_or(i64::MAX);
+        self.read_page().await?;
+        Ok(self.page.front().is_some_and(|row| row.columns.seq == seq + 1))
+    }
+
+    async fn read_page(&mut self) -> Result<(), ReadError> {
+        let sql = format!("{} WHERE writer_id = ? AND seq > ? ORDER BY seq LIMIT {PAGE}", decisions::SELECT);
+        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(self.writer_id)
+            .bind(self.after)
+            .fetch_all(self.store.pool())
+            .await
+            .map_err(failed)?;
+        self.page = rows.iter().map(DecisionRow::read).collect::<Result<_, _>>().map_err(failed)?;
+        self.exhausted = (self.page.len() as u64) < PAGE;
+        if let Some(last) = self.page.back() {
+            self.after = i64::try_from(last.columns.seq).unwrap_or(i64::MAX);
+        }
+        Ok(())
+    }
+}
+
+/// What the journal holds, of all writers or of one, in the order of its segments.
+struct Tail {
+    location: StoreLocation,
+    segments: VecDeque<Segment>,
+    reader: Option<SegmentReader>,
+    next: Option<Entry>,
+}
+
+impl Tail {
+    fn list(location: &StoreLocation) -> Result<Self, ReadError> {
+        let segments = segment::list(&location.journal()).map_err(unreadable(location))?.into();
+        Ok(Self { location: location.clone(), segments, reader: None, next: None })
+    }
+
+    fn writers(&self) -> impl Iterator<Item = String> {
+        self.segments.iter().map(|segment| segment.writer_id.clone())
+    }
+
+    fn of(&self, writer_id: &str) -> Self {
+        let segments = self.segments.iter().filter(|segment| segment.writer_id == writer_id).cloned().collect();
+        Self { location: self.location.clone(), segments, reader: None, next: None }
+    }
+
+    fn first(&mut self) -> Result<Option<&Entry>, ReadError> {
+        while self.next.is_none() {
+            if let Some(reader) = &mut self.reader {
+                self.next = reader.next().map_err(unreadable(&self.location))?;
+                if self.next.is_some() {
+                    break;
+                }
+            }
+            let Some(segment) = self.segments.pop_front() else {
+                break;
+            };
+            self.reader = SegmentReader::open(segment).map_err(unreadable(&self.location))?;
+        }
+        Ok(self.next.as_ref())
+    }
+
+    fn take(&mut self) -> Option<Entry> {
+        self.next.take()
+    }
+}
+
+fn unreadable(location: &StoreLocation) -> impl FnOnce(std::io::Error) -> ReadError {
+    let folder = location.journal();
+    move |source| ReadError::Journal { folder, source }
+}
+
+fn failed(source: sqlx::Error) -> ReadError {
+    StoreError::Failed { act: "reading the records", source }.into()
 }

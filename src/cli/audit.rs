@@ -5,9 +5,7 @@ use serde_json::value::RawValue;
 
 use super::{Failure, NO, OK, coloured, print, print_json, table, time};
 use crate::args::{AuditCommand, Output, QueryArgs};
-use crate::audit::query::{Question, query};
-use crate::audit::segments::StoredRecord;
-use crate::audit::verify::verify;
+use crate::audit::{self, QueryFilter, StoredRecord, VerifyReport};
 use crate::clock;
 use crate::store::StoreLocation;
 
@@ -22,7 +20,7 @@ pub async fn run(command: AuditCommand) -> Result<u8, Failure> {
 async fn ask(args: QueryArgs) -> Result<u8, Failure> {
     let now = clock::now();
     let at = |written: Option<&str>| written.map(|written| time::read(written, now)).transpose().map_err(Failure::new);
-    let question = Question {
+    let filter = QueryFilter {
         since: at(args.since.as_deref())?,
         until: at(args.until.as_deref())?,
         namespace: args.namespace,
@@ -30,10 +28,9 @@ async fn ask(args: QueryArgs) -> Result<u8, Failure> {
         decision: args.decision,
         rule: args.rule,
         image: args.image,
-        decision_id: None,
-        limit: args.limit,
+        limit: Some(args.limit),
     };
-    let records = query(&args.store, &question).await.map_err(Failure::new)?;
+    let records = audit::query(&args.store, &filter).await.map_err(Failure::new)?;
     match args.output {
         Output::Json => print_array(&records),
         Output::Table => {
@@ -80,9 +77,8 @@ fn row(record: &StoredRecord) -> Vec<String> {
 }
 
 async fn show(id: &str, store: &StoreLocation, output: Output) -> Result<u8, Failure> {
-    let question = Question { decision_id: Some(id.to_owned()), limit: 1, ..Question::default() };
-    let records = query(store, &question).await.map_err(Failure::new)?;
-    let Some(record) = records.first() else {
+    let record = audit::show(store, id).await.map_err(Failure::new)?;
+    let Some(record) = &record else {
         return Err(Failure::new(format!("no decision {id} is recorded in {store}"))
             .hint("dry runs are not recorded, and what passes unjudged only with --audit-level=all"));
     };
@@ -162,17 +158,11 @@ fn print_story(record: &StoredRecord) {
 }
 
 async fn prove(store: &StoreLocation) -> Result<u8, Failure> {
-    let report = verify(store).await.map_err(Failure::new)?;
+    let report = audit::verify(store).await.map_err(Failure::new)?;
     if let Some(bad) = report.first_bad {
-        print(&format!(
-            "the first record that does not fit: decision {} of {}, record {} of writer {}: {}\n",
-            bad.decision_id, bad.timestamp, bad.seq, bad.writer_id, bad.problem
-        ));
+        print(&format!("the first record that does not fit is {bad}\n"));
         return Ok(NO);
     }
-    print(&format!(
-        "{} records of {} writers fit ({} still in the journal); a cut at the very end of a writer's records could not be noticed\n",
-        report.records, report.writers, report.in_journal
-    ));
+    print(&format!("{} records of {} writers fit; {}\n", report.records, report.writers, VerifyReport::UNNOTICED));
     Ok(OK)
 }

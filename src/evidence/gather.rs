@@ -8,13 +8,13 @@ use chrono::{DateTime, Utc};
 use futures::future::join_all;
 use tokio::time::Instant;
 
-use super::{Evidence, Fact, History, Owner, OwnerFound, ResolvedImage, UnknownReason};
+use super::{Evidence, Fact, History, Owner, OwnerFound, ResolvedImage, Revision, UnknownReason};
 use crate::cluster::Cluster;
 use crate::image::registry::credentials::Credentials;
 use crate::image::resolver::{Request, Resolver};
 use crate::policy::api::{PlatformRule, Platforms};
 use crate::policy::compile::{CompiledPolicy, PolicySet};
-use crate::store::ledger::{Ledger, WorkloadKey};
+use crate::store::ledger::{Admission, Ledger, WorkloadKey};
 use crate::subject::{Operation, Subject};
 
 /// Where evidence comes from.
@@ -118,10 +118,11 @@ impl Gatherer {
                 kind: subject.kind.clone(),
                 name: subject.name.clone(),
             };
-            match tokio::time::timeout_at(deadline, ledger.of_workload(&key)).await {
+            match tokio::time::timeout_at(deadline, ledger.history(&key)).await {
                 Ok(Ok(known)) => {
-                    history.admissions.clone_from(&known.admissions);
-                    history.revisions.clone_from(&known.templates);
+                    history.admissions = known.digests.iter().map(admission).collect();
+                    history.revisions =
+                        known.templates.iter().map(|(fingerprint, at)| revision(fingerprint, *at)).collect();
                 }
                 Ok(Err(error)) => {
                     tracing::warn!(%error, workload = %subject.in_words(), "the ledger could not be read");
@@ -146,14 +147,39 @@ impl Gatherer {
         let (true, Some(ledger)) = (subject.hook && subject.old_images.is_none(), &self.ledger) else {
             return;
         };
-        let digests: Vec<&str> =
-            evidence.images.values().filter_map(Fact::known).map(|image| image.digest.as_str()).collect();
-        match tokio::time::timeout_at(deadline, ledger.in_namespace(&subject.namespace, &digests)).await {
-            Ok(Ok(found)) => evidence.history.admissions.extend(found),
-            Ok(Err(error)) => tracing::warn!(%error, "the ledger could not be read"),
-            Err(_) => evidence.history.unknown = Some("the ledger did not answer in time".to_owned()),
+        let images: Vec<(String, String)> = evidence
+            .images
+            .iter()
+            .filter_map(|(reference, image)| Some((reference.clone(), image.known()?.digest.clone())))
+            .collect();
+        for (reference, digest) in images {
+            match tokio::time::timeout_at(deadline, ledger.admitted_in_namespace(&subject.namespace, &digest)).await {
+                Ok(Ok(Some(at))) => evidence.history.admissions.push(super::Admission {
+                    digest,
+                    reference,
+                    first_admitted_at: at,
+                    last_admitted_at: at,
+                }),
+                Ok(Ok(None)) => {}
+                Ok(Err(error)) => tracing::warn!(%error, "the ledger could not be read"),
+                Err(_) => evidence.history.unknown = Some("the ledger did not answer in time".to_owned()),
+            }
         }
     }
+}
+
+/// The ledger's words in the evidence's.
+fn admission(known: &Admission) -> super::Admission {
+    super::Admission {
+        digest: known.digest.clone(),
+        reference: known.reference.clone(),
+        first_admitted_at: known.first_admitted_at,
+        last_admitted_at: known.last_admitted_at,
+    }
+}
+
+fn revision(fingerprint: &str, at: DateTime<Utc>) -> Revision {
+    Revision { fingerprint: fingerprint.to_owned(), images: Vec::new(), created_at: at }
 }
 
 /// The references to look up: of the new template, of the old one to tell what is new, and of the controller where the

@@ -1,219 +1,295 @@
-//! The ledger: which digests and templates were admitted in which workload, and when first.
-//!
-//! It is a projection of the recorded decisions. The store lags behind the answers, so what is not in it yet is kept in
-//! memory and laid over what is.
+//! The gate's own memory of the cluster: when it first met a digest, and what was admitted in which workload.
+//! It answers for every decision that was recorded, also for those the store does not hold yet.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+mod overlay;
+pub(crate) mod projection;
+
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use moka::sync::Cache;
-use sqlx::Row as _;
+use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-use super::Store;
-use crate::audit::record::LedgerEntry;
-use crate::evidence::{Admission, Revision};
-use crate::image::build_date::read_date;
+use super::time::from_column;
+use super::{Store, StoreError};
+pub(crate) use overlay::Overlay;
 
-/// Workloads whose ledger is in memory.
-const WORKLOADS_IN_MEMORY: u64 = 20_000;
-/// Admissions of one workload that count; more than anybody goes back to.
-const MOST_ADMISSIONS: i64 = 200;
+/// Digests whose first sight is kept in memory; about 200 bytes each.
+const FIRST_SEEN_IN_MEMORY: u64 = 50_000;
 
-/// A workload's name.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// A workload, as the ledger knows it. For `generateName` the name is the prefix and `*`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WorkloadKey {
-    /// Namespace.
+    /// Its namespace.
     pub namespace: String,
-    /// Kind.
+    /// Its kind, without group.
     pub kind: String,
-    /// Name.
+    /// Its name.
     pub name: String,
 }
 
-/// What was admitted under a workload's name.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// That a digest was admitted in a workload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admission {
+    /// `sha256:…`.
+    pub digest: String,
+    /// The reference under which it was last admitted.
+    pub reference: String,
+    /// When it first was.
+    pub first_admitted_at: DateTime<Utc>,
+    /// When it last was.
+    pub last_admitted_at: DateTime<Utc>,
+}
+
+/// What was admitted in one workload, in no particular order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct WorkloadLedger {
-    /// Digests.
-    pub admissions: Vec<Admission>,
-    /// Templates.
-    pub templates: Vec<Revision>,
-}
-
-/// The ledger, over the store.
-#[derive(Clone, Debug)]
-pub struct Ledger(Arc<Inner>);
-
-#[derive(Debug)]
-struct Inner {
-    store: Store,
-    known: Cache<WorkloadKey, Arc<WorkloadLedger>>,
-    pending: Mutex<Pending>,
-}
-
-/// What was answered and is not in the store yet, in the order of its records.
-#[derive(Debug, Default)]
-struct Pending {
-    in_order: VecDeque<(u64, WorkloadKey)>,
-    by_workload: HashMap<WorkloadKey, Vec<(u64, WorkloadLedger)>>,
-}
-
-impl Ledger {
-    /// A ledger over the store.
-    pub fn new(store: Store) -> Self {
-        let known = Cache::new(WORKLOADS_IN_MEMORY);
-        Self(Arc::new(Inner { store, known, pending: Mutex::default() }))
-    }
-
-    fn pending(&self) -> MutexGuard<'_, Pending> {
-        self.0.pending.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What was admitted in a workload, by the store and by what is on its way there.
-    pub async fn of_workload(&self, key: &WorkloadKey) -> Result<Arc<WorkloadLedger>, sqlx::Error> {
-        if let Some(known) = self.0.known.get(key) {
-            return Ok(known);
-        }
-        let admissions = sqlx::query(
-            "SELECT digest, reference, first_admitted_at, last_admitted_at FROM admissions \
-             WHERE namespace = ? AND kind = ? AND name = ? ORDER BY last_admitted_at DESC LIMIT ?",
-        )
-        .bind(&key.namespace)
-        .bind(&key.kind)
-        .bind(&key.name)
-        .bind(MOST_ADMISSIONS)
-        .fetch_all(&self.0.store.readers)
-        .await?;
-        let templates = sqlx::query(
-            "SELECT fingerprint, first_admitted_at FROM templates \
-             WHERE namespace = ? AND kind = ? AND name = ? ORDER BY first_admitted_at DESC LIMIT ?",
-        )
-        .bind(&key.namespace)
-        .bind(&key.kind)
-        .bind(&key.name)
-        .bind(MOST_ADMISSIONS)
-        .fetch_all(&self.0.store.readers)
-        .await?;
-        let mut ledger = WorkloadLedger {
-            admissions: admissions.iter().filter_map(admission).collect(),
-            templates: templates.iter().filter_map(template).collect(),
-        };
-        // Under the lock, so that nothing recorded between the reading and the keeping is lost.
-        let pending = self.pending();
-        for (_, update) in pending.by_workload.get(key).into_iter().flatten() {
-            ledger.learn(update);
-        }
-        let ledger = Arc::new(ledger);
-        self.0.known.insert(key.clone(), Arc::clone(&ledger));
-        drop(pending);
-        Ok(ledger)
-    }
-
-    /// Admissions of these digests in any workload of a namespace.
-    pub async fn in_namespace(&self, namespace: &str, digests: &[&str]) -> Result<Vec<Admission>, sqlx::Error> {
-        let mut found = Vec::new();
-        for digest in digests {
-            let rows = sqlx::query(
-                "SELECT digest, reference, first_admitted_at, last_admitted_at FROM admissions \
-                 WHERE namespace = ? AND digest = ? LIMIT ?",
-            )
-            .bind(namespace)
-            .bind(digest)
-            .bind(MOST_ADMISSIONS)
-            .fetch_all(&self.0.store.readers)
-            .await?;
-            found.extend(rows.iter().filter_map(admission));
-        }
-        let pending = self.pending();
-        let on_its_way = pending.by_workload.iter().filter(|(key, _)| key.namespace == namespace);
-        let admissions = on_its_way.flat_map(|(_, updates)| updates).flat_map(|(_, update)| &update.admissions);
-        found.extend(admissions.filter(|one| digests.contains(&one.digest.as_str())).cloned());
-        Ok(found)
-    }
-
-    /// Takes in what a decision admitted, as record number `seq` of this process.
-    pub fn learn(&self, key: WorkloadKey, entry: &LedgerEntry, seq: u64, now: DateTime<Utc>) {
-        let update = WorkloadLedger::from_entry(entry, now);
-        let mut pending = self.pending();
-        if let Some(known) = self.0.known.get(&key) {
-            let mut known = (*known).clone();
-            known.learn(&update);
-            self.0.known.insert(key.clone(), Arc::new(known));
-        }
-        pending.in_order.push_back((seq, key.clone()));
-        pending.by_workload.entry(key).or_default().push((seq, update));
-    }
-
-    /// The store has all records up to `seq` now.
-    pub fn stored_until(&self, seq: u64) {
-        let mut pending = self.pending();
-        while pending.in_order.front().is_some_and(|(at, _)| *at <= seq) {
-            let Some((at, key)) = pending.in_order.pop_front() else {
-                return;
-            };
-            if let Some(updates) = pending.by_workload.get_mut(&key) {
-                updates.retain(|(number, _)| *number != at);
-                if updates.is_empty() {
-                    pending.by_workload.remove(&key);
-                }
-            }
-        }
-    }
+    /// Its digests, each once.
+    pub digests: Vec<Admission>,
+    /// The fingerprints of its Pod templates, each once, and when each was first admitted.
+    pub templates: Vec<(String, DateTime<Utc>)>,
 }
 
 impl WorkloadLedger {
-    fn from_entry(entry: &LedgerEntry, now: DateTime<Utc>) -> Self {
-        let admissions = entry.digests.iter().chain(&entry.earlier_digests).map(|digest| {
-            let at = digest.first_admitted_at.unwrap_or(now);
-            Admission {
-                digest: digest.digest.clone(),
-                reference: digest.reference.clone(),
-                first_admitted_at: at,
-                last_admitted_at: at,
-            }
+    /// Adds that `digest` was admitted, once, at `at`.
+    pub fn admit(&mut self, digest: &str, reference: &str, at: DateTime<Utc>) {
+        self.add(Admission {
+            digest: digest.to_owned(),
+            reference: reference.to_owned(),
+            first_admitted_at: at,
+            last_admitted_at: at,
         });
-        let templates = entry.templates.iter().map(|template| Revision {
-            fingerprint: template.fingerprint.clone(),
-            images: Vec::new(),
-            created_at: template.at,
-        });
-        Self { admissions: admissions.collect(), templates: templates.collect() }
     }
 
-    fn learn(&mut self, update: &Self) {
-        for new in &update.admissions {
-            let same = |old: &&mut Admission| old.digest == new.digest && old.reference == new.reference;
-            match self.admissions.iter_mut().find(same) {
-                Some(old) => {
-                    old.first_admitted_at = old.first_admitted_at.min(new.first_admitted_at);
-                    old.last_admitted_at = old.last_admitted_at.max(new.last_admitted_at);
+    /// Adds that the Pod template with this fingerprint was admitted at `at`.
+    pub fn admit_template(&mut self, fingerprint: &str, at: DateTime<Utc>) {
+        match self.templates.iter_mut().find(|(known, _)| known == fingerprint) {
+            Some((_, first)) => *first = at.min(*first),
+            None => self.templates.push((fingerprint.to_owned(), at)),
+        }
+    }
+
+    /// Takes over what `other` knows: the earliest first time, the latest last time and its reference.
+    pub fn merge(&mut self, other: &Self) {
+        for admission in &other.digests {
+            self.add(admission.clone());
+        }
+        for (fingerprint, at) in &other.templates {
+            self.admit_template(fingerprint, *at);
+        }
+    }
+
+    fn add(&mut self, new: Admission) {
+        match self.digests.iter_mut().find(|known| known.digest == new.digest) {
+            Some(known) => {
+                known.first_admitted_at = known.first_admitted_at.min(new.first_admitted_at);
+                if new.last_admitted_at >= known.last_admitted_at {
+                    known.last_admitted_at = new.last_admitted_at;
+                    known.reference = new.reference;
                 }
-                None => self.admissions.push(new.clone()),
             }
-        }
-        for new in &update.templates {
-            match self.templates.iter_mut().find(|old| old.fingerprint == new.fingerprint) {
-                Some(old) => old.created_at = old.created_at.min(new.created_at),
-                None => self.templates.push(new.clone()),
-            }
+            None => self.digests.push(new),
         }
     }
 }
 
-fn admission(row: &SqliteRow) -> Option<Admission> {
-    Some(Admission {
-        digest: row.try_get("digest").ok()?,
-        reference: row.try_get("reference").ok()?,
-        first_admitted_at: read_date(row.try_get("first_admitted_at").ok()?).ok()?,
-        last_admitted_at: read_date(row.try_get("last_admitted_at").ok()?).ok()?,
-    })
+/// What one recorded decision adds to the ledger: the same that the record's `ledger` member says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LedgerUpdate {
+    /// The workload it was about.
+    pub workload: WorkloadKey,
+    /// What was admitted in it, and what was found admitted earlier.
+    pub admitted: WorkloadLedger,
 }
 
-fn template(row: &SqliteRow) -> Option<Revision> {
-    Some(Revision {
-        fingerprint: row.try_get("fingerprint").ok()?,
-        images: Vec::new(),
-        created_at: read_date(row.try_get("first_admitted_at").ok()?).ok()?,
-    })
+/// The ledger's part in memory, shared by all handles on it.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    pub(crate) overlay: Overlay,
+    first_seen: Cache<String, DateTime<Utc>>,
+}
+
+impl Memory {
+    pub(crate) fn new(overlay: Overlay) -> Self {
+        Self { overlay, first_seen: Cache::new(FIRST_SEEN_IN_MEMORY) }
+    }
+
+    /// The earliest counts, whoever came first.
+    fn remember_first_seen(&self, digest: &str, at: DateTime<Utc>) -> DateTime<Utc> {
+        let entry = self.first_seen.entry_by_ref(digest);
+        entry.and_upsert_with(|known| known.map_or(at, |known| at.min(known.into_value()))).into_value()
+    }
+}
+
+/// A handle on the ledger; clones are handles on the same one.
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    memory: Arc<Memory>,
+    store: Option<Store>,
+}
+
+impl Ledger {
+    /// A ledger that lasts as long as the process, within bounds: for a gate without a store.
+    pub fn in_memory() -> Self {
+        Self { memory: Arc::new(Memory::new(Overlay::alone())), store: None }
+    }
+
+    pub(super) fn over(store: Store) -> Self {
+        Self { memory: Arc::clone(store.memory()), store: Some(store) }
+    }
+
+    pub(crate) fn memory(&self) -> &Arc<Memory> {
+        &self.memory
+    }
+
+    /// The earliest time at which this gate met the digest: `now`, if it never did. On the disk shortly after.
+    /// When the store cannot say, the answer is `now` too. That is later than the truth, and as an upper bound of an age
+    /// weaker than it, until the store is back.
+    pub async fn first_seen(&self, digest: &str, now: DateTime<Utc>) -> DateTime<Utc> {
+        if let Some(at) = self.memory.first_seen.get(digest) {
+            return at;
+        }
+        let Some(store) = &self.store else {
+            return self.memory.remember_first_seen(digest, now);
+        };
+        let answer = match store.write_behind().unwritten_first_seen(digest) {
+            Some(at) => Ok(Some(at)),
+            None => read_first_seen(store, digest).await,
+        };
+        match answer {
+            Ok(Some(at)) => self.memory.remember_first_seen(digest, at),
+            Ok(None) => {
+                let at = store.write_behind().put_first_seen(digest, now);
+                self.memory.remember_first_seen(digest, at)
+            }
+            Err(error) => {
+                tracing::warn!(digest, %error, cause = ?std::error::Error::source(&error), "first sight of a digest not read from the store");
+                // Not remembered, so that the store is asked again; it keeps the earlier of the two.
+                store.write_behind().put_first_seen(digest, now)
+            }
+        }
+    }
+
+    /// What was admitted in the workload, every recorded decision included.
+    pub async fn history(&self, workload: &WorkloadKey) -> Result<Arc<WorkloadLedger>, StoreError> {
+        let overlay = &self.memory.overlay;
+        let Some(store) = &self.store else {
+            return Ok(overlay.remembered(workload).unwrap_or_default());
+        };
+        let looked_up = match overlay.look_up(workload) {
+            overlay::LookUp::Known(ledger) => return Ok(ledger),
+            overlay::LookUp::Unknown(look_up) => look_up,
+        };
+        let stored = read_history(store, workload).await?;
+        Ok(overlay.complete(workload, &looked_up, stored))
+    }
+
+    /// When the digest was first admitted in any workload of the namespace: a hook's Job has a new name each time.
+    pub async fn admitted_in_namespace(
+        &self,
+        namespace: &str,
+        digest: &str,
+    ) -> Result<Option<DateTime<Utc>>, StoreError> {
+        // Memory first: what moves from there to the store meanwhile is then seen in the store.
+        let unstored = self.memory.overlay.admitted_in_namespace(namespace, digest);
+        let Some(store) = &self.store else {
+            return Ok(unstored);
+        };
+        let stored: Option<String> =
+            sqlx::query_scalar("SELECT min(first_admitted_at) FROM admissions WHERE namespace = ? AND digest = ?")
+                .bind(namespace)
+                .bind(digest)
+                .fetch_one(store.readers())
+                .await
+                .map_err(StoreError::failed("looking a digest up by namespace"))?;
+        let stored = stored.as_deref().and_then(from_column);
+        Ok([unstored, stored].into_iter().flatten().min())
+    }
+}
+
+async fn read_first_seen(store: &Store, digest: &str) -> Result<Option<DateTime<Utc>>, StoreError> {
+    let at: Option<String> = sqlx::query_scalar("SELECT at FROM first_seen WHERE digest = ?")
+        .bind(digest)
+        .fetch_optional(store.readers())
+        .await
+        .map_err(StoreError::failed("looking up when a digest was first seen"))?;
+    Ok(at.as_deref().and_then(from_column))
+}
+
+async fn read_history(store: &Store, workload: &WorkloadKey) -> Result<WorkloadLedger, StoreError> {
+    const ACT: &str = "looking up what was admitted in a workload";
+    let mut connection = store.readers().acquire().await.map_err(StoreError::failed(ACT))?;
+    let digests = sqlx::query(
+        "SELECT digest, reference, first_admitted_at, last_admitted_at FROM admissions
+         WHERE namespace = ? AND kind = ? AND name = ?",
+    )
+    .bind(&workload.namespace)
+    .bind(&workload.kind)
+    .bind(&workload.name)
+    .fetch_all(&mut *connection)
+    .await
+    .map_err(StoreError::failed(ACT))?;
+    let templates = sqlx::query(
+        "SELECT fingerprint, first_admitted_at FROM templates WHERE namespace = ? AND kind = ? AND name = ?",
+    )
+    .bind(&workload.namespace)
+    .bind(&workload.kind)
+    .bind(&workload.name)
+    .fetch_all(&mut *connection)
+    .await
+    .map_err(StoreError::failed(ACT))?;
+    let mut ledger = WorkloadLedger::default();
+    for row in &digests {
+        ledger.digests.push(Admission {
+            digest: row.try_get(0).map_err(StoreError::failed(ACT))?,
+            reference: row.try_get(1).map_err(StoreError::failed(ACT))?,
+            first_admitted_at: time(row, 2).map_err(StoreError::failed(ACT))?,
+            last_admitted_at: time(row, 3).map_err(StoreError::failed(ACT))?,
+        });
+    }
+    for row in &templates {
+        let fingerprint = row.try_get(0).map_err(StoreError::failed(ACT))?;
+        ledger.templates.push((fingerprint, time(row, 1).map_err(StoreError::failed(ACT))?));
+    }
+    Ok(ledger)
+}
+
+fn time(row: &SqliteRow, column: usize) -> Result<DateTime<Utc>, sqlx::Error> {
+    let text: String = row.try_get(column)?;
+    from_column(&text).ok_or_else(|| sqlx::Error::Decode(format!("\"{text}\" is not a time").into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(1_800_000_000 + second, 0).unwrap()
+    }
+
+    #[test]
+    fn merging_keeps_the_first_time_and_the_last_reference() {
+        let mut ledger = WorkloadLedger::default();
+        ledger.admit("sha256:a", "shop:2", at(20));
+        ledger.admit_template("t", at(20));
+        let mut earlier = WorkloadLedger::default();
+        earlier.admit("sha256:a", "shop:1", at(10));
+        earlier.admit("sha256:b", "shop:b", at(5));
+        earlier.admit_template("t", at(10));
+        ledger.merge(&earlier);
+        let admission = |digest: &str, reference: &str, first, last| Admission {
+            digest: digest.to_owned(),
+            reference: reference.to_owned(),
+            first_admitted_at: at(first),
+            last_admitted_at: at(last),
+        };
+        let expected = WorkloadLedger {
+            digests: vec![admission("sha256:a", "shop:2", 10, 20), admission("sha256:b", "shop:b", 5, 5)],
+            templates: vec![("t".to_owned(), at(10))],
+        };
+        assert_eq!(ledger, expected);
+        ledger.merge(&expected);
+        assert_eq!(ledger, expected, "merging the same again changes nothing");
+    }
 }

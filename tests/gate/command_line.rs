@@ -199,7 +199,7 @@ fn what_is_typed_wrong_gets_a_hint() {
         (&["serve"][..], "required arguments were not provided"),
         (
             &["serve", "--policies", "x", "--store", "postgres:x", "--tls-self-signed"],
-            "\"postgres:x\" is no store; write sqlite:FILE or stdout",
+            "the store \"postgres:x\" is not understood: write sqlite:FILE",
         ),
         (&["inspec"], "similar subcommand exists: 'inspect'"),
         (

@@ -4,6 +4,7 @@
 #[path = "../cluster/mod.rs"]
 mod cluster;
 
+mod answered;
 mod audit;
 mod command_line;
 mod dates;

@@ -8,6 +8,7 @@ use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
 use crate::image::build_date::Claim;
+use crate::store::{Ledger, Store};
 
 /// What a digest is. It never changes, so it is kept for ever.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,6 +80,40 @@ impl FactStore for NoStore {
 
     fn first_seen<'a>(&'a self, _: &'a str, _: DateTime<Utc>) -> BoxFuture<'a, Option<DateTime<Utc>>> {
         Box::pin(std::future::ready(None))
+    }
+}
+
+/// Facts in the gate's own store.
+#[derive(Clone, Debug)]
+pub struct StoredFacts(pub Store);
+
+impl FactStore for StoredFacts {
+    fn load<'a>(&'a self, digest: &'a str) -> BoxFuture<'a, Option<String>> {
+        Box::pin(self.0.image_fact(digest))
+    }
+
+    fn save(&self, digest: &str, fact: String, now: DateTime<Utc>) {
+        self.0.put_image_fact(digest, &fact, now);
+    }
+
+    fn first_seen<'a>(&'a self, digest: &'a str, now: DateTime<Utc>) -> BoxFuture<'a, Option<DateTime<Utc>>> {
+        Box::pin(async move { Some(self.0.ledger().first_seen(digest, now).await) })
+    }
+}
+
+/// First sights alone, for as long as the process lives: for a gate without a store.
+#[derive(Clone, Debug)]
+pub struct LedgerOnly(pub Ledger);
+
+impl FactStore for LedgerOnly {
+    fn load<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Option<String>> {
+        Box::pin(std::future::ready(None))
+    }
+
+    fn save(&self, _: &str, _: String, _: DateTime<Utc>) {}
+
+    fn first_seen<'a>(&'a self, digest: &'a str, now: DateTime<Utc>) -> BoxFuture<'a, Option<DateTime<Utc>>> {
+        Box::pin(async move { Some(self.0.first_seen(digest, now).await) })
     }
 }
 

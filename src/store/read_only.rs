@@ -1,0 +1,90 @@
+//! A store opened for questions alone: beside a running server, after one was killed, or on a disk that is read-only.
+//! It makes no file, not even those that `SQLite` keeps beside a database that somebody writes to.
+
+use std::fs::Metadata;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use sqlx::SqlitePool;
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
+
+use super::{LOCK_WAIT, StoreError, StoreLocation, schema};
+
+/// A store opened for questions alone.
+#[derive(Debug)]
+pub struct ReadOnlyStore {
+    file: PathBuf,
+    pool: SqlitePool,
+    /// Set when nobody had the store open: it is then read without locks, as if nobody could write to it, and
+    /// [`Self::close_undisturbed`] tells whether that held.
+    at_rest: Option<Stamp>,
+}
+
+/// What changes when somebody writes to a file.
+#[derive(Debug, PartialEq, Eq)]
+struct Stamp {
+    bytes: u64,
+    modified: Option<SystemTime>,
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Self {
+        Self { bytes: metadata.len(), modified: metadata.modified().ok() }
+    }
+}
+
+impl ReadOnlyStore {
+    pub(super) async fn open(location: &StoreLocation) -> Result<Self, StoreError> {
+        let file = location.file();
+        let metadata = match std::fs::metadata(file) {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(StoreError::Missing { file: file.to_owned() });
+            }
+            Err(error) => {
+                return Err(StoreError::Unopenable { file: file.to_owned(), detail: error.to_string() });
+            }
+        };
+        if !metadata.is_file() {
+            return Err(StoreError::Unopenable { file: file.to_owned(), detail: "it is not a file".to_owned() });
+        }
+        let at_rest = (!has_log(file)).then(|| Stamp::of(&metadata));
+        let options = SqliteConnectOptions::new()
+            .filename(file)
+            .read_only(true)
+            .immutable(at_rest.is_some())
+            .busy_timeout(LOCK_WAIT);
+        let pool = SqlitePoolOptions::new()
+            .max_connections(1)
+            .connect_with(options)
+            .await
+            .map_err(|source| StoreError::open(file, source))?;
+        let mut connection = pool.acquire().await.map_err(|source| StoreError::open(file, source))?;
+        schema::check(&mut connection, file).await?;
+        drop(connection);
+        Ok(Self { file: file.to_owned(), pool, at_rest })
+    }
+
+    /// Closes it. False when it was at rest when it was opened and is not any more: answers may then mix old and new, and
+    /// the question is to be asked again.
+    pub(crate) async fn close_undisturbed(self) -> bool {
+        let undisturbed = self.at_rest.is_none_or(|before| {
+            let now = std::fs::metadata(&self.file).ok().map(|metadata| Stamp::of(&metadata));
+            !has_log(&self.file) && now == Some(before)
+        });
+        self.pool.close().await;
+        undisturbed
+    }
+
+    pub(crate) fn pool(&self) -> &SqlitePool {
+        &self.pool
+    }
+}
+
+/// Whether somebody has the store open, or died with it open.
+fn has_log(file: &Path) -> bool {
+    let mut log = file.to_owned().into_os_string();
+    log.push("-wal");
+    Path::new(&log).exists()
+}
