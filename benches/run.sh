@@ -1,0 +1,91 @@
+#!/usr/bin/env bash
+# The gate beside the naive floor: the same load on each in turns, one core for the server and one for the load, over
+# HTTP/1.1 as the API server calls a Service. Prints ratios; with RECORD=1 writes them to docs/performance.md.
+# Needs wrk and h2load (Debian: wrk, nghttp2-client). Loopback alone, bounded in time.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+for program in wrk h2load taskset curl; do
+  command -v $program >/dev/null || { echo "error: $program is missing; on Debian: apt-get install wrk nghttp2-client util-linux curl" >&2; exit 1; }
+done
+seconds=${SECONDS_EACH:-5} rounds=${ROUNDS:-3}
+cargo build --quiet --release --bin freshgate --example floor --example bench_images
+target=${CARGO_TARGET_DIR:-target}/release
+work=$(mktemp -d); pids=()
+stop() { for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done; wait 2>/dev/null || true; rm -rf "$work"; }
+trap stop EXIT
+
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout "$work/key.pem" -out "$work/cert.pem" -subj /CN=localhost -days 2 2>/dev/null
+"$target/examples/bench_images" "$work/images"
+mkdir "$work/policies"
+printf 'apiVersion: freshgate.dev/v1alpha1\nkind: GatePolicy\nmetadata: {name: p}\nspec: {validationActions: [Deny], imageAge: {maxAge: 90d}}\n' > "$work/policies/p.yaml"
+review=$PWD/tests/fixtures/review-create-deployment.json
+cat > "$work/post.lua" <<LUA
+wrk.method = "POST"
+wrk.headers["Content-Type"] = "application/json"
+local file = io.open("$review", "rb"); wrk.body = file:read("*a"); file:close()
+LUA
+
+gate() { # name port admin store
+  TOKIO_WORKER_THREADS=1 taskset -c 0 "$target/freshgate" serve --policies "$work/policies" --listen 127.0.0.1:"$2" --admin-listen 127.0.0.1:"$3" \
+    --tls-cert "$work/cert.pem" --tls-key "$work/key.pem" --mirror "registry.example=oci:$work/images" --store "$4" > "$work/$1.out" 2> "$work/$1.log" &
+  pids+=($!)
+  for _ in $(seq 100); do curl -sf "http://127.0.0.1:$3/readyz" >/dev/null && return; sleep 0.1; done
+  cat "$work/$1.log" >&2; exit 1
+}
+TOKIO_WORKER_THREADS=1 taskset -c 0 "$target/examples/floor" 127.0.0.1:19441 "$work/cert.pem" "$work/key.pem" & pids+=($!)
+gate durable 19442 19452 "sqlite:$work/decisions.db"
+gate stdout 19443 19453 stdout
+declare -A port=([floor]=19441 [durable]=19442 [stdout]=19443)
+for name in floor durable stdout; do
+  answer=$(curl -sk -H 'Content-Type: application/json' --data-binary @"$review" "https://127.0.0.1:${port[$name]}/validate?timeout=10s")
+  grep -q '"allowed":true' <<<"$answer" || { echo "error: $name answers $answer" >&2; exit 1; }
+done
+
+load() { # name connections -> requests per second, p50 and p99 in microseconds
+  taskset -c 1 wrk -t1 -c"$2" -d"${seconds}s" --latency -s "$work/post.lua" "https://127.0.0.1:${port[$1]}/validate?timeout=10s" > "$work/wrk.out"
+  awk '
+    function us(text) { return text ~ /us$/ ? text + 0 : text ~ /ms$/ ? text * 1000 : text * 1000000 }
+    /^ *50%/ {p50 = us($2)} /^ *99%/ {p99 = us($2)} /Requests\/sec/ {rps = $2} /Non-2xx/ {bad = $NF}
+    END {if (bad) {print "error: " bad " answers were not 2xx" > "/dev/stderr"; exit 1} printf "%.0f %.0f %.0f\n", rps, p50, p99}' "$work/wrk.out"
+}
+median() { sort -n | awk '{v[NR] = $1} END {print v[int((NR + 1) / 2)]}'; }
+
+sync_us=$("$target/examples/bench_images" --fdatasync "$work")
+{
+  echo "| connections | floor req/s | durable req/s | ratio | stdout req/s | ratio | p50 µs floor / durable | p99 µs floor / durable |"
+  echo "|---|---|---|---|---|---|---|---|"
+  for connections in 1 8 32; do
+    for name in floor durable stdout; do : > "$work/$name.$connections"; done
+    for _ in $(seq "$rounds"); do
+      for name in floor durable stdout; do load $name $connections >> "$work/$name.$connections"; done
+    done
+    figure() { cut -d' ' -f"$2" "$work/$1.$connections" | median; }
+    f=$(figure floor 1) d=$(figure durable 1) s=$(figure stdout 1)
+    echo "| $connections | $f | $d | $(awk "BEGIN {printf \"%.2f\", $d / $f}") | $s | $(awk "BEGIN {printf \"%.2f\", $s / $f}") | $(figure floor 2) / $(figure durable 2) | $(figure floor 3) / $(figure durable 3) |"
+  done
+  echo
+  echo "One fdatasync on this disk: $sync_us µs (median of 500)."
+  echo
+  echo "Over HTTP/2 (h2load, 8 connections, 4 streams each), requests per second:"
+  for name in floor durable stdout; do
+    rate=$(taskset -c 1 h2load -n 20000 -c 8 -m 4 -t 1 -d "$review" -H 'content-type: application/json' "https://127.0.0.1:${port[$name]}/validate?timeout=10s" | awk '/^finished in/ {print $4}')
+    echo "$name $rate"
+  done | paste -sd, | sed 's/,/, /g'
+  echo
+  echo "A burst of 200 new connections, one review each, handshakes included, seconds:"
+  for name in floor durable; do
+    took=$(taskset -c 1 h2load --h1 -n 200 -c 200 -t 1 -d "$review" -H 'content-type: application/json' "https://127.0.0.1:${port[$name]}/validate?timeout=10s" | awk '/^finished in/ {print $3}')
+    echo "$name ${took%,}"
+  done | paste -sd, | sed 's/,/, /g'
+  echo
+  for name in durable stdout; do
+    pid=$(pgrep -f "listen 127.0.0.1:${port[$name]}" | head -1)
+    echo "Resident memory after the load, $name: $(awk '/VmRSS/ {printf "%.0f MiB", $2 / 1024}' "/proc/$pid/status")."
+  done
+} | tee "$work/table"
+if [ -n "${RECORD:-}" ]; then
+  { sed '/^<!-- measured -->/q' docs/performance.md; echo
+    echo "Commit $(git rev-parse --short HEAD), $(date -u +%F), $(nproc) cores ($(awk -F': ' '/model name/ {print $2; exit}' /proc/cpuinfo)), $rounds rounds of ${seconds} s each, medians."; echo
+    cat "$work/table"; } > "$work/performance.md"
+  cp "$work/performance.md" docs/performance.md
+fi
