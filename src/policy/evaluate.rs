@@ -113,3 +113,6 @@ fn is_among(image: &ImageUse, owner_images: &[String], evidence: &Evidence) -> b
         *owned == image.image || digest(&image.image).is_some_and(|of_image| digest(owned) == Some(of_image))
     })
 }
+
+#[cfg(test)]
+mod tests;

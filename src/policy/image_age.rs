@@ -33,8 +33,7 @@ pub fn judge(
 ) -> Vec<Finding> {
     let image = evidence.images.get(&judged.image.image);
     let limits = limits_for(rule, judged.image);
-    let (most, softened) = most_effect(policy, rule, judged, now);
-    let finding = |effect: Effect, found: Found| Finding {
+    let finding = |(most, softened): (Effect, Option<Softened>), effect: Effect, found: Found| Finding {
         policy: policy.name.clone(),
         rule: Rule::ImageAge,
         effect: effect.min(most),
@@ -44,24 +43,27 @@ pub fn judge(
         found,
     };
 
+    let most = most_effect(policy, rule, judged, now);
+    // That its reference is unchanged is what makes a moved tag one, so it softens nothing here.
+    let most_if_moved = most_effect(policy, rule, Judged { softened: None, ..judged }, now);
     let mut findings = Vec::new();
     if rule.require_digest == Some(true)
         && judged.age_counts
         && judged.softened.is_none()
         && ImageReference::parse(&judged.image.image).is_ok_and(|reference| reference.digest().is_none())
     {
-        findings.push(finding(Effect::Deny, Found::NotByDigest));
+        findings.push(finding(most, Effect::Deny, Found::NotByDigest));
     }
     if judged.moved
         && let Some(effect) = effect_of(rule.moved_tags.unwrap_or(Action::Warn))
     {
-        findings.push(finding(effect, Found::MovedTag));
+        findings.push(finding(most_if_moved, effect, Found::MovedTag));
     }
     if judged.age_counts
         && let Some(limits) = limits
         && let Some((effect, found)) = age_of(rule, &limits, image, evidence, now)
     {
-        findings.push(finding(effect, found));
+        findings.push(finding(most, effect, found));
     }
     findings
 }

@@ -215,3 +215,6 @@ fn is_restore(subject: &Subject, evidence: &Evidence, now: DateTime<Utc>) -> boo
             })
         })
 }
+
+#[cfg(test)]
+mod tests;

@@ -275,3 +275,6 @@ fn shortened(text: &str, most: usize) -> String {
         format!("{kept}…")
     }
 }
+
+#[cfg(test)]
+mod tests;

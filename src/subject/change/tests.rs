@@ -1,0 +1,230 @@
+//! The change table of DESIGN §2, row by row.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::evidence::{Admission, Cache, Fact, History, ResolvedImage, Revision, UnknownReason};
+use crate::image::build_date::read_date;
+use crate::subject::{Fingerprints, Place};
+
+fn at(day: u32) -> DateTime<Utc> {
+    read_date(&format!("2026-11-{day:02}T12:00:00Z")).unwrap()
+}
+
+fn now() -> DateTime<Utc> {
+    at(24)
+}
+
+fn used(name: &str, image: &str) -> ImageUse {
+    ImageUse { place: Place::Container, name: name.into(), image: image.into() }
+}
+
+/// An update of a Deployment from some images to others, each as `container=reference`.
+fn update(old: &[&str], new: &[&str], difference: Difference) -> Subject {
+    let uses = |images: &[&str]| {
+        images.iter().map(|one| one.split_once('=').unwrap()).map(|(name, image)| used(name, image)).collect::<Vec<_>>()
+    };
+    Subject {
+        group: "apps".into(),
+        kind: "Deployment".into(),
+        namespace: "shop".into(),
+        name: "checkout".into(),
+        operation: Operation::Update,
+        sub_resource: None,
+        images: uses(new),
+        old_images: Some(uses(old)),
+        difference,
+        fingerprints: Some(Fingerprints { old: "old".into(), new: "new".into() }),
+        owner: None,
+        mirror: false,
+        hook: false,
+        uid: "uid".into(),
+        old_created_at: Some(at(1)),
+        pull: crate::subject::PullHints::default(),
+    }
+}
+
+fn create(images: &[&str]) -> Subject {
+    Subject {
+        operation: Operation::Create,
+        old_images: None,
+        fingerprints: None,
+        ..update(&[], images, Difference::Other)
+    }
+}
+
+/// What references mean now, each as `reference=digest`.
+fn meaning(images: &[&str]) -> Evidence {
+    let images: BTreeMap<String, Fact<ResolvedImage>> = images
+        .iter()
+        .map(|one| one.split_once('=').unwrap())
+        .map(|(reference, digest)| {
+            let image =
+                ResolvedImage { digest: digest.into(), platforms: vec![], cache: Cache::Cached, fetched_at: now() };
+            (reference.to_owned(), Fact::Known(image))
+        })
+        .collect();
+    Evidence { images, ..Evidence::default() }
+}
+
+/// Admissions, each as `reference=digest`, and its day.
+fn admitted(evidence: Evidence, admissions: &[(&str, u32)]) -> Evidence {
+    let admissions = admissions.iter().map(|(one, day)| {
+        let (reference, digest) = one.split_once('=').unwrap();
+        Admission {
+            digest: digest.into(),
+            reference: reference.into(),
+            first_admitted_at: at(*day),
+            last_admitted_at: at(*day),
+        }
+    });
+    Evidence { history: History { admissions: admissions.collect(), ..evidence.history.clone() }, ..evidence }
+}
+
+fn with_revisions(evidence: Evidence, revisions: &[(&str, u32)]) -> Evidence {
+    let revisions = revisions.iter().map(|(fingerprint, day)| Revision {
+        fingerprint: (*fingerprint).into(),
+        images: vec![],
+        created_at: at(*day),
+    });
+    Evidence { history: History { revisions: revisions.collect(), ..evidence.history.clone() }, ..evidence }
+}
+
+#[track_caller]
+fn is(subject: &Subject, evidence: &Evidence, change: Change) {
+    assert_eq!(classify(subject, evidence, now()), change);
+}
+
+#[test]
+fn create_is_what_was_not_there() {
+    is(&create(&["app=a:1"]), &meaning(&["a:1=d1"]), Change::Create);
+    is(&create(&["app=a:1"]), &Evidence::default(), Change::Create);
+}
+
+#[test]
+fn a_digest_that_did_not_run_is_a_new_image() {
+    for difference in [Difference::Equal, Difference::Restart, Difference::Mitigation, Difference::Other] {
+        is(&update(&["app=a:1"], &["app=a:2"], difference), &meaning(&["a:1=d1", "a:2=d2"]), Change::NewImage);
+    }
+    // One more container with a new image; one of two changed; what cannot be learnt is new.
+    let both = meaning(&["a:1=d1", "b:1=d2", "b:2=d3"]);
+    is(&update(&["app=a:1"], &["app=a:1", "side=b:1"], Difference::Other), &both, Change::NewImage);
+    is(&update(&["app=a:1", "side=b:1"], &["app=a:1", "side=b:2"], Difference::Equal), &both, Change::NewImage);
+    is(&update(&["app=a:1"], &["app=a:2"], Difference::Equal), &meaning(&["a:1=d1"]), Change::NewImage);
+}
+
+#[test]
+fn another_name_for_the_same_digest_is_nothing_new() {
+    let same = meaning(&["a:1=d1", "a@d1=d1"]);
+    let pinned = update(&["app=a:1"], &["app=a@d1"], Difference::Equal);
+    assert!(new_images(&pinned, &same).is_empty());
+    is(&pinned, &same, Change::Config);
+    // The image moved to another container of the same Pod.
+    let moved = update(&["app=a:1", "side=b:1"], &["app=b:1", "side=a:1"], Difference::Equal);
+    is(&moved, &meaning(&["a:1=d1", "b:1=d2"]), Change::Config);
+}
+
+#[test]
+fn what_differs_without_a_new_image_is_told_by_the_template() {
+    let evidence = meaning(&["a:1=d1"]);
+    for (difference, change) in [
+        (Difference::Restart, Change::Restart),
+        (Difference::Mitigation, Change::Mitigation),
+        (Difference::Other, Change::Config),
+        (Difference::Equal, Change::Scale),
+    ] {
+        is(&update(&["app=a:1"], &["app=a:1"], difference), &evidence, change);
+    }
+    // A container less runs nothing new.
+    is(&update(&["app=a:1", "side=b:1"], &["app=a:1"], Difference::Other), &evidence, Change::Config);
+}
+
+#[test]
+fn deleting_and_connecting_change_nothing_that_runs() {
+    for (operation, change) in [(Operation::Delete, Change::Delete), (Operation::Connect, Change::Metadata)] {
+        let subject = Subject { operation, ..create(&["app=a:1"]) };
+        is(&subject, &Evidence::default(), change);
+    }
+}
+
+#[test]
+fn going_back_to_an_earlier_digest_is_a_rollback_and_forward_again_is_not() {
+    let digests = meaning(&["a:1=d1", "a:2=d2"]);
+    let evidence = admitted(digests, &[("a:1=d1", 1), ("a:2=d2", 10)]);
+    is(&update(&["app=a:2"], &["app=a:1"], Difference::Equal), &evidence, Change::Rollback);
+    is(&update(&["app=a:1"], &["app=a:2"], Difference::Equal), &evidence, Change::NewImage);
+    // With a change of configuration beside it too.
+    is(&update(&["app=a:2"], &["app=a:1"], Difference::Other), &evidence, Change::Rollback);
+    // What runs now was never admitted here, so nobody knows what is earlier.
+    let unknown = admitted(meaning(&["a:1=d1", "a:2=d2"]), &[("a:1=d1", 1)]);
+    is(&update(&["app=a:2"], &["app=a:1"], Difference::Equal), &unknown, Change::NewImage);
+}
+
+#[test]
+fn every_container_must_go_back() {
+    let digests = meaning(&["a:1=a1", "a:2=a2", "b:1=b1", "b:2=b2", "c:1=c1"]);
+    let evidence = admitted(digests, &[("a:1=a1", 1), ("b:1=b1", 1), ("a:2=a2", 10), ("b:2=b2", 10)]);
+    let from = &["app=a:2", "side=b:2"];
+    is(&update(from, &["app=a:1", "side=b:1"], Difference::Equal), &evidence, Change::Rollback);
+    is(&update(from, &["app=a:1", "side=b:2"], Difference::Equal), &evidence, Change::Rollback);
+    is(&update(&["app=a:2", "side=b:1"], &["app=a:1", "side=b:2"], Difference::Equal), &evidence, Change::NewImage);
+    is(&update(from, &["app=a:1", "side=b:1", "third=c:1"], Difference::Other), &evidence, Change::NewImage);
+}
+
+#[test]
+fn a_template_that_was_here_before_the_present_one_is_a_rollback() {
+    let digests = || meaning(&["a:1=d1", "a:2=d2"]);
+    let back = update(&["app=a:2"], &["app=a:1"], Difference::Equal);
+    is(&back, &with_revisions(digests(), &[("new", 1), ("old", 10)]), Change::Rollback);
+    is(&back, &with_revisions(digests(), &[("old", 1), ("new", 10)]), Change::NewImage);
+    is(&back, &with_revisions(digests(), &[("new", 1)]), Change::NewImage);
+    // A revision that was used again keeps its first day.
+    is(&back, &with_revisions(digests(), &[("new", 1), ("old", 10), ("new", 20)]), Change::Rollback);
+    // Configuration alone goes back too.
+    let config = update(&["app=a:1"], &["app=a:1"], Difference::Other);
+    is(&config, &with_revisions(digests(), &[("new", 1), ("old", 10)]), Change::Rollback);
+}
+
+#[test]
+fn a_restore_within_thirty_days_is_a_rollback() {
+    let subject = create(&["app=a:1", "side=b:1"]);
+    let digests = || meaning(&["a:1=d1", "b:1=d2"]);
+    let both = |day| admitted(digests(), &[("a:1=d1", day), ("b:1=d2", day)]);
+    is(&subject, &both(1), Change::Rollback);
+    assert_eq!(classify(&subject, &both(1), at(1) + TimeDelta::days(30)), Change::Rollback);
+    assert_eq!(classify(&subject, &both(1), at(1) + TimeDelta::days(30) + TimeDelta::seconds(1)), Change::Create);
+    is(&subject, &admitted(digests(), &[("a:1=d1", 20)]), Change::Create);
+    // A prefix is no name; a hook's Job counts by what its namespace admitted.
+    is(&Subject { name: "run-*".into(), ..subject.clone() }, &both(20), Change::Create);
+    is(&Subject { name: "run-*".into(), hook: true, ..subject }, &both(20), Change::Rollback);
+}
+
+#[test]
+fn a_tag_has_moved_when_it_names_what_was_never_admitted_here() {
+    let restart = update(&["app=a:1"], &["app=a:1"], Difference::Restart);
+    let moved = |evidence: &Evidence| moved_tags(&restart, evidence).len();
+    assert_eq!(moved(&admitted(meaning(&["a:1=d2"]), &[("a:1=d1", 1)])), 1);
+    assert_eq!(moved(&admitted(meaning(&["a:1=d1"]), &[("a:1=d1", 1)])), 0);
+    assert_eq!(moved(&admitted(meaning(&["a:1=d2"]), &[("a:1=d1", 1), ("a:2=d2", 2)])), 0);
+    assert_eq!(moved(&meaning(&["a:1=d2"])), 0, "what was never admitted here cannot have moved");
+    let unknown = Evidence {
+        images: BTreeMap::from([("a:1".to_owned(), Fact::unknown(UnknownReason::Unreachable, "away"))]),
+        ..Evidence::default()
+    };
+    assert_eq!(moved(&admitted(unknown, &[("a:1=d1", 1)])), 0);
+}
+
+proptest! {
+    /// Going back and forth between two images, only the way back is a rollback, whatever their days.
+    #[test]
+    fn of_two_ways_at_most_one_is_a_rollback(one in 1_u32..24, other in 1_u32..24) {
+        let digests = meaning(&["a:1=d1", "a:2=d2"]);
+        let evidence = admitted(digests, &[("a:1=d1", one), ("a:2=d2", other)]);
+        let there = classify(&update(&["app=a:1"], &["app=a:2"], Difference::Equal), &evidence, now());
+        let back = classify(&update(&["app=a:2"], &["app=a:1"], Difference::Equal), &evidence, now());
+        prop_assert!(!(there == Change::Rollback && back == Change::Rollback));
+        prop_assert_eq!(back == Change::Rollback, one < other);
+    }
+}
