@@ -66,8 +66,8 @@ pub struct Metrics {
     pub policies: Gauge,
     /// Policies, or sets of them, that could not be used; the last good ones stay.
     pub policy_failures: Counter,
-    /// When policies were last known to be those of their source, as a Unix time.
-    pub policies_synced: Gauge,
+    /// How long ago the policies were last known to be those of their source, in seconds.
+    pub policies_staleness: Gauge<f64, AtomicU64>,
     /// Records on the disk.
     pub audit_records: Gauge,
     /// Decisions whose record could not be written.
@@ -107,7 +107,7 @@ impl Default for Metrics {
             certificate_reload_failures: Counter::default(),
             policies: Gauge::default(),
             policy_failures: Counter::default(),
-            policies_synced: Gauge::default(),
+            policies_staleness: Gauge::default(),
             audit_records: Gauge::default(),
             audit_unrecorded: Counter::default(),
             audit_waiting: Gauge::default(),
@@ -149,10 +149,10 @@ impl Metrics {
         all.register("policies", "Policies in force", self.policies.clone());
         all.register("policy_failures", "Policies that could not be used", self.policy_failures.clone());
         all.register_with_unit(
-            "policies_synced",
-            "When policies were last known to be current, as a Unix time",
+            "policies_staleness",
+            "How long ago the policies were last known to be current",
             Unit::Seconds,
-            self.policies_synced.clone(),
+            self.policies_staleness.clone(),
         );
         all.register("audit_records", "Records on the disk", self.audit_records.clone());
         all.register("audit_unrecorded", "Decisions whose record could not be written", self.audit_unrecorded.clone());

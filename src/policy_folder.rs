@@ -9,7 +9,6 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use thiserror::Error;
 
-use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::policy::compile::{NAMESPACE_NAME_LABEL, PolicySet, needs_namespace_labels};
 use crate::policy::file::{self, PolicyError, SourcePolicy};
@@ -92,11 +91,10 @@ pub fn set(policies: Vec<SourcePolicy>) -> PolicySet {
 }
 
 /// Follows a folder for ever.
-pub async fn follow(folder: PathBuf, in_force: Arc<ArcSwap<PolicySet>>, metrics: Arc<Metrics>, clock: Clock) {
+pub async fn follow(folder: PathBuf, in_force: Arc<ArcSwap<PolicySet>>, metrics: Arc<Metrics>) {
     let mut last = texts(&folder).ok();
     loop {
         metrics.policies.set(i64::try_from(in_force.load().len()).unwrap_or(i64::MAX));
-        metrics.policies_synced.set(clock().timestamp());
         tokio::time::sleep(LOOK_EVERY).await;
         let found = texts(&folder);
         if found.as_ref().ok() == last.as_ref() {

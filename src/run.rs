@@ -17,8 +17,9 @@ use crate::args::{AuditDurability, RegistryArgs, ServeArgs, StoreArg};
 use crate::audit::record::Labels;
 use crate::audit::{Audit, AuditError, AuditSettings, Durability};
 use crate::clock;
-use crate::cluster::Cluster;
-use crate::cluster::policies::PolicyWatch;
+use crate::cluster::policies::ClusterPolicies;
+use crate::cluster::watch::WatchHealth;
+use crate::cluster::{self, Cluster};
 use crate::evidence::gather::{Gatherer, StatedLabels};
 use crate::image::registry::credentials::{Credentials, InvalidCredentials};
 use crate::image::registry::settings::RegistrySettings;
@@ -36,6 +37,9 @@ use crate::subject::kinds::WorkloadKinds;
 
 /// How long connections and the store may take to end.
 const END_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long the first lists of a cluster may take.
+const SYNC_WITHIN: Duration = Duration::from_secs(30);
 
 /// Why the gate cannot start.
 #[derive(Debug, Error)]
@@ -155,21 +159,26 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
     });
     let resolver = resolver(&args.registries, facts)?;
     let kinds = WorkloadKinds::with(args.workload_kind.clone());
-    let cluster = if args.kubernetes { Some(Arc::new(cluster(&args, &kinds).await?)) } else { None };
+    let client = if args.kubernetes { Some(client().await?) } else { None };
+    let cluster = client.as_ref().map(|client| Arc::new(Cluster::start(client, kinds.clone(), args.read_pull_secrets)));
+    if let Some(cluster) = &cluster {
+        synced(cluster).await?;
+    }
 
     let listener = Listener::bind(args.listen, Arc::clone(&certificates), Arc::clone(&provider)).await?;
     let admin_socket = admin::bind(args.admin_listen).await?;
 
-    if let Some(cluster) = &cluster {
-        let watch = PolicyWatch::new(
-            cluster.client().clone(),
-            Arc::clone(&in_force),
-            Arc::clone(&readiness),
-            Arc::clone(&metrics),
-        );
-        tokio::spawn(watch.run(clock::now));
-    } else if let Some(folder) = args.policies.clone() {
-        tokio::spawn(policy_folder::follow(folder, Arc::clone(&in_force), Arc::clone(&metrics), clock::now));
+    let cluster_policies = client.as_ref().map(|client| {
+        let policies = ClusterPolicies::start(client, Arc::clone(&in_force), Arc::clone(&metrics));
+        let (health, readiness) = (Arc::clone(policies.health()), Arc::clone(&readiness));
+        tokio::spawn(async move {
+            health.synced().await;
+            readiness.policies_are_synced();
+        });
+        policies
+    });
+    if let Some(folder) = args.policies.clone() {
+        tokio::spawn(policy_folder::follow(folder, Arc::clone(&in_force), Arc::clone(&metrics)));
     }
     tokio::spawn(certificates.follow(provider, Arc::clone(&metrics)));
 
@@ -202,7 +211,12 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
     let admin = Admin {
         readiness: Arc::clone(&readiness),
         metrics: Arc::clone(&metrics),
-        refresh: refresh(&metrics, &audit, resolver),
+        refresh: refresh(
+            &metrics,
+            &audit,
+            resolver,
+            cluster_policies.as_ref().map(|policies| Arc::clone(policies.health())),
+        ),
     };
     let admin = tokio::spawn(admin::serve(admin_socket, admin, wait_for(ended)));
 
@@ -256,12 +270,17 @@ fn certificates(args: &ServeArgs, provider: &CryptoProvider) -> Result<Certifica
     Ok(made)
 }
 
-async fn cluster(args: &ServeArgs, kinds: &WorkloadKinds) -> Result<Cluster, StartError> {
-    let client = kube::Client::try_default().await.map_err(|error| StartError::Cluster(error.to_string()))?;
+async fn client() -> Result<kube::Client, StartError> {
+    let client = cluster::connect(None).await.map_err(|error| StartError::Cluster(error.to_string()))?;
     client.apiserver_version().await.map_err(|error| StartError::Cluster(error.to_string()))?;
-    let cluster = Cluster::start(client, kinds.clone(), args.read_pull_secrets);
-    match tokio::time::timeout(Duration::from_secs(30), cluster.ready()).await {
-        Ok(()) => Ok(cluster),
+    Ok(client)
+}
+
+/// Waits until namespaces and nodes are known: before that a policy could be taken for one that does not match.
+async fn synced(cluster: &Cluster) -> Result<(), StartError> {
+    let both = async { tokio::join!(cluster.namespaces.health().synced(), cluster.nodes.health().synced()) };
+    match tokio::time::timeout(SYNC_WITHIN, both).await {
+        Ok(_) => Ok(()),
         Err(_) => Err(StartError::Cluster("namespaces and nodes could not be listed within 30 seconds".to_owned())),
     }
 }
@@ -272,7 +291,12 @@ fn host_name() -> String {
 }
 
 /// Brings figures into the metrics that are kept by their owners.
-fn refresh(metrics: &Arc<Metrics>, audit: &Arc<Audit>, resolver: Resolver) -> Arc<dyn Fn() + Send + Sync> {
+fn refresh(
+    metrics: &Arc<Metrics>,
+    audit: &Arc<Audit>,
+    resolver: Resolver,
+    policies: Option<Arc<WatchHealth>>,
+) -> Arc<dyn Fn() + Send + Sync> {
     let (metrics, audit) = (Arc::clone(metrics), Arc::downgrade(audit));
     Arc::new(move || {
         let whole = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
@@ -282,6 +306,9 @@ fn refresh(metrics: &Arc<Metrics>, audit: &Arc<Audit>, resolver: Resolver) -> Ar
             metrics.audit_waiting.set(whole(counts.unstored_records));
             metrics.audit_waiting_age.set(whole(counts.oldest_unstored_age.as_secs()));
             metrics.audit_store_failing.set(i64::from(counts.store_failing));
+        }
+        if let Some(policies) = &policies {
+            metrics.policies_staleness.set(policies.staleness_seconds());
         }
         let counters = resolver.counters();
         metrics.facts_in_memory.set(counters.in_memory.load(Ordering::Relaxed));

@@ -102,6 +102,23 @@ pub struct OwnerReference {
     pub uid: String,
 }
 
+impl OwnerReference {
+    /// API group; empty for the core group.
+    pub fn group(&self) -> &str {
+        self.api_version.split_once('/').map_or("", |(group, _)| group)
+    }
+
+    /// Version within the group.
+    pub fn version(&self) -> &str {
+        self.api_version.split_once('/').map_or(&self.api_version, |(_, version)| version)
+    }
+
+    /// `ReplicaSet "checkout-5d9c" in namespace "shop"`.
+    pub fn in_words(&self, namespace: &str) -> String {
+        format!("{} {:?} in namespace {namespace:?}", self.kind, self.name)
+    }
+}
+
 /// Fingerprints of the two templates of an update.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fingerprints {
@@ -128,6 +145,12 @@ impl Subject {
         } else {
             format!("{} {}/{}", self.kind, self.namespace, self.name)
         }
+    }
+
+    /// The workload as a reference to it, to ask for what it owns.
+    pub fn as_reference(&self) -> OwnerReference {
+        let api_version = if self.group.is_empty() { "v1".to_owned() } else { format!("{}/v1", self.group) };
+        OwnerReference { api_version, kind: self.kind.clone(), name: self.name.clone(), uid: self.uid.clone() }
     }
 
     /// Whether nothing that runs would change: then no policy has a say.

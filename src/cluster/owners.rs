@@ -1,88 +1,156 @@
-//! Looks controllers up: whoever claims one must be one that it made, or could have made.
+//! Controllers are looked up, never believed: an object that claims one passes only if it exists and names its images.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use kube::Client;
-use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, ListParams};
+use kube::api::{Api, DynamicObject};
+use moka::future::Cache;
 use serde_json::Value;
+use tokio::time::{Instant, timeout_at};
 
-use super::template_images;
-use crate::evidence::OwnerFound;
+use super::error::{ReadError, within};
+use super::resources::Resources;
+use super::revisions;
+use super::template_images::image_references;
+use crate::evidence::{OwnerFound, Revision};
 use crate::subject::OwnerReference;
 use crate::subject::kinds::WorkloadKinds;
 
-/// Revisions of one controller that are looked at.
-const MOST_REVISIONS: u32 = 500;
+/// How long an owner's images are remembered: a rollout makes many Pods in a row, and none should cost a read.
+const REMEMBERED: Duration = Duration::from_secs(30);
 
-/// What there is of a claimed controller, read live.
-pub async fn look_up(client: &Client, kinds: &WorkloadKinds, namespace: &str, claimed: &OwnerReference) -> OwnerFound {
-    let (group, version) = claimed.api_version.rsplit_once('/').unwrap_or(("", &claimed.api_version));
-    let Some(kind) = kinds.find(group, &claimed.kind) else {
-        return OwnerFound::UnknownKind;
-    };
-    let object = match get(client, group, version, namespace, claimed).await {
-        Ok(Some(object)) => object,
-        Ok(None) => {
-            return OwnerFound::Forged {
-                detail: format!("there is no {} {}/{}", claimed.kind, namespace, claimed.name),
-            };
+/// How long a look-up may take that nobody waits for any more.
+const LOOK_UP_WITHIN: Duration = Duration::from_secs(30);
+
+/// Owners that are remembered.
+const REMEMBERED_OWNERS: u64 = 10_000;
+
+/// Looks up controllers and the revisions that workloads own.
+pub struct Owners {
+    client: Client,
+    kinds: WorkloadKinds,
+    resources: Resources,
+    /// By namespace and claim. Only what was found: that something is missing is always read live.
+    found: Cache<(String, OwnerReference), Arc<Vec<String>>>,
+}
+
+impl Owners {
+    pub(super) fn new(client: Client, kinds: WorkloadKinds) -> Self {
+        Self {
+            resources: Resources::new(client.clone()),
+            client,
+            kinds,
+            found: Cache::builder().max_capacity(REMEMBERED_OWNERS).time_to_live(REMEMBERED).build(),
         }
-        Err(error) => {
-            return OwnerFound::NotLookedUp { detail: in_words(&error) };
-        }
-    };
-    if object.metadata.uid.as_deref() != Some(&claimed.uid) {
-        return OwnerFound::Forged {
-            detail: format!("{} {}/{} has another UID than the one claimed", claimed.kind, namespace, claimed.name),
+    }
+
+    /// What is there of the controller that an object in this namespace claims. With `fresh` nothing remembered is
+    /// used: for an object whose images are not among those remembered.
+    pub async fn find(&self, namespace: &str, owner: &OwnerReference, fresh: bool, deadline: Instant) -> OwnerFound {
+        let Some(template) = self.template_path(owner) else {
+            return OwnerFound::UnknownKind;
         };
-    }
-    let template = kind.template.iter().try_fold(&object.data, |value, key| value.get(key));
-    let mut images = template.map(template_images::of).unwrap_or_default();
-    match revisions(client, &claimed.kind, namespace, &claimed.uid).await {
-        Ok(templates) => images.extend(templates.iter().flat_map(template_images::of)),
-        Err(error) => {
-            // What it made of earlier revisions is then judged as what it did not make.
-            tracing::warn!(
-                error = in_words(&error),
-                owner = claimed.name,
-                "the revisions of a controller could not be read"
-            );
+        let key = (namespace.to_owned(), owner.clone());
+        if fresh {
+            self.found.invalidate(&key).await;
+        }
+        // One look-up serves all who ask at once, so it has a bound of its own, and each keeps its own deadline.
+        let looked_up = self.found.try_get_with(key, async {
+            let bound = Instant::now() + LOOK_UP_WITHIN;
+            self.images(namespace, owner, &template, bound).await.map(Arc::new)
+        });
+        match timeout_at(deadline, looked_up).await {
+            Ok(Ok(images)) => OwnerFound::Images(images.as_ref().clone()),
+            Ok(Err(failure)) => failure.as_ref().clone().into(),
+            Err(_) => Failure::NotRead(ReadError::TimedOut { what: owner.in_words(namespace) }).into(),
         }
     }
-    images.sort();
-    images.dedup();
-    OwnerFound::Images(images)
-}
 
-async fn get(
-    client: &Client,
-    group: &str,
-    version: &str,
-    namespace: &str,
-    claimed: &OwnerReference,
-) -> Result<Option<DynamicObject>, kube::Error> {
-    let kind = GroupVersionKind::gvk(group, version, &claimed.kind);
-    let api = Api::<DynamicObject>::namespaced_with(client.clone(), namespace, &ApiResource::from_gvk(&kind));
-    api.get_opt(&claimed.name).await
-}
-
-/// The Pod templates of every revision that a controller owns.
-async fn revisions(client: &Client, kind: &str, namespace: &str, uid: &str) -> Result<Vec<Value>, kube::Error> {
-    let (revision_kind, path) = match kind {
-        "Deployment" => ("ReplicaSet", "/spec/template"),
-        "StatefulSet" | "DaemonSet" => ("ControllerRevision", "/data/spec/template"),
-        _ => return Ok(Vec::new()),
-    };
-    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("apps", "v1", revision_kind));
-    let api = Api::<DynamicObject>::namespaced_with(client.clone(), namespace, &resource);
-    let all = api.list(&ListParams::default().limit(MOST_REVISIONS)).await?;
-    let owned = all.items.into_iter().filter(|one| super::is_owned_by(&one.metadata, uid));
-    Ok(owned.filter_map(|one| one.data.pointer(path).cloned()).collect())
-}
-
-fn in_words(error: &kube::Error) -> String {
-    match error {
-        kube::Error::Api(status) => {
-            format!("the API server answered {}: {}", status.code, status.reason)
+    /// The revisions that a workload owns, oldest first; none for kinds that keep none, nor where the workload is
+    /// gone or another by now.
+    pub async fn revisions(
+        &self,
+        namespace: &str,
+        workload: &OwnerReference,
+        deadline: Instant,
+    ) -> Result<Vec<Revision>, ReadError> {
+        if !revisions::are_kept_by(workload.group(), &workload.kind) {
+            return Ok(Vec::new());
         }
-        _ => "the API server could not be reached".to_owned(),
+        let object = match self.read(namespace, workload, deadline).await {
+            Ok(object) => object,
+            Err(ReadError::NotFound { .. }) => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        if object.metadata.uid.as_deref() != Some(&workload.uid) {
+            return Ok(Vec::new());
+        }
+        revisions::of(&self.client, workload.group(), &workload.kind, &object, deadline).await
+    }
+
+    /// The JSON pointer to the template, for kinds that have one. A Pod is none: it controls nothing.
+    fn template_path(&self, owner: &OwnerReference) -> Option<String> {
+        let kind = self.kinds.find(owner.group(), &owner.kind)?;
+        let parts = kind.template.iter().map(|part| format!("/{part}"));
+        Some(parts.collect::<String>()).filter(|path| !path.is_empty())
+    }
+
+    async fn images(
+        &self,
+        namespace: &str,
+        owner: &OwnerReference,
+        template: &str,
+        deadline: Instant,
+    ) -> Result<Vec<String>, Failure> {
+        let object = match self.read(namespace, owner, deadline).await {
+            Ok(object) => object,
+            Err(error @ ReadError::NotFound { .. }) => {
+                return Err(Failure::Forged(error.to_string()));
+            }
+            Err(error) => return Err(Failure::NotRead(error)),
+        };
+        let uid = object.metadata.uid.as_deref().unwrap_or_default();
+        if uid != owner.uid {
+            return Err(Failure::Forged(format!("{} has the UID {uid}, not {}", owner.in_words(namespace), owner.uid)));
+        }
+        let present = object.data.pointer(template).unwrap_or(&Value::Null);
+        let mut images = image_references(present);
+        let revisions = revisions::of(&self.client, owner.group(), &owner.kind, &object, deadline)
+            .await
+            .map_err(Failure::NotRead)?;
+        images.extend(revisions.into_iter().flat_map(|revision| revision.images));
+        images.sort_unstable();
+        images.dedup();
+        Ok(images)
+    }
+
+    async fn read(
+        &self,
+        namespace: &str,
+        owner: &OwnerReference,
+        deadline: Instant,
+    ) -> Result<DynamicObject, ReadError> {
+        let resource = self.resources.of(owner, deadline).await?;
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, &resource);
+        within(deadline, &owner.in_words(namespace), api.get(&owner.name)).await
+    }
+}
+
+/// Why there are no images.
+#[derive(Clone, Debug)]
+enum Failure {
+    /// A live read showed that the claim is false.
+    Forged(String),
+    /// Nobody knows.
+    NotRead(ReadError),
+}
+
+impl From<Failure> for OwnerFound {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Forged(detail) => Self::Forged { detail },
+            Failure::NotRead(error) => Self::NotLookedUp { detail: error.to_string() },
+        }
     }
 }

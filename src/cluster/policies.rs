@@ -1,174 +1,178 @@
-//! Follows the cluster's policies and says of each in its status whether it is in force.
+//! Policies of a cluster: watched, each replaced only by a version that is good.
 //!
-//! The last good version of a policy stays in force while its new one is bad, and all stay while the watch is broken. A
-//! bad object never breaks the watch: each is read by itself.
+//! A bad version, a broken watch or an API server that is gone leave the last good policies in force.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use chrono::{DateTime, Utc};
-use futures::StreamExt as _;
-use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
-use kube::core::Resource as _;
-use kube::runtime::{WatchStreamExt as _, watcher};
-use kube::{Api, Client, ResourceExt as _};
-use serde_json::json;
+use kube::api::{Api, ApiResource, DynamicObject};
+use kube::{Client, Resource, ResourceExt};
 
-use crate::clock::Clock;
+use super::policy_status::{Observed, StatusWriter, Verdict};
+use super::watch::{Change, Task, WatchHealth, follow};
 use crate::metrics::Metrics;
-use crate::policy::api::{Condition, GatePolicy, GatePolicySpec, GatePolicyStatus};
+use crate::policy::api::{GatePolicy, GatePolicySpec};
 use crate::policy::compile::{CompiledPolicy, PolicySet};
-use crate::server::readiness::Readiness;
 
-/// The name under which the gate writes statuses.
-const FIELD_MANAGER: &str = "freshgate";
-
-/// What follows the policies of a cluster.
-pub struct PolicyWatch {
-    client: Client,
-    in_force: Arc<ArcSwap<PolicySet>>,
-    readiness: Arc<Readiness>,
-    metrics: Arc<Metrics>,
-    known: BTreeMap<String, CompiledPolicy>,
-    /// Names seen since a new list began; what is not among them at its end is gone.
-    listed: Option<Vec<String>>,
+/// The policies of a cluster, as they are in force.
+#[derive(Debug)]
+pub struct ClusterPolicies {
+    health: Arc<WatchHealth>,
+    _watch: Task,
 }
 
-impl PolicyWatch {
-    /// A watch that swaps the set in force.
-    pub fn new(
-        client: Client,
-        in_force: Arc<ArcSwap<PolicySet>>,
-        readiness: Arc<Readiness>,
-        metrics: Arc<Metrics>,
-    ) -> Self {
-        Self { client, in_force, readiness, metrics, known: BTreeMap::new(), listed: None }
-    }
-
-    /// Follows for ever.
-    pub async fn run(mut self, now: Clock) {
+impl ClusterPolicies {
+    /// Begins to watch, and swaps the set in force. The status of each policy says whether it is.
+    pub fn start(client: &Client, in_force: Arc<ArcSwap<PolicySet>>, metrics: Arc<Metrics>) -> Self {
         let resource = ApiResource::erase::<GatePolicy>(&());
-        let api = Api::<DynamicObject>::all_with(self.client.clone(), &resource);
-        let mut events = std::pin::pin!(watcher(api, watcher::Config::default()).default_backoff());
-        let mut broken = false;
-        while let Some(event) = events.next().await {
-            match event {
-                Ok(event) => {
-                    broken = false;
-                    self.metrics.policies_synced.set(now().timestamp());
-                    self.take(event, now()).await;
+        let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
+        let health = Arc::new(WatchHealth::default());
+        let mut known = Known::default();
+        let statuses = StatusWriter::start(api.clone());
+        let watch = Task::spawn(follow(
+            api,
+            "GatePolicies",
+            Arc::clone(&health),
+            |object| object,
+            move |change| {
+                let verdicts = known.apply(change);
+                let set = known.in_force();
+                metrics.policies.set(i64::try_from(set.len()).unwrap_or(i64::MAX));
+                in_force.store(Arc::new(set));
+                for verdict in verdicts {
+                    if !verdict.problems.is_empty() {
+                        metrics.policy_failures.inc();
+                        tracing::error!(problems = verdict.problems.join("; "), "a policy cannot be used");
+                    }
+                    statuses.write(verdict);
                 }
-                Err(error) if !broken => {
-                    broken = true;
-                    tracing::error!(%error, "policies cannot be followed; those in force stay");
-                }
-                Err(_) => {}
-            }
-        }
+            },
+        ));
+        Self { health, _watch: watch }
     }
 
-    async fn take(&mut self, event: watcher::Event<DynamicObject>, now: DateTime<Utc>) {
-        match event {
-            watcher::Event::Init => self.listed = Some(Vec::new()),
-            watcher::Event::InitApply(object) => {
-                if let Some(listed) = &mut self.listed {
-                    listed.push(object.name_any());
-                }
-                self.apply(&object, now).await;
-            }
-            watcher::Event::InitDone => {
-                let listed = self.listed.take().unwrap_or_default();
-                self.known.retain(|name, _| listed.contains(name));
-                self.swap();
-                self.readiness.policies_are_synced();
-            }
-            watcher::Event::Apply(object) => {
-                self.apply(&object, now).await;
-                self.swap();
-            }
-            watcher::Event::Delete(object) => {
-                self.known.remove(&object.name_any());
-                self.swap();
-            }
-        }
-    }
-
-    /// Puts one policy in force, or says in its status why not.
-    async fn apply(&mut self, object: &DynamicObject, now: DateTime<Utc>) {
-        let name = object.name_any();
-        let outcome = read(&name, object);
-        let (accepted, message) = match outcome {
-            Ok(policy) => {
-                self.known.insert(name.clone(), policy);
-                (true, "the policy is in force".to_owned())
-            }
-            Err(problem) => {
-                self.metrics.policy_failures.inc();
-                let stays = if self.known.contains_key(&name) { "; its last good version stays in force" } else { "" };
-                tracing::error!(policy = name, problem, "a policy cannot be used{stays}");
-                (false, format!("{problem}{stays}"))
-            }
-        };
-        if let Err(error) = self.write_status(object, accepted, &message, now).await {
-            tracing::warn!(policy = name, %error, "the status of a policy could not be written");
-        }
-    }
-
-    fn swap(&self) {
-        let set = PolicySet::new(self.known.values().cloned().collect());
-        self.metrics.policies.set(i64::try_from(set.len()).unwrap_or(i64::MAX));
-        self.in_force.store(Arc::new(set));
-    }
-
-    /// Writes the status where it says something else; so several replicas do not write by turns.
-    async fn write_status(
-        &self,
-        object: &DynamicObject,
-        accepted: bool,
-        message: &str,
-        now: DateTime<Utc>,
-    ) -> Result<(), kube::Error> {
-        let status: GatePolicyStatus = object
-            .data
-            .get("status")
-            .and_then(|status| serde_json::from_value(status.clone()).ok())
-            .unwrap_or_default();
-        let wanted = if accepted { "True" } else { "False" };
-        let before = status.conditions.iter().find(|condition| condition.type_ == "Accepted");
-        if status.observed_generation == object.metadata.generation
-            && before.is_some_and(|before| before.status == wanted && before.message == message)
-        {
-            return Ok(());
-        }
-        let since = before.filter(|before| before.status == wanted).map(|before| before.last_transition_time.clone());
-        let condition = Condition {
-            type_: "Accepted".to_owned(),
-            status: wanted.to_owned(),
-            reason: if accepted { "InForce" } else { "Invalid" }.to_owned(),
-            message: message.to_owned(),
-            last_transition_time: since.unwrap_or_else(|| crate::image::build_date::rfc3339(now)),
-            observed_generation: object.metadata.generation,
-        };
-        let patch = json!({
-            "apiVersion": GatePolicy::api_version(&()),
-            "kind": GatePolicy::kind(&()),
-            "status": { "observedGeneration": object.metadata.generation, "conditions": [condition] },
-        });
-        let api = Api::<GatePolicy>::all(self.client.clone());
-        let params = PatchParams::apply(FIELD_MANAGER).force();
-        api.patch_status(&object.name_any(), &params, &Patch::Apply(patch)).await.map(|_| ())
+    /// How old the picture is, and whether there is one.
+    pub fn health(&self) -> &Arc<WatchHealth> {
+        &self.health
     }
 }
 
-/// Reads and checks one object.
-fn read(name: &str, object: &DynamicObject) -> Result<CompiledPolicy, String> {
+/// What is known of each policy, by name.
+#[derive(Default)]
+struct Known(BTreeMap<String, Policy>);
+
+struct Policy {
+    uid: String,
+    /// The last version that was good, and its generation.
+    good: Option<(CompiledPolicy, i64)>,
+}
+
+impl Known {
+    /// Takes a change in; says what is to be written into the status of the policies concerned.
+    fn apply(&mut self, change: Change<DynamicObject>) -> Vec<Verdict> {
+        match change {
+            Change::All(objects) => {
+                let names: Vec<String> = objects.iter().map(ResourceExt::name_any).collect();
+                self.0.retain(|name, _| names.contains(name));
+                objects.iter().map(|object| self.take(object)).collect()
+            }
+            Change::Set(object) => vec![self.take(&object)],
+            Change::Gone(name) => {
+                self.0.remove(&name);
+                Vec::new()
+            }
+        }
+    }
+
+    fn take(&mut self, object: &DynamicObject) -> Verdict {
+        let uid = object.uid().unwrap_or_default();
+        let policy = self.0.entry(object.name_any()).or_insert_with(|| Policy { uid: uid.clone(), good: None });
+        if policy.uid != uid {
+            // Another policy under an old name inherits nothing.
+            *policy = Policy { uid, good: None };
+        }
+        let problems = match read(object) {
+            Ok(read) => {
+                policy.good = Some((read, object.meta().generation.unwrap_or_default()));
+                Vec::new()
+            }
+            Err(problems) => problems,
+        };
+        let generation_in_force = policy.good.as_ref().map(|(_, generation)| *generation);
+        Verdict { observed: Observed::of(object), problems, generation_in_force }
+    }
+
+    fn in_force(&self) -> PolicySet {
+        let policies = self.0.values();
+        PolicySet::new(policies.filter_map(|policy| Some(policy.good.as_ref()?.0.clone())).collect())
+    }
+}
+
+/// Reads and checks one object; what is wrong with it is told in sentences.
+fn read(object: &DynamicObject) -> Result<CompiledPolicy, Vec<String>> {
     let spec = object.data.get("spec").cloned().unwrap_or_default();
-    let spec: GatePolicySpec =
-        serde_path_to_error::deserialize(spec).map_err(|error| format!("spec.{}: {}", error.path(), error.inner()))?;
-    CompiledPolicy::compile(name, spec).map_err(|problems| {
-        let told: Vec<String> =
-            problems.iter().map(|one| format!("{}: {}; {}", one.field, one.message, one.remedy)).collect();
-        told.join(". ")
+    let spec: GatePolicySpec = serde_path_to_error::deserialize(spec)
+        .map_err(|error| vec![format!("spec.{}: {}", error.path(), error.inner())])?;
+    CompiledPolicy::compile(&object.name_any(), spec).map_err(|problems| {
+        problems.iter().map(|one| format!("{}: {}; {}", one.field, one.message, one.remedy)).collect()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn object(name: &str, uid: &str, generation: i64, max_age: &str) -> DynamicObject {
+        serde_json::from_value(json!({
+            "apiVersion": "freshgate.dev/v1alpha1",
+            "kind": "GatePolicy",
+            "metadata": {"name": name, "uid": uid, "generation": generation},
+            "spec": {"imageAge": {"maxAge": max_age}}
+        }))
+        .unwrap()
+    }
+
+    fn in_force(known: &Known) -> Vec<(String, String)> {
+        let set = known.in_force();
+        let limits = set.iter().map(|policy| {
+            let limit = policy.spec.image_age.as_ref().unwrap().max_age.to_string();
+            (policy.name.clone(), limit)
+        });
+        limits.collect()
+    }
+
+    #[test]
+    fn only_a_good_version_replaces_a_good_one() {
+        let mut known = Known::default();
+        let all = vec![object("a", "1", 1, "90d"), object("b", "2", 1, "bad")];
+        let verdicts = known.apply(Change::All(all));
+        assert!(verdicts[0].problems.is_empty());
+        assert_eq!(verdicts[1].problems.len(), 1);
+        assert_eq!(in_force(&known), [("a".to_owned(), "90d".to_owned())]);
+
+        let verdicts = known.apply(Change::Set(object("a", "1", 2, "bad")));
+        assert_eq!(verdicts[0].generation_in_force, Some(1));
+        assert_eq!(in_force(&known), [("a".to_owned(), "90d".to_owned())]);
+
+        // Made anew while nobody watched: the old one's rules are not the new one's.
+        let verdicts = known.apply(Change::Set(object("a", "3", 1, "bad")));
+        assert_eq!(verdicts[0].generation_in_force, None);
+        assert_eq!(in_force(&known), []);
+
+        known.apply(Change::Set(object("b", "2", 2, "60d")));
+        assert_eq!(in_force(&known), [("b".to_owned(), "60d".to_owned())]);
+        known.apply(Change::Gone("b".to_owned()));
+        assert_eq!(in_force(&known), []);
+    }
+
+    #[test]
+    fn what_a_new_list_lacks_is_gone() {
+        let mut known = Known::default();
+        known.apply(Change::All(vec![object("a", "1", 1, "90d"), object("b", "2", 1, "90d")]));
+        known.apply(Change::All(vec![object("b", "2", 1, "90d")]));
+        assert_eq!(in_force(&known), [("b".to_owned(), "90d".to_owned())]);
+    }
 }

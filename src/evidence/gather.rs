@@ -54,7 +54,8 @@ impl Gatherer {
         if matching.is_empty() {
             return evidence;
         }
-        evidence.node_platforms = self.cluster.as_ref().map(|cluster| cluster.node_platforms()).unwrap_or_default();
+        evidence.node_platforms =
+            self.cluster.as_ref().map(|cluster| cluster.nodes.platforms().to_vec()).unwrap_or_default();
         evidence.owner = self.owner(subject, deadline).await;
         let owned = match evidence.owner.as_ref().map(|owner| &owner.found) {
             Some(OwnerFound::Images(images)) => images.as_slice(),
@@ -81,13 +82,23 @@ impl Gatherer {
 
     async fn namespace_labels(&self, subject: &Subject, deadline: Instant) -> Option<BTreeMap<String, String>> {
         match &self.cluster {
-            Some(cluster) => cluster.namespace_labels(&subject.namespace, deadline).await,
+            Some(cluster) => namespace_labels(cluster, &subject.namespace, deadline).await,
             None => self.stated.by_namespace.get(&subject.namespace).or(self.stated.of_others.as_ref()).cloned(),
         }
     }
 
     async fn credentials(&self, subject: &Subject, deadline: Instant) -> Option<Credentials> {
-        self.cluster.as_ref()?.pull_credentials(&subject.namespace, &subject.pull, deadline).await
+        let secrets = self.cluster.as_ref()?.pull_secrets.as_ref()?;
+        let hints = &subject.pull;
+        let configs = secrets.of(&subject.namespace, &hints.secrets, Some(&hints.service_account), deadline).await;
+        let mut all = Credentials::default();
+        for config in configs {
+            match Credentials::from_docker_config(config.as_str()) {
+                Ok(credentials) => all = all.and(credentials),
+                Err(error) => tracing::warn!(workload = %subject.in_words(), %error, "a pull secret cannot be used"),
+            }
+        }
+        (!all.is_empty()).then_some(all)
     }
 
     /// The controller that the object claims: looked up, never believed.
@@ -96,11 +107,14 @@ impl Gatherer {
         let found = match &self.cluster {
             None => OwnerFound::NotLookedUp { detail: "there is no cluster to look it up in".to_owned() },
             Some(cluster) => {
-                let covers = |found: &OwnerFound| match found {
-                    OwnerFound::Images(images) => subject.images.iter().all(|used| images.contains(&used.image)),
-                    _ => false,
-                };
-                cluster.owner(&subject.namespace, claimed, covers, deadline).await
+                let find = |fresh| cluster.owners.find(&subject.namespace, claimed, fresh, deadline);
+                match find(false).await {
+                    // What is remembered may be older than a rollout that is under way.
+                    OwnerFound::Images(images) if !subject.images.iter().all(|used| images.contains(&used.image)) => {
+                        find(true).await
+                    }
+                    found => found,
+                }
             }
         };
         Some(Owner { kind: claimed.kind.clone(), name: claimed.name.clone(), found })
@@ -134,9 +148,9 @@ impl Gatherer {
         if subject.operation == Operation::Update
             && let Some(cluster) = &self.cluster
         {
-            match cluster.revisions(&subject.kind, &subject.namespace, &subject.uid, deadline).await {
+            match cluster.owners.revisions(&subject.namespace, &subject.as_reference(), deadline).await {
                 Ok(revisions) => history.revisions.extend(revisions),
-                Err(detail) => history.unknown = Some(detail),
+                Err(error) => history.unknown = Some(error.to_string()),
             }
         }
         history
@@ -164,6 +178,20 @@ impl Gatherer {
                 Ok(Err(error)) => tracing::warn!(%error, "the ledger could not be read"),
                 Err(_) => evidence.history.unknown = Some("the ledger did not answer in time".to_owned()),
             }
+        }
+    }
+}
+
+/// A namespace's labels; `None` where they cannot be told, and then only its name counts.
+async fn namespace_labels(cluster: &Cluster, namespace: &str, deadline: Instant) -> Option<BTreeMap<String, String>> {
+    if namespace.is_empty() {
+        return None;
+    }
+    match cluster.namespaces.of(namespace, deadline).await {
+        Ok(labels) => Some(labels),
+        Err(error) => {
+            tracing::warn!(namespace, %error, "a namespace's labels could not be read; only its name counts");
+            None
         }
     }
 }

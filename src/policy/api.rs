@@ -141,12 +141,15 @@ pub struct ImageAge {
     pub on_unknown: Option<OnUnknown>,
     /// What an old image that ran before the change means; default `Warn`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Action")]
     pub unchanged_images: Option<Action>,
     /// What a restart means whose tag now names a digest new to the workload; default `Warn`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Action")]
     pub moved_tags: Option<Action>,
     /// What an old image means in an object whose controller is of a kind that the gate does not know; default `Warn`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Action")]
     pub unknown_owners: Option<Action>,
     /// Which platforms of an image are judged: `Nodes` (those of the cluster's nodes, the default), `All`, or a list
     /// as `[linux/amd64]`. The oldest counts.

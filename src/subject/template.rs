@@ -99,3 +99,31 @@ pub struct ImageUse {
     /// The reference, as written.
     pub image: String,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Templates of workloads and of the revisions that real controllers (1.36) made of them.
+    const CAPTURED: &str = include_str!("../../tests/fixtures/revisions.json");
+
+    #[test]
+    fn a_workload_and_its_revision_have_one_fingerprint() {
+        let pairs: Vec<Value> = serde_json::from_str(CAPTURED).unwrap();
+        assert_eq!(pairs.len(), 3);
+        for pair in pairs {
+            let workload = fingerprint(&pair["workload"]);
+            assert_eq!(workload, fingerprint(&pair["revision"]), "{}", pair["kind"]);
+            for (pointer, changed) in [
+                ("/spec/containers/0/image", "r.example/app:3"),
+                ("/spec/containers/0/env/0/value", "2"),
+                ("/spec/hostnameOverride", "other.example"),
+                ("/metadata/labels/app", "other"),
+            ] {
+                let mut other = pair["workload"].clone();
+                *other.pointer_mut(pointer).unwrap() = changed.into();
+                assert_ne!(workload, fingerprint(&other), "{pointer}");
+            }
+        }
+    }
+}

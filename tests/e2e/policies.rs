@@ -16,6 +16,7 @@ fn explain(bed: &Bed) {
         ("gatepolicy.spec", "Limits how long ago an image was built."),
         ("gatepolicy.spec.imageAge.maxAge", "The longest time since an image was built"),
         ("gatepolicy.spec.imageAge.onUnknown", "What an unknown build date means"),
+        ("gatepolicy.spec.imageAge.movedTags", "What a restart means whose tag now names a digest new to the workload"),
         ("gatepolicy.spec.match.namespaceSelector", "Labels that the namespace must have."),
     ] {
         let said = bed.plane.kubectl(&["explain", field]);
@@ -89,7 +90,7 @@ fn last_good(bed: &Bed) {
     wait_for("the status of the bad version", || accepted(bed, "lasting").0 == "False");
     assert_eq!(
         accepted(bed, "lasting").1,
-        "spec.imageAge.warnBefore: a warning 120d before a limit of 90d would never be silent; make warnBefore shorter than maxAge; its last good version stays in force"
+        "spec.imageAge.warnBefore: a warning 120d before a limit of 90d would never be silent; make warnBefore shorter than maxAge; generation 1 stays in force."
     );
     let said = bed.create("lasting", &deployment("app", &bed.old));
     assert!(!said.success && said.stderr.contains("(policy \"lasting\")"), "{}", said.stderr);
