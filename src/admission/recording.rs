@@ -111,6 +111,7 @@ impl Recording {
         if verdict.passed.is_some() && self.level != RecordLevel::All {
             return recorded;
         }
+        let ledger = (verdict.decision != Decision::Deny).then(|| record::ledger_entry(subject, evidence, now));
         let decided = Decided {
             decision_id: &own_id,
             timestamp: now,
@@ -123,6 +124,7 @@ impl Recording {
             deadline_ms: deadline.total_ms(),
             elapsed_ms: deadline.elapsed_ms(),
             labels: &self.labels,
+            ledger: ledger.as_ref(),
         };
         recorded.unrecorded = !self.write(&decided, repeat_of.as_deref()).await;
         recorded.decision_id = Some(repeat_of.unwrap_or(own_id));
@@ -139,14 +141,14 @@ impl Recording {
             Ok(body) => body,
             Err(error) => return self.failed(decided, &error),
         };
-        let admitted = (decided.verdict.decision != Decision::Deny).then(|| {
+        let admitted = decided.ledger.map(|entry| {
             let subject = decided.subject;
             let workload = WorkloadKey {
                 namespace: subject.namespace.clone(),
                 kind: subject.kind.clone(),
                 name: subject.name.clone(),
             };
-            record::ledger_entry(subject, decided.evidence, decided.timestamp).update(workload, decided.timestamp)
+            entry.update(workload, decided.timestamp)
         });
         match self.audit.record(body, admitted).await {
             Ok(_) => true,

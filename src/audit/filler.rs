@@ -5,7 +5,7 @@ use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::{Connection, SqliteConnection};
 use tokio::task::spawn_blocking;
@@ -21,6 +21,9 @@ use crate::store::ledger::{LedgerUpdate, projection};
 
 /// Records in one transaction: large, because each ends with an fsync that competes with the journal's.
 const BATCH_RECORDS: usize = 2000;
+
+/// How much longer than it worked the filler rests: it takes at most a fifth of one core.
+const REST_PER_WORK: u32 = 4;
 
 /// What arrives within this time shares a transaction.
 const GATHER: Duration = Duration::from_millis(200);
@@ -55,12 +58,13 @@ impl Filler {
         self.store.ledger().memory().overlay.stored_up_to(0);
         let mut reader = None;
         loop {
+            let began = Instant::now();
             match self.backlog.take(BATCH_RECORDS) {
                 // The journal's last segment is finished only now, and may be stored already.
                 Work::Done => return self.stored(0).await,
                 Work::Nothing => {
                     self.backlog.changed().await;
-                    self.gather().await;
+                    self.give_way(Duration::ZERO).await;
                 }
                 Work::Batches(batches) => {
                     let last_seq = batches.last().map_or(0, Batch::last_seq);
@@ -68,23 +72,23 @@ impl Filler {
                     let rows = blocking(move || Rows::of_batches(&writer_id, &batches)).await;
                     self.insert(&rows).await;
                     self.stored(last_seq).await;
-                    self.gather().await;
+                    self.give_way(began.elapsed()).await;
                 }
                 Work::ReadBack { from, to } => {
                     let (records, last_seq) = self.read_back(&mut reader, from, to).await;
                     let rows = blocking(move || Rows::of_records(records)).await;
                     self.insert(&rows).await;
                     self.stored(last_seq).await;
-                    self.gather().await;
+                    self.give_way(began.elapsed()).await;
                 }
             }
         }
     }
 
-    /// Waits for company, unless there is enough or no more to come.
-    async fn gather(&self) {
-        if !self.backlog.is_closed() && self.backlog.records() < BATCH_RECORDS as u64 {
-            tokio::time::sleep(GATHER).await;
+    /// Leaves the processor to the answers: under load the store lags, not they. At the end there are none.
+    async fn give_way(&self, worked: Duration) {
+        if !self.backlog.is_closed() {
+            tokio::time::sleep(GATHER.max(worked * REST_PER_WORK)).await;
         }
     }
 

@@ -53,6 +53,8 @@ pub struct Decided<'a> {
     pub elapsed_ms: u64,
     /// Whose record it is.
     pub labels: &'a Labels,
+    /// What the ledger learns from it, where it lets something in.
+    pub ledger: Option<&'a LedgerEntry>,
 }
 
 #[derive(Serialize)]
@@ -77,7 +79,7 @@ struct Record<'a> {
     elapsed_ms: u64,
     labels: &'a Labels,
     #[serde(skip_serializing_if = "Option::is_none")]
-    ledger: Option<LedgerEntry>,
+    ledger: Option<&'a LedgerEntry>,
     inputs: Inputs<'a>,
 }
 
@@ -178,7 +180,7 @@ struct Inputs<'a> {
 
 /// A record as JSON, without what the chain adds to it.
 pub fn body(decided: &Decided<'_>) -> Result<Vec<u8>, serde_json::Error> {
-    let Decided { request, subject, evidence, verdict, .. } = *decided;
+    let Decided { subject, evidence, verdict, .. } = *decided;
     serde_json::to_vec(&Record {
         decision_id: decided.decision_id,
         timestamp: instant(decided.timestamp),
@@ -194,8 +196,7 @@ pub fn body(decided: &Decided<'_>) -> Result<Vec<u8>, serde_json::Error> {
         deadline_ms: decided.deadline_ms,
         elapsed_ms: decided.elapsed_ms,
         labels: decided.labels,
-        ledger: (verdict.decision != Decision::Deny && request.dry_run != Some(true))
-            .then(|| ledger_entry(subject, evidence, decided.timestamp)),
+        ledger: decided.ledger,
         inputs: Inputs { subject, evidence },
     })
 }

@@ -21,7 +21,7 @@ use self::facts::{DigestFact, Entry, FactStore};
 use self::flight::Flights;
 use super::build_date::{self, Claim, Source};
 use super::claims::{self, Base, Shape};
-use super::reference::ImageReference;
+use super::reference::{ImageReference, InvalidReference};
 use super::registry::credentials::{Credential, Credentials};
 use super::registry::error::RegistryError;
 use super::registry::{Asking, LARGEST_CONFIG_BYTES, Manifest, Registries};
@@ -81,6 +81,8 @@ struct Inner {
     registries: Registries,
     own: Credentials,
     store: Arc<dyn FactStore>,
+    /// References as they were read: the grammar is a large one.
+    references: Memory<String, Arc<Result<ImageReference, InvalidReference>>>,
     digests: Memory<String, Arc<DigestFact>>,
     tags: Memory<Key, TagFact>,
     noes: Memory<Key, (RegistryError, Instant)>,
@@ -111,6 +113,7 @@ impl Resolver {
             registries,
             own,
             store,
+            references: Memory::new(TAGS_IN_MEMORY),
             digests: Memory::new(DIGESTS_IN_MEMORY),
             tags: Memory::builder().max_capacity(TAGS_IN_MEMORY).time_to_live(TAG_STALE_FOR).build(),
             noes: Memory::builder().max_capacity(TAGS_IN_MEMORY).time_to_live(NO_FRESH_FOR).build(),
@@ -127,11 +130,12 @@ impl Resolver {
 
     /// The image that a reference names, and when it was built; or a named unknown. Never later than the deadline.
     pub async fn resolve(&self, reference: &str, request: Request<'_>) -> Fact<ResolvedImage> {
-        let image = match ImageReference::parse(reference) {
+        let parsed = self.0.references.get_with_by_ref(reference, || Arc::new(ImageReference::parse(reference)));
+        let image = match &*parsed {
             Ok(image) => image,
             Err(error) => return Fact::unknown(UnknownReason::InvalidReference, error.to_string()),
         };
-        match tokio::time::timeout_at(request.deadline, self.resolve_image(&image, request)).await {
+        match tokio::time::timeout_at(request.deadline, self.resolve_image(image, request)).await {
             Ok(Ok(resolved)) => Fact::Known(resolved),
             Ok(Err(error)) => Fact::Unknown(error.into_unknown()),
             Err(_) => Fact::unknown(UnknownReason::Unreachable, format!("{} did not answer in time", image.registry())),
