@@ -9,7 +9,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::{Difference, ImageUse, Operation, Subject};
-use crate::evidence::Evidence;
+use crate::evidence::{Evidence, Fact};
+use crate::image::reference::ImageReference;
 
 /// What kind of change it is; the rules say of each what they stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -26,9 +27,9 @@ pub enum Change {
     Mitigation,
     /// It differs only in an annotation that says "restart".
     Restart,
-    /// The template is equal, the rest of the spec is not: scale, suspend, pause, partition.
+    /// The template is equal, whatever else differs: scale, suspend, pause, partition, labels of the object.
     Scale,
-    /// Neither template nor spec differ.
+    /// Nothing of the object differs: somebody connects to it.
     Metadata,
     /// It is deleted.
     Delete,
@@ -70,6 +71,9 @@ pub fn classify(subject: &Subject, evidence: &Evidence, now: DateTime<Utc>) -> C
     if returns_to_an_earlier_template(subject, evidence) {
         return Change::Rollback;
     }
+    if subject.difference == Difference::Restart && old_images == &subject.images {
+        return Change::Restart;
+    }
     let new = new_images(subject, evidence);
     if !new.is_empty() {
         return if returns_to_earlier_digests(&new, old_images, subject, evidence) {
@@ -78,30 +82,31 @@ pub fn classify(subject: &Subject, evidence: &Evidence, now: DateTime<Utc>) -> C
             Change::NewImage
         };
     }
-    match subject.difference {
-        Difference::Restart if old_images == &subject.images => Change::Restart,
-        Difference::Mitigation if old_images == &subject.images => Change::Mitigation,
-        _ => Change::Config,
+    if subject.difference == Difference::Mitigation && old_images == &subject.images {
+        Change::Mitigation
+    } else {
+        Change::Config
     }
 }
 
-/// The images of the new template whose digest did not run in the old one.
+/// The images of the new template whose digest did not run in the old one, those whose tag has moved included.
 ///
-/// The same reference in the old template is not new: what a moved tag means is a question of its own. A digest that
-/// cannot be learnt is new unless its reference was there.
+/// A digest that cannot be learnt is new unless its reference was there.
 pub fn new_images<'a>(subject: &'a Subject, evidence: &Evidence) -> Vec<&'a ImageUse> {
     let Some(old_images) = &subject.old_images else {
         return subject.images.iter().collect();
     };
-    let old_references: BTreeSet<&str> = old_images.iter().map(|used| used.image.as_str()).collect();
     let old_digests: BTreeSet<&str> =
-        old_references.iter().flat_map(|reference| digests_of(reference, evidence)).collect();
+        old_images.iter().filter_map(|used| running_digest(&used.image, evidence)).collect();
     subject
         .images
         .iter()
         .filter(|used| {
-            !old_references.contains(used.image.as_str())
-                && digest_of(&used.image, evidence).is_none_or(|digest| !old_digests.contains(digest))
+            if old_images.iter().any(|old| old.image == used.image) {
+                has_moved(&used.image, evidence)
+            } else {
+                digest_of(&used.image, evidence).is_none_or(|digest| !old_digests.contains(digest))
+            }
         })
         .collect()
 }
@@ -114,33 +119,38 @@ pub fn moved_tags<'a>(subject: &'a Subject, evidence: &Evidence) -> Vec<&'a Imag
     subject
         .images
         .iter()
-        .filter(|used| old_images.iter().any(|old| old.image == used.image))
-        .filter(|used| {
-            let admitted: Vec<_> =
-                evidence.history.admissions.iter().filter(|admission| admission.reference == used.image).collect();
-            !admitted.is_empty()
-                && digest_of(&used.image, evidence).is_some_and(|digest| {
-                    evidence.history.admissions.iter().all(|admission| admission.digest != digest)
-                })
-        })
+        .filter(|used| old_images.iter().any(|old| old.image == used.image) && has_moved(&used.image, evidence))
         .collect()
 }
 
-/// What a reference means now.
-fn digest_of<'a>(reference: &str, evidence: &'a Evidence) -> Option<&'a str> {
-    evidence.images.get(reference)?.known().map(|image| image.digest.as_str())
+/// Whether a reference was admitted here, and now means a digest that never was.
+fn has_moved(reference: &str, evidence: &Evidence) -> bool {
+    let admissions = &evidence.history.admissions;
+    admissions.iter().any(|admission| admission.reference == reference)
+        && digest_of(reference, evidence)
+            .is_some_and(|digest| admissions.iter().all(|admission| admission.digest != digest))
 }
 
-/// What a reference of the old template may have run: what it meant when it was admitted, else what it means now.
-fn digests_of<'a>(reference: &str, evidence: &'a Evidence) -> Vec<&'a str> {
-    let admitted: Vec<&str> = evidence
+/// What a reference means now. One that names its digest says so itself, also while its registry is away.
+pub(crate) fn digest_of<'a>(reference: &'a str, evidence: &'a Evidence) -> Option<&'a str> {
+    match evidence.images.get(reference) {
+        Some(Fact::Known(image)) => Some(&image.digest),
+        _ => {
+            ImageReference::parse(reference).ok()?.digest()?;
+            reference.rsplit_once('@').map(|(_, digest)| digest)
+        }
+    }
+}
+
+/// What a reference of the old template runs: what it meant when it was last admitted here, else what it means now.
+fn running_digest<'a>(reference: &'a str, evidence: &'a Evidence) -> Option<&'a str> {
+    evidence
         .history
         .admissions
         .iter()
         .filter(|admission| admission.reference == reference)
-        .map(|admission| admission.digest.as_str())
-        .collect();
-    if admitted.is_empty() { digest_of(reference, evidence).into_iter().collect() } else { admitted }
+        .max_by_key(|admission| admission.last_admitted_at)
+        .map_or_else(|| digest_of(reference, evidence), |admission| Some(&admission.digest))
 }
 
 /// Whether the whole template is one that this workload had before the present one came.
@@ -195,8 +205,7 @@ fn returns_to_earlier_digests(
         };
         let running: Vec<_> = replaced_by(used)
             .into_iter()
-            .flat_map(|old| digests_of(&old.image, evidence))
-            .map(first_admitted)
+            .map(|old| running_digest(&old.image, evidence).and_then(first_admitted))
             .collect();
         !running.is_empty() && running.iter().all(|admitted| admitted.is_some_and(|admitted| before < admitted))
     })

@@ -187,6 +187,79 @@ fn a_template_that_was_here_before_the_present_one_is_a_rollback() {
     is(&config, &with_revisions(digests(), &[("new", 1), ("old", 10)]), Change::Rollback);
 }
 
+/// A reference that names its digest, and that digest.
+fn pinned(digit: &str) -> (String, String) {
+    let digest = format!("sha256:{}", digit.repeat(64));
+    (format!("registry.example/a@{digest}"), digest)
+}
+
+#[test]
+fn what_is_named_by_digest_is_known_while_its_registry_is_away() {
+    let ((one, first), (two, second)) = (pinned("1"), pinned("2"));
+    let away = |references: &[&str]| Evidence {
+        images: references
+            .iter()
+            .map(|&reference| (reference.to_owned(), Fact::unknown(UnknownReason::Unreachable, "away")))
+            .collect(),
+        ..Evidence::default()
+    };
+    let (of_one, of_two) = (format!("{one}={first}"), format!("{two}={second}"));
+    let history = [(of_one.as_str(), 1), (of_two.as_str(), 10)];
+    let uses = |image: &str| format!("app={image}");
+    let back = update(&[&uses(&two)], &[&uses(&one)], Difference::Equal);
+    is(&back, &admitted(away(&[&one, &two]), &history), Change::Rollback);
+    let forward = update(&[&uses(&one)], &[&uses(&two)], Difference::Equal);
+    is(&forward, &admitted(away(&[&one, &two]), &history), Change::NewImage);
+    is(&create(&[&uses(&one)]), &admitted(away(&[&one]), &history), Change::Rollback);
+    // The same digest under another tag.
+    let tagged = one.replace('@', ":1.2@");
+    let renamed = update(&[&uses(&one)], &[&uses(&tagged)], Difference::Equal);
+    is(&renamed, &away(&[&one, &tagged]), Change::Config);
+}
+
+#[test]
+fn a_tag_runs_what_it_meant_when_it_was_last_admitted() {
+    let evidence = admitted(
+        meaning(&["a:latest=d3", "a:one=d1", "a:two=d2", "a:three=d3"]),
+        &[("a:latest=d1", 1), ("a:latest=d2", 5), ("a:latest=d3", 10)],
+    );
+    for (to, change) in
+        [("app=a:one", Change::Rollback), ("app=a:two", Change::Rollback), ("app=a:three", Change::Config)]
+    {
+        is(&update(&["app=a:latest"], &[to], Difference::Equal), &evidence, change);
+    }
+}
+
+#[test]
+fn a_moved_tag_is_a_new_image_unless_it_is_only_restarted_or_scaled() {
+    let moved = admitted(meaning(&["a:1=d2"]), &[("a:1=d1", 1)]);
+    for (difference, change) in [
+        (Difference::Other, Change::NewImage),
+        (Difference::Mitigation, Change::NewImage),
+        (Difference::Restart, Change::Restart),
+        (Difference::Equal, Change::Scale),
+    ] {
+        is(&update(&["app=a:1"], &["app=a:1"], difference), &moved, change);
+    }
+    // Back to the whole template of before is a rollback, whatever its tag means by now.
+    let back = update(&["app=a:1"], &["app=a:1"], Difference::Other);
+    is(&back, &with_revisions(moved, &[("new", 1), ("old", 10)]), Change::Rollback);
+}
+
+#[test]
+fn a_container_that_is_added_takes_the_place_of_what_goes() {
+    let digests = || meaning(&["a:1=a1", "a:2=a2", "b:1=b1"]);
+    let all = |side| admitted(digests(), &[("a:1=a1", 1), ("a:2=a2", 10), ("b:1=b1", side)]);
+    // Back to a version that had a sidecar.
+    let back = update(&["app=a:2"], &["app=a:1", "side=b:1"], Difference::Other);
+    is(&back, &all(1), Change::Rollback);
+    is(&back, &all(10), Change::NewImage);
+    // Beside what stays it takes no place, so it goes back to nothing.
+    is(&update(&["app=a:1"], &["app=a:1", "side=b:1"], Difference::Other), &all(1), Change::NewImage);
+    // A container renamed on the way back.
+    is(&update(&["app=a:2"], &["main=a:1"], Difference::Other), &all(1), Change::Rollback);
+}
+
 #[test]
 fn a_restore_within_thirty_days_is_a_rollback() {
     let subject = create(&["app=a:1", "side=b:1"]);
