@@ -187,6 +187,8 @@ pub enum Found {
         age_seconds: i64,
         /// The limit.
         limit_seconds: i64,
+        /// Whether it will be refused then; else it is only said to be too old.
+        refused: bool,
         /// The platform that counts, where there are several.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         platform: Option<String>,

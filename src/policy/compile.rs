@@ -4,17 +4,18 @@ use std::collections::{BTreeMap, HashMap};
 
 use sha2::{Digest, Sha256};
 
-use super::api::{GatePolicySpec, ImageAge, LabelOperator, LabelSelector, Match, Platforms, ValidationAction};
+use super::api::{
+    Action, GatePolicySpec, ImageAge, LabelOperator, LabelSelector, Match, MaxAge, OnUnknown, Platforms,
+    ValidationAction,
+};
 use super::duration::PolicyDuration;
+use crate::evidence::UnknownReason;
 use crate::image::reference::glob_fits;
 use crate::subject::kinds::WorkloadKinds;
 use crate::verdict::Effect;
 
 /// The label that every namespace has, and nobody can set to anything but its name.
 pub const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";
-
-/// The warning before the limit, where the policy says nothing.
-const DEFAULT_WARN_BEFORE_DAYS: i64 = 14;
 
 /// One thing that is wrong with a policy, or (as advice) unwise in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,27 +119,6 @@ impl CompiledPolicy {
             && (matches.namespaces.is_empty() || any_fits(&matches.namespaces))
             && !any_fits(&matches.exclude_namespaces)
             && matches.namespace_selector.as_ref().is_none_or(|selector| selects(selector, namespace, labels))
-    }
-}
-
-/// The limits of a rule for one image, its overrides applied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AgeLimit {
-    /// The longest age.
-    pub max_age_seconds: i64,
-    /// How long before it the warning begins.
-    pub warn_before_seconds: i64,
-}
-
-impl AgeLimit {
-    /// The limit with its warning, which by default never takes more than half of it.
-    pub fn new(max_age: &PolicyDuration, warn_before: Option<&PolicyDuration>) -> Self {
-        let max_age_seconds = max_age.seconds();
-        let warn_before_seconds = match warn_before {
-            Some(written) => written.seconds(),
-            None => (DEFAULT_WARN_BEFORE_DAYS * 86_400).min(max_age_seconds / 2),
-        };
-        Self { max_age_seconds, warn_before_seconds }
     }
 }
 
@@ -327,6 +307,7 @@ fn check_image_age(rule: &ImageAge, problems: &mut Vec<Problem>) {
             }
         };
     check_warning("spec.imageAge.warnBefore", &rule.max_age, rule.warn_before.as_ref(), problems);
+    check_on_unknown("spec.imageAge.onUnknown", rule.on_unknown.as_ref(), problems);
     if let Some(Platforms::List(platforms)) = &rule.platforms {
         if platforms.is_empty() {
             problems.push(Problem::new(
@@ -363,14 +344,31 @@ fn check_image_age(rule: &ImageAge, problems: &mut Vec<Problem>) {
             ));
         }
         let limit = match &entry.max_age {
-            Some(super::api::MaxAge::Limit(limit)) => Some(limit),
-            Some(super::api::MaxAge::Off) => None,
+            Some(MaxAge::Limit(limit)) => Some(limit),
+            Some(MaxAge::Off) => None,
             None => Some(&rule.max_age),
         };
         if let Some(limit) = limit {
-            let warn_before =
-                entry.warn_before.as_ref().or(rule.warn_before.as_ref().filter(|_| entry.max_age.is_none()));
-            check_warning(&field("warnBefore"), limit, warn_before, problems);
+            check_warning(&field("warnBefore"), limit, entry.warn_before.as_ref(), problems);
+        } else if entry.warn_before.is_some() {
+            problems.push(Problem::new(
+                &field("warnBefore"),
+                "there is no limit to warn of, because maxAge is off",
+                "leave it out, or write a limit",
+            ));
         }
+        check_on_unknown(&field("onUnknown"), entry.on_unknown.as_ref(), problems);
+    }
+}
+
+fn check_on_unknown(field: &str, on_unknown: Option<&OnUnknown>, problems: &mut Vec<Problem>) {
+    if let Some(OnUnknown::Each(actions)) = on_unknown
+        && actions.get(&UnknownReason::IntegrityFailure).is_some_and(|action| *action != Action::Deny)
+    {
+        problems.push(Problem::new(
+            &format!("{field}.IntegrityFailure"),
+            "bytes that do not match their digest are refused whatever is written here",
+            "leave it out",
+        ));
     }
 }

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 
 use super::compile::PolicySet;
 use super::image_age::{self, Judged};
-use crate::evidence::{Evidence, Fact, OwnerFound};
+use crate::evidence::{Evidence, OwnerFound};
 use crate::subject::change::{self, Change};
 use crate::subject::{ImageUse, Operation, Subject};
 use crate::verdict::{Decision, Effect, Passed, Softened, Verdict};
@@ -67,10 +67,8 @@ fn images_to_judge<'a>(subject: &'a Subject, evidence: &Evidence, change: Change
     let is_new = |image: &ImageUse| new.iter().any(|used| used.image == image.image);
     let moved = change::moved_tags(subject, evidence);
     let from_owner = owner_images(evidence);
-    let unknown_owner = evidence
-        .owner
-        .as_ref()
-        .is_some_and(|owner| matches!(owner.found, OwnerFound::UnknownKind | OwnerFound::NotLookedUp { .. }));
+    let is_injected = is_injected_into(subject);
+    let unknown_owner = has_unknown_owner(subject, evidence);
     subject
         .images
         .iter()
@@ -79,22 +77,32 @@ fn images_to_judge<'a>(subject: &'a Subject, evidence: &Evidence, change: Change
                 if is_among(image, owner_images, evidence) || !is_new(image) {
                     return None; // its controller answers for it, and was judged
                 }
-                (subject.operation == Operation::Create).then_some(Softened::Injected)
+                is_injected.then_some(Softened::Injected)
             } else if change == Change::Rollback {
                 Some(Softened::Rollback)
-            } else if subject.old_images.is_some() && !is_new(image) {
-                Some(Softened::Unchanged)
             } else {
-                unknown_owner.then_some(Softened::UnknownOwner)
+                (subject.old_images.is_some() && !is_new(image)).then_some(Softened::Unchanged)
             };
-            Some(Judged {
-                image,
-                softened,
-                age_counts: change != Change::Restart,
-                moved: change == Change::Restart && moved.contains(&image),
-            })
+            let moved = change == Change::Restart && moved.contains(&image);
+            Some(Judged { image, change, softened, unknown_owner, moved })
         })
         .collect()
+}
+
+/// Whether images beyond the controller's are sidecars that something injects as the object is made. What is added
+/// later is somebody's doing, and so is what stands in an object that no controller of Kubernetes makes.
+fn is_injected_into(subject: &Subject) -> bool {
+    subject.operation == Operation::Create && matches!(subject.kind.as_str(), "Pod" | "ReplicaSet" | "Job")
+}
+
+/// Whether the controller's word can be neither believed nor refuted. No controller adds ephemeral containers: people
+/// do, so there it makes no difference.
+fn has_unknown_owner(subject: &Subject, evidence: &Evidence) -> bool {
+    subject.sub_resource.as_deref() != Some("ephemeralcontainers")
+        && evidence
+            .owner
+            .as_ref()
+            .is_some_and(|owner| matches!(owner.found, OwnerFound::UnknownKind | OwnerFound::NotLookedUp { .. }))
 }
 
 /// The images of the controller, where it was found.
@@ -107,11 +115,10 @@ fn owner_images(evidence: &Evidence) -> Option<&[String]> {
 
 /// Whether the controller runs this image, by reference or by digest.
 fn is_among(image: &ImageUse, owner_images: &[String], evidence: &Evidence) -> bool {
-    let digest =
-        |reference: &str| evidence.images.get(reference).and_then(Fact::known).map(|image| image.digest.as_str());
-    owner_images.iter().any(|owned| {
-        *owned == image.image || digest(&image.image).is_some_and(|of_image| digest(owned) == Some(of_image))
-    })
+    let digest = change::digest_of(&image.image, evidence);
+    owner_images
+        .iter()
+        .any(|owned| *owned == image.image || digest.is_some_and(|of| change::digest_of(owned, evidence) == Some(of)))
 }
 
 #[cfg(test)]

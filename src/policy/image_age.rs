@@ -1,13 +1,17 @@
 //! The rule `imageAge`: how long ago an image was built, and what that means for one change.
 
-use chrono::{DateTime, Utc};
+mod limits;
 
-use super::api::{Action, ImageAge, MaxAge, OnUnknown, PlatformRule, Platforms};
-use super::compile::{AgeLimit, CompiledPolicy};
+use chrono::{DateTime, TimeDelta, Utc};
+
+use self::limits::Limits;
+use super::api::{Action, ImageAge, PlatformRule, Platforms};
+use super::compile::CompiledPolicy;
 use crate::evidence::{Evidence, Fact, PlatformImage, ResolvedImage, Unknown, UnknownReason};
 use crate::image::build_date::Source;
 use crate::image::reference::ImageReference;
 use crate::subject::ImageUse;
+use crate::subject::change::Change;
 use crate::verdict::{Effect, Finding, Found, Rule, Softened};
 
 /// An image to judge, and how much a finding about it may do at the most.
@@ -15,12 +19,21 @@ use crate::verdict::{Effect, Finding, Found, Rule, Softened};
 pub struct Judged<'a> {
     /// The image, in its place.
     pub image: &'a ImageUse,
+    /// The change it is part of.
+    pub change: Change,
     /// Why less than the rule says may be done, where it is so.
     pub softened: Option<Softened>,
-    /// Whether the image's age counts at all; in a restart only its tag does.
-    pub age_counts: bool,
+    /// Whether the object has a controller of which nothing could be learnt; that softens too.
+    pub unknown_owner: bool,
     /// Whether its tag means another digest than what was admitted here.
     pub moved: bool,
+}
+
+impl Judged<'_> {
+    /// In a restart only the tag counts.
+    fn age_counts(&self) -> bool {
+        self.change != Change::Restart
+    }
 }
 
 /// What the rule of one policy has to say about one image, as of `now`.
@@ -32,7 +45,6 @@ pub fn judge(
     now: DateTime<Utc>,
 ) -> Vec<Finding> {
     let image = evidence.images.get(&judged.image.image);
-    let limits = limits_for(rule, judged.image);
     let finding = |(most, softened): (Effect, Option<Softened>), effect: Effect, found: Found| Finding {
         policy: policy.name.clone(),
         rule: Rule::ImageAge,
@@ -44,11 +56,9 @@ pub fn judge(
     };
 
     let most = most_effect(policy, rule, judged, now);
-    // That its reference is unchanged is what makes a moved tag one, so it softens nothing here.
-    let most_if_moved = most_effect(policy, rule, Judged { softened: None, ..judged }, now);
     let mut findings = Vec::new();
     if rule.require_digest == Some(true)
-        && judged.age_counts
+        && judged.age_counts()
         && judged.softened.is_none()
         && ImageReference::parse(&judged.image.image).is_ok_and(|reference| reference.digest().is_none())
     {
@@ -57,13 +67,16 @@ pub fn judge(
     if judged.moved
         && let Some(effect) = effect_of(rule.moved_tags.unwrap_or(Action::Warn))
     {
+        // That its reference is unchanged is what makes a moved tag one, so it softens nothing here.
+        let most_if_moved = most_effect(policy, rule, Judged { softened: None, ..judged }, now);
         findings.push(finding(most_if_moved, effect, Found::MovedTag));
     }
-    if judged.age_counts
-        && let Some(limits) = limits
-        && let Some((effect, found)) = age_of(rule, &limits, image, evidence, now)
-    {
-        findings.push(finding(most, effect, found));
+    if judged.age_counts() {
+        let limits = Limits::of(rule, &judged.image.image);
+        let refuses_at = |then| most_effect(policy, rule, judged, then).0 == Effect::Deny;
+        if let Some((effect, found)) = age_of(rule, &limits, image, evidence, now, refuses_at) {
+            findings.push(finding(most, effect, found));
+        }
     }
     findings
 }
@@ -76,19 +89,31 @@ fn most_effect(
     now: DateTime<Utc>,
 ) -> (Effect, Option<Softened>) {
     let full = policy.effect(rule.validation_actions.as_deref());
-    let enforced = policy.spec.enforce_from.filter(|day| full == Effect::Deny && now.date_naive() < *day);
-    let full_now = if enforced.is_some() { Effect::Warn } else { full };
-    let allowed = match judged.softened {
-        None => None,
-        Some(Softened::Unchanged) => effect_of(rule.unchanged_images.unwrap_or(Action::Warn)).or(Some(Effect::Audit)),
-        Some(Softened::UnknownOwner) => effect_of(rule.unknown_owners.unwrap_or(Action::Warn)).or(Some(Effect::Audit)),
-        Some(Softened::Rollback | Softened::Injected | Softened::NotYet(_)) => Some(Effect::Warn),
-    };
-    match (allowed, enforced) {
-        (Some(allowed), _) if allowed < full_now => (allowed, judged.softened),
+    let enforced_from = policy.spec.enforce_from.filter(|day| full == Effect::Deny && now.date_naive() < *day);
+    let full_now = if enforced_from.is_some() { Effect::Warn } else { full };
+    let unknown_owner = judged.unknown_owner.then_some(Softened::UnknownOwner);
+    let softest = [judged.softened, unknown_owner]
+        .into_iter()
+        .flatten()
+        .map(|softened| (most_if(softened, rule, judged.change), softened))
+        .min_by_key(|(most, _)| *most);
+    match (softest, enforced_from) {
+        // What softens lasts longer than the day, so it is what is said.
+        (Some((most, softened)), _) if most < full => (most.min(full_now), Some(softened)),
         (_, Some(day)) => (full_now, Some(Softened::NotYet(day))),
-        (Some(allowed), None) if allowed < full => (allowed, judged.softened),
         _ => (full_now, None),
+    }
+}
+
+/// What may be done at the most to what is softened so.
+fn most_if(softened: Softened, rule: &ImageAge, change: Change) -> Effect {
+    let set = |action: Option<Action>| effect_of(action.unwrap_or(Action::Warn)).unwrap_or(Effect::Audit);
+    match softened {
+        // Beside a new image they may be refused; alone they are what runs, and its configuration must stay free.
+        Softened::Unchanged if change == Change::NewImage => set(rule.unchanged_images),
+        Softened::Unchanged => set(rule.unchanged_images).min(Effect::Warn),
+        Softened::UnknownOwner => set(rule.unknown_owners),
+        Softened::Rollback | Softened::Injected | Softened::NotYet(_) => Effect::Warn,
     }
 }
 
@@ -100,33 +125,6 @@ fn effect_of(action: Action) -> Option<Effect> {
     }
 }
 
-/// The limits for one image: `None` where they are off.
-struct Limits<'a> {
-    age: Option<AgeLimit>,
-    on_unknown: Option<&'a OnUnknown>,
-}
-
-fn limits_for<'a>(rule: &'a ImageAge, used: &ImageUse) -> Option<Limits<'a>> {
-    // Most policies have none, and reading a reference costs as much as the rest of the rule.
-    let reference = if rule.overrides.is_empty() { None } else { ImageReference::parse(&used.image).ok() };
-    let entry = reference.as_ref().and_then(|reference| {
-        rule.overrides.iter().find(|entry| entry.images.iter().any(|pattern| pattern.fits(reference)))
-    });
-    let on_unknown = entry.and_then(|entry| entry.on_unknown.as_ref()).or(rule.on_unknown.as_ref());
-    let (max_age, warn_before) = match entry {
-        None => (&rule.max_age, rule.warn_before.as_ref()),
-        Some(entry) => match &entry.max_age {
-            Some(MaxAge::Off) if entry.on_unknown.is_none() => return None,
-            Some(MaxAge::Off) => {
-                return Some(Limits { age: None, on_unknown });
-            }
-            Some(MaxAge::Limit(limit)) => (limit, entry.warn_before.as_ref()),
-            None => (&rule.max_age, entry.warn_before.as_ref().or(rule.warn_before.as_ref())),
-        },
-    };
-    Some(Limits { age: Some(AgeLimit::new(max_age, warn_before)), on_unknown })
-}
-
 /// What the image's age means: nothing, or how grave it is and with which figures.
 fn age_of(
     rule: &ImageAge,
@@ -134,71 +132,81 @@ fn age_of(
     image: Option<&Fact<ResolvedImage>>,
     evidence: &Evidence,
     now: DateTime<Utc>,
+    refuses_at: impl Fn(DateTime<Utc>) -> bool,
 ) -> Option<(Effect, Found)> {
     let image = match image {
         Some(Fact::Known(image)) => image,
         Some(Fact::Unknown(unknown)) => return unknown_of(limits, unknown),
-        None => return unknown_of(limits, &not_gathered()),
+        None => return unknown_of(limits, &missing(UnknownReason::Unreachable, "it was not looked up")),
     };
     let platforms = judged_platforms(rule, image, evidence);
+    let Some(oldest) = platforms.iter().filter_map(|platform| Dated::of(platform)).min_by_key(|dated| dated.built)
+    else {
+        return gravest_unknown(limits, &platforms);
+    };
     let several = image.platforms.len() > 1;
-    let oldest = platforms
-        .iter()
-        .filter_map(|platform| {
-            let (built, source) = match &platform.built {
-                Fact::Known(built) => (built.time, built.source),
-                // Without a date it can still be known to be too old.
-                Fact::Unknown(_) => (platform.first_seen?, Source::FirstSeen),
-            };
-            Some((built, source, *platform))
+    let platform = oldest.platform.platform.clone().filter(|_| several);
+    let Dated { built, source, .. } = oldest;
+    let age_seconds = now.signed_duration_since(built).num_seconds();
+    let past_limit = limits.age.filter(|limit| age_seconds > limit.max_age_seconds);
+    if let Some(limit) = past_limit {
+        let limit_seconds = limit.max_age_seconds;
+        return Some((Effect::Deny, Found::TooOld { built, source, age_seconds, limit_seconds, platform }));
+    }
+    gravest_unknown(limits, &platforms).or_else(|| {
+        let limit = limits.age?;
+        let limit_seconds = limit.max_age_seconds;
+        (age_seconds > limit_seconds - limit.warn_before_seconds).then(|| {
+            let refused = built.checked_add_signed(TimeDelta::seconds(limit_seconds)).is_some_and(refuses_at);
+            (Effect::Warn, Found::Ageing { built, source, age_seconds, limit_seconds, refused, platform })
         })
-        .min_by_key(|(built, ..)| *built);
-
-    let age_of = |built: DateTime<Utc>| now.signed_duration_since(built).num_seconds();
-    let named = |platform: &PlatformImage| platform.platform.clone().filter(|_| several);
-    if let (Some(limit), Some((built, source, platform))) = (limits.age, oldest)
-        && age_of(built) > limit.max_age_seconds
-    {
-        let found = Found::TooOld {
-            built,
-            source,
-            age_seconds: age_of(built),
-            limit_seconds: limit.max_age_seconds,
-            platform: named(platform),
-        };
-        return Some((Effect::Deny, found));
-    }
-    for platform in &platforms {
-        if let Fact::Unknown(unknown) = &platform.built {
-            return unknown_of(limits, unknown);
-        }
-    }
-    let (limit, (built, source, platform)) = (limits.age?, oldest?);
-    (age_of(built) > limit.max_age_seconds - limit.warn_before_seconds).then(|| {
-        let found = Found::Ageing {
-            built,
-            source,
-            age_seconds: age_of(built),
-            limit_seconds: limit.max_age_seconds,
-            platform: named(platform),
-        };
-        (Effect::Warn, found)
     })
 }
 
-fn unknown_of(limits: &Limits<'_>, unknown: &Unknown) -> Option<(Effect, Found)> {
-    let action = if unknown.reason == UnknownReason::IntegrityFailure {
-        Action::Deny // wrong bytes are refused whatever the policy says of unknowns
-    } else {
-        limits.on_unknown.map_or(Action::Warn, |on_unknown| on_unknown.action(unknown.reason))
-    };
-    let found = Found::Unknown { reason: unknown.reason, detail: unknown.detail.clone() };
-    effect_of(action).map(|effect| (effect, found))
+/// A platform's image with the time it was built at the latest.
+struct Dated<'a> {
+    platform: &'a PlatformImage,
+    built: DateTime<Utc>,
+    source: Source,
 }
 
-/// A record that lacks the image it judges cannot come from the gate; it is unknown, as everything that is missing.
-fn not_gathered() -> Unknown {
-    Unknown { reason: UnknownReason::Unreachable, detail: "it was not looked up".to_owned() }
+impl<'a> Dated<'a> {
+    /// The earlier of its date and of when it was first seen; without a date it can still be known to be too old.
+    fn of(platform: &'a PlatformImage) -> Option<Self> {
+        let built = platform.built.known().map(|built| (built.time, built.source));
+        let seen = platform.first_seen.map(|seen| (seen, Source::FirstSeen));
+        let (built, source) = built.into_iter().chain(seen).min_by_key(|(time, _)| *time)?;
+        Some(Self { platform, built, source })
+    }
+}
+
+/// What the unknowns among the platforms mean: the gravest of them, the first where several are alike.
+fn gravest_unknown(limits: &Limits<'_>, platforms: &[&PlatformImage]) -> Option<(Effect, Found)> {
+    if platforms.is_empty() {
+        return unknown_of(limits, &missing(UnknownReason::NoDate, "it has no runnable platform"));
+    }
+    platforms
+        .iter()
+        .filter_map(|platform| match &platform.built {
+            Fact::Known(_) => None,
+            Fact::Unknown(unknown) => unknown_of(limits, unknown),
+        })
+        .rev()
+        .max_by_key(|(effect, found)| (*effect, is_wrong_bytes(found)))
+}
+
+fn is_wrong_bytes(found: &Found) -> bool {
+    matches!(found, Found::Unknown { reason: UnknownReason::IntegrityFailure, .. })
+}
+
+fn unknown_of(limits: &Limits<'_>, unknown: &Unknown) -> Option<(Effect, Found)> {
+    let found = Found::Unknown { reason: unknown.reason, detail: unknown.detail.clone() };
+    effect_of(limits.on_unknown(unknown.reason)).map(|effect| (effect, found))
+}
+
+/// What evidence lacks is unknown, as everything that is missing; never fresh.
+fn missing(reason: UnknownReason, detail: &str) -> Unknown {
+    Unknown { reason, detail: detail.to_owned() }
 }
 
 /// The platforms that the rule judges; all, where it wants none that the image has.

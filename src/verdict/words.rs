@@ -3,12 +3,14 @@
 //! A denial names every refused image with what was measured, the limit, where the date comes from, the way out, whom
 //! to ask and the decision's id. A warning is one short line. No word of it blames anybody.
 
+mod way_out;
+
 use chrono::NaiveDate;
 
+use self::way_out::ways_out;
 use super::{Decision, Effect, Finding, Found, Softened, Verdict};
 use crate::evidence::UnknownReason;
 use crate::image::build_date::Source;
-use crate::image::reference::ImageReference;
 use crate::policy::duration::{in_words, left_in_words};
 use crate::subject::change::Change;
 
@@ -39,19 +41,14 @@ pub fn denial(verdict: &Verdict, context: &Context<'_>) -> Option<String> {
     if verdict.decision != Decision::Deny {
         return None;
     }
-    let denials: Vec<&Finding> = verdict.denials().collect();
-    let mut lines: Vec<String> =
-        denials.iter().take(MOST_DENIALS).map(|finding| format!("{}.", sentence(finding))).collect();
-    if denials.len() > MOST_DENIALS {
-        lines.push(format!("And {} more, all in the record.", denials.len() - MOST_DENIALS));
+    let mut denials: Vec<&Finding> = verdict.denials().collect();
+    let left_out = denials.len().saturating_sub(MOST_DENIALS);
+    denials.truncate(MOST_DENIALS);
+    let mut lines: Vec<String> = denials.iter().map(|finding| format!("{}.", sentence(finding))).collect();
+    if left_out > 0 {
+        lines.push(format!("And {left_out} more, all in the record."));
     }
-    let mut ways_out: Vec<String> = Vec::new();
-    for way_out in denials.iter().map(|finding| way_out(finding)) {
-        if !ways_out.contains(&way_out) {
-            ways_out.push(way_out);
-        }
-    }
-    lines.extend(ways_out);
+    lines.extend(ways_out(&denials));
     lines.push(last_line(&denials, context));
     Some(lines.join("\n"))
 }
@@ -84,28 +81,27 @@ pub fn sentence(finding: &Finding) -> String {
     let softened = finding.softened.map(softened_in_words).unwrap_or_default();
     let said = match &finding.found {
         Found::TooOld { built, source, age_seconds, limit_seconds, platform } => format!(
-            "{image} was {} {} ago, on {} ({}{}); the limit here is {} (policy {policy:?})",
+            "{image} {}, on {} ({}); the limit here is {} (policy {policy:?})",
+            past_limit(*source, *age_seconds, *limit_seconds),
+            built.format("%Y-%m-%d"),
+            source_in_words(*source, platform.as_deref()),
+            in_words(*limit_seconds),
+        ),
+        Found::Ageing { built, source, age_seconds, limit_seconds, refused, platform } => format!(
+            "{image} was {} {} ago, on {} ({}); it will be {} in {}, at {} (policy {policy:?})",
             verb(*source),
             in_words(*age_seconds),
             built.format("%Y-%m-%d"),
-            source_in_words(*source),
-            platform_in_words(platform.as_deref()),
-            in_words(*limit_seconds),
-        ),
-        Found::Ageing { built, source, age_seconds, limit_seconds, platform } => format!(
-            "{image} was built {} ago, on {} ({}{}); it will be refused in {}, at {} (policy {policy:?})",
-            in_words(*age_seconds),
-            built.format("%Y-%m-%d"),
-            source_in_words(*source),
-            platform_in_words(platform.as_deref()),
+            source_in_words(*source, platform.as_deref()),
+            fate(*refused),
             left_in_words(limit_seconds - age_seconds),
             in_words(*limit_seconds),
         ),
         Found::Unknown { reason: UnknownReason::IntegrityFailure, detail } => {
-            format!("{image} is not what its digest says: {detail} (policy {policy:?})")
+            format!("{image} is not what its digest says: {} (policy {policy:?})", printable(detail))
         }
         Found::Unknown { reason, detail } => {
-            format!("{image} has no known build date ({}): {detail} (policy {policy:?})", reason.as_str())
+            format!("{image} has no known build date ({}): {} (policy {policy:?})", reason.as_str(), printable(detail))
         }
         Found::MovedTag => format!(
             "{image} is another image than the one this tag named when it was last admitted here (policy {policy:?})"
@@ -121,12 +117,32 @@ fn verb(source: Source) -> &'static str {
     if source == Source::FirstSeen { "already here" } else { "built" }
 }
 
-fn source_in_words(source: Source) -> &'static str {
-    if source == Source::FirstSeen { "first seen by this gate" } else { source.in_words() }
+/// `was built 112 days ago`; what is past its limit by less than the words can tell is said to be so.
+fn past_limit(source: Source, age_seconds: i64, limit_seconds: i64) -> String {
+    let (age, limit) = (in_words(age_seconds), in_words(limit_seconds));
+    let just_over = if age == limit { "just over " } else { "" };
+    format!("was {} {just_over}{age} ago", verb(source))
 }
 
-fn platform_in_words(platform: Option<&str>) -> String {
-    platform.map(|platform| format!(", {platform}")).unwrap_or_default()
+/// What becomes of an image when it reaches the limit.
+fn fate(refused: bool) -> &'static str {
+    if refused { "refused" } else { "too old" }
+}
+
+fn source_in_words(source: Source, platform: Option<&str>) -> String {
+    let source = if source == Source::FirstSeen { "first seen by this gate" } else { source.in_words() };
+    platform.map_or_else(|| source.to_owned(), |platform| format!("{source}, {platform}"))
+}
+
+/// A text from outside, on one line and without what a terminal would obey.
+fn printable(text: &str) -> String {
+    text.chars().fold(String::new(), |mut said, c| {
+        match c {
+            '"' | '\'' | '\\' => said.push(c),
+            _ => said.extend(c.escape_debug()),
+        }
+        said
+    })
 }
 
 fn softened_in_words(softened: Softened) -> String {
@@ -134,7 +150,7 @@ fn softened_in_words(softened: Softened) -> String {
         Softened::Unchanged => ", allowed because it ran here before".to_owned(),
         Softened::Rollback => ", allowed because this goes back to what ran before".to_owned(),
         Softened::Injected => ", allowed because it was added to an object of its controller".to_owned(),
-        Softened::UnknownOwner => ", allowed because the object's controller is of an unknown kind".to_owned(),
+        Softened::UnknownOwner => ", allowed because the object's controller could not be checked".to_owned(),
         Softened::NotYet(day) => format!(", allowed until {}", day_in_words(day)),
     }
 }
@@ -143,50 +159,11 @@ fn day_in_words(day: NaiveDate) -> String {
     day.format("%Y-%m-%d").to_string()
 }
 
-/// What its reader can do now; it fits the case.
-fn way_out(finding: &Finding) -> String {
-    match &finding.found {
-        Found::TooOld { source: Source::FirstSeen, .. } => {
-            "It has no date of its own, and a reproducible rebuild keeps its digest: update what it is built from, deploy the new digest, and let the build write its date (SOURCE_DATE_EPOCH).".to_owned()
-        }
-        Found::TooOld { .. } | Found::Ageing { .. } if is_of_docker_official(finding) => {
-            "Deploy a newer tag of it; a rollback to a version that ran before is allowed.".to_owned()
-        }
-        Found::TooOld { .. } | Found::Ageing { .. } => {
-            "Rebuild it and deploy the new digest; a rollback to a version that ran before is allowed.".to_owned()
-        }
-        Found::MovedTag => {
-            "Deploy the digest that ran here before, or change the tag in the template so that the new image is judged as one.".to_owned()
-        }
-        Found::NotByDigest => match &finding.digest {
-            Some(digest) => format!("Name it by digest: {}.", pinned(&finding.image.image, digest)),
-            None => "Name it by digest: repository@sha256:….".to_owned(),
-        },
-        Found::Unknown { reason, .. } => match reason {
-            UnknownReason::NoDate => "Give it its build date: SOURCE_DATE_EPOCH=$(git log -1 --format=%ct) with ko or BuildKit, jib.container.creationTime=USE_CURRENT_TIMESTAMP, pack build --creation-time now, or the annotation org.opencontainers.image.created; then deploy the new digest.".to_owned(),
-            UnknownReason::Unreachable => "Try again when the registry answers; a version that ran here before is allowed meanwhile.".to_owned(),
-            UnknownReason::Unauthorized => "Give the gate credentials for this registry (imagePullSecrets of the workload, or its own docker config).".to_owned(),
-            UnknownReason::NotFound => "Push the image first, or correct its name.".to_owned(),
-            UnknownReason::NotAllowed => "Use an image of a registry that is allowed here, or ask for this one to be added.".to_owned(),
-            UnknownReason::RateLimited => "Try again in a few minutes: the registry limits how often it may be asked.".to_owned(),
-            UnknownReason::InvalidReference => "Correct the image's name: [registry/]repository[:tag][@sha256:…].".to_owned(),
-            UnknownReason::IntegrityFailure => "Have the registry looked at before anything is pulled from it: rebuilding does not help.".to_owned(),
-        },
-    }
-}
-
-fn is_of_docker_official(finding: &Finding) -> bool {
-    ImageReference::parse(&finding.image.image).is_ok_and(|image| image.name().starts_with("docker.io/library/"))
-}
-
-fn pinned(written: &str, digest: &str) -> String {
-    ImageReference::parse(written).map_or_else(|_| digest.to_owned(), |image| image.pinned(digest))
-}
-
 /// The image as written, with the digest that was judged, shortened.
 fn image_in_words(finding: &Finding) -> String {
     let written = &finding.image.image;
     let shown: String = written.split('@').next().unwrap_or(written).chars().take(256).collect();
+    let shown = printable(&shown);
     match finding.digest.as_deref().or_else(|| written.split_once('@').map(|(_, digest)| digest)) {
         Some(digest) => format!("{shown}@{}", short_digest(digest)),
         None => shown,
@@ -227,20 +204,13 @@ pub fn warnings(verdict: &Verdict, context: &Context<'_>) -> Vec<String> {
 fn warning(finding: &Finding, change: Change) -> String {
     let tail = match &finding.found {
         Found::TooOld { age_seconds, limit_seconds, source, .. } => {
-            let measured =
-                format!("was {} {} ago, limit {}", verb(*source), in_words(*age_seconds), in_words(*limit_seconds));
-            match finding.softened {
-                Some(Softened::NotYet(day)) => {
-                    format!("{measured}; refused from {}", day_in_words(day))
-                }
-                Some(Softened::Unchanged) => format!("{measured}; it ran before, so it passes"),
-                Some(Softened::Rollback) => format!("{measured}; a rollback passes"),
-                _ => measured,
-            }
+            format!("{}, limit {}", past_limit(*source, *age_seconds, *limit_seconds), in_words(*limit_seconds))
         }
-        Found::Ageing { age_seconds, limit_seconds, .. } => format!(
-            "was built {} ago and will be refused in {}",
+        Found::Ageing { age_seconds, limit_seconds, source, refused, .. } => format!(
+            "was {} {} ago and will be {} in {}",
+            verb(*source),
             in_words(*age_seconds),
+            fate(*refused),
             left_in_words(limit_seconds - age_seconds)
         ),
         Found::Unknown { reason: UnknownReason::IntegrityFailure, .. } => "is not what its digest says".to_owned(),
@@ -250,10 +220,17 @@ fn warning(finding: &Finding, change: Change) -> String {
         }
         Found::NotByDigest => "is named by tag, here images are named by digest".to_owned(),
     };
+    let softened = match finding.softened {
+        Some(Softened::NotYet(day)) => format!("; refused from {}", day_in_words(day)),
+        Some(Softened::Unchanged) => "; it ran before, so it passes".to_owned(),
+        Some(Softened::Rollback) => "; a rollback passes".to_owned(),
+        Some(Softened::Injected | Softened::UnknownOwner) | None => String::new(),
+    };
+    let tail = tail + &softened;
     let policy = format!(" (policy {:?})", finding.policy);
     let prefix = "freshgate: ";
     let room = LONGEST_WARNING.saturating_sub(prefix.len() + 1 + tail.chars().count());
-    let name = last_component(&finding.image.image);
+    let name = printable(last_component(&finding.image.image));
     if name.chars().count() + policy.chars().count() <= room {
         format!("{prefix}{name} {tail}{policy}")
     } else {
@@ -262,9 +239,9 @@ fn warning(finding: &Finding, change: Change) -> String {
 }
 
 /// `checkout:1.2` of `registry.example/shop/checkout:1.2@sha256:…`.
-fn last_component(written: &str) -> String {
+fn last_component(written: &str) -> &str {
     let name = written.split('@').next().unwrap_or(written);
-    name.rsplit('/').next().unwrap_or(name).to_owned()
+    name.rsplit('/').next().unwrap_or(name)
 }
 
 fn shortened(text: &str, most: usize) -> String {

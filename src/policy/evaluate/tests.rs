@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::evidence::{Admission, Cache, History, Owner, PlatformImage, ResolvedImage, UnknownReason};
+use crate::evidence::{Admission, Cache, Fact, History, Owner, PlatformImage, ResolvedImage, UnknownReason};
 use crate::image::build_date::{BuildDate, Class, Source, read_date};
 use crate::policy::compile::CompiledPolicy;
 use crate::subject::{Difference, Fingerprints, OwnerReference, Place, PullHints};
@@ -155,10 +155,20 @@ fn the_age_rules_column_of_the_change_table() {
 }
 
 #[test]
-fn what_is_unchanged_follows_its_setting() {
-    let subject = update(&["old:1"], &["old:1"], Difference::Other);
-    for (setting, decision) in [("Deny", Decision::Deny), ("Warn", Decision::Warn), ("Allow", Decision::Allow)] {
-        assert_eq!(decide(&subject, &evidence(), &denying(&json!({"unchangedImages": setting}))), decision);
+fn what_is_unchanged_is_refused_only_beside_a_new_image() {
+    use Decision::{Allow, Deny, Warn};
+    let beside_new = update(&["old:1", "fresh:1"], &["old:1", "fresh:2"], Difference::Other);
+    let config = update(&["old:1"], &["old:1"], Difference::Other);
+    let mitigation = update(&["old:1"], &["old:1"], Difference::Mitigation);
+    for (rule, expected) in [
+        (json!({}), [Warn, Warn, Warn]),
+        (json!({"unchangedImages": "Deny"}), [Deny, Warn, Warn]),
+        (json!({"unchangedImages": "Warn"}), [Warn, Warn, Warn]),
+        (json!({"unchangedImages": "Allow"}), [Allow, Allow, Allow]),
+    ] {
+        let set = denying(&rule);
+        let said = [&beside_new, &config, &mitigation].map(|subject| decide(subject, &evidence(), &set));
+        assert_eq!(said, expected, "{rule}");
     }
 }
 
@@ -371,6 +381,207 @@ fn an_owner_answers_for_its_own_images_alone() {
 }
 
 #[test]
+fn only_what_kubernetes_makes_has_images_injected() {
+    let set = denying(&json!({}));
+    for (kind, decision) in [
+        ("Pod", Decision::Warn),
+        ("ReplicaSet", Decision::Warn),
+        ("Job", Decision::Warn),
+        ("Deployment", Decision::Deny),
+        ("StatefulSet", Decision::Deny),
+    ] {
+        let (subject, evidence) =
+            owned(create(&["fresh:1", "old:1"]), OwnerFound::Images(vec!["fresh:1".into(), "fresh:2".into()]));
+        assert_eq!(decide(&Subject { kind: kind.into(), ..subject }, &evidence, &set), decision, "{kind}");
+    }
+}
+
+#[test]
+fn an_object_of_an_unknown_controller_is_judged_as_far_as_its_setting_goes() {
+    use Decision::{Allow, Deny, Warn};
+    let made = || create(&["old:1"]);
+    let updated = || update(&["fresh:1"], &["old:1"], Difference::Equal);
+    let beside_new = || update(&["old:1", "fresh:1"], &["old:1", "fresh:2"], Difference::Other);
+    for (rule, expected) in [
+        (json!({}), [Warn, Warn, Warn]),
+        (json!({"unknownOwners": "Deny"}), [Deny, Deny, Warn]),
+        (json!({"unknownOwners": "Allow"}), [Allow, Allow, Allow]),
+        (json!({"unchangedImages": "Deny"}), [Warn, Warn, Warn]),
+        (json!({"unknownOwners": "Deny", "unchangedImages": "Deny"}), [Deny, Deny, Deny]),
+    ] {
+        let set = denying(&rule);
+        for found in [OwnerFound::UnknownKind, OwnerFound::NotLookedUp { detail: "away".into() }] {
+            let said = [made(), updated(), beside_new()].map(|subject| {
+                let (subject, evidence) = owned(subject, found.clone());
+                decide(&subject, &evidence, &set)
+            });
+            assert_eq!(said, expected, "{rule} {found:?}");
+        }
+    }
+    // Named by tag they are told of that too, no further than their setting goes.
+    let (subject, evidence) = owned(create(&["fresh:1"]), OwnerFound::UnknownKind);
+    assert_eq!(decide(&subject, &evidence, &denying(&json!({"requireDigest": true}))), Warn);
+}
+
+/// Threat T6: `kubectl debug`, whoever the Pod belongs to.
+#[test]
+fn an_ephemeral_container_is_somebodys_doing() {
+    let set = denying(&json!({}));
+    for found in [
+        OwnerFound::Images(vec!["fresh:1".into()]),
+        OwnerFound::Forged { detail: "there is none".into() },
+        OwnerFound::UnknownKind,
+        OwnerFound::NotLookedUp { detail: "away".into() },
+    ] {
+        let debug = update(&["fresh:1"], &["fresh:1", "old:1"], Difference::Other);
+        let debug = Subject { sub_resource: Some("ephemeralcontainers".into()), ..debug };
+        let (subject, evidence) = owned(debug, found.clone());
+        assert_eq!(decide(&subject, &evidence, &set), Decision::Deny, "{found:?}");
+    }
+}
+
+/// Threat T5: one old image in each place.
+#[test]
+fn an_old_image_is_found_in_every_place() {
+    let set = denying(&json!({}));
+    for place in [Place::Container, Place::InitContainer, Place::EphemeralContainer, Place::ImageVolume] {
+        let mut subject = create(&["fresh:1", "old:1"]);
+        subject.images[1].place = place;
+        let verdict = evaluate(&subject, &evidence(), &set, now());
+        assert_eq!((verdict.decision, verdict.findings[0].image.place), (Decision::Deny, place));
+    }
+}
+
+#[test]
+fn what_is_softened_for_good_names_no_day() {
+    let spec = json!({"validationActions": ["Deny"], "enforceFrom": "2027-01-15", "imageAge": {"maxAge": "90d"}});
+    let set = policies(&[spec]);
+    let softened =
+        |subject: &Subject, evidence: &Evidence| evaluate(subject, evidence, &set, now()).findings[0].softened;
+    let day = chrono::NaiveDate::from_ymd_opt(2027, 1, 15).unwrap();
+    assert_eq!(softened(&create(&["old:1"]), &evidence()), Some(Softened::NotYet(day)));
+    let config = update(&["old:1"], &["old:1"], Difference::Other);
+    assert_eq!(softened(&config, &evidence()), Some(Softened::Unchanged));
+    let admitted = Admission {
+        digest: "old:1".into(),
+        reference: "old:1".into(),
+        first_admitted_at: now(),
+        last_admitted_at: now(),
+    };
+    let restored = Evidence { history: History { admissions: vec![admitted], ..History::default() }, ..evidence() };
+    assert_eq!(softened(&create(&["old:1"]), &restored), Some(Softened::Rollback));
+}
+
+/// Threat T2: refused whatever is said of unknowns or of ages; but what ran before goes back, as law 1 has it.
+#[test]
+fn wrong_bytes_are_refused() {
+    let wrong = || Fact::unknown(UnknownReason::IntegrityFailure, "wrong bytes");
+    let off = json!({"overrides": [{"images": ["*"], "maxAge": "off"}], "onUnknown": "Allow"});
+    let allowed = json!({"overrides": [{"images": ["*"], "onUnknown": "Allow"}]});
+    for rule in [json!({}), off, allowed] {
+        let subject = create(&["x:1"]);
+        assert_eq!(decide(&subject, &with(evidence(), "x:1", wrong()), &denying(&rule)), Decision::Deny, "{rule}");
+        // On one of its platforms, behind another that is unknown.
+        let on = |built| PlatformImage { built, ..platform("linux/amd64", 0) };
+        let undated = Fact::unknown(UnknownReason::NoDate, "none");
+        let wrong = Fact::unknown(UnknownReason::IntegrityFailure, "wrong bytes");
+        let mixed = with(evidence(), "x:1", image("d", vec![platform("linux/s390x", DAY), on(undated), on(wrong)]));
+        let verdict = evaluate(&subject, &mixed, &denying(&rule), now());
+        assert_eq!(verdict.decision, Decision::Deny, "{rule}");
+        let reason = UnknownReason::IntegrityFailure;
+        assert_eq!(verdict.findings[0].found, Found::Unknown { reason, detail: "wrong bytes".into() });
+    }
+    let warns = policies(&[json!({"imageAge": {"maxAge": "90d"}})]);
+    assert_eq!(decide(&create(&["x:1"]), &with(evidence(), "x:1", wrong()), &warns), Decision::Warn);
+    let config = update(&["x:1"], &["x:1"], Difference::Other);
+    assert_eq!(decide(&config, &with(evidence(), "x:1", wrong()), &denying(&json!({}))), Decision::Warn);
+}
+
+#[test]
+fn an_image_for_no_platform_is_unknown() {
+    let nothing = with(evidence(), "x:1", image("d", vec![]));
+    for (setting, decision) in [("Deny", Decision::Deny), ("Warn", Decision::Warn), ("Allow", Decision::Allow)] {
+        assert_eq!(decide(&create(&["x:1"]), &nothing, &denying(&json!({"onUnknown": setting}))), decision);
+    }
+}
+
+#[test]
+fn the_earliest_of_date_and_bound_counts() {
+    let seen = |days| PlatformImage { first_seen: Some(now() - TimeDelta::days(days)), ..platform("a/b", 50 * DAY) };
+    for (days, decision, source) in [
+        (100, Decision::Deny, Some(Source::FirstSeen)),
+        (80, Decision::Warn, Some(Source::FirstSeen)),
+        (10, Decision::Allow, None),
+    ] {
+        let evidence = with(evidence(), "x:1", image("d", vec![seen(days)]));
+        let verdict = evaluate(&create(&["x:1"]), &evidence, &denying(&json!({})), now());
+        let found = verdict.findings.first().map(|finding| match &finding.found {
+            Found::TooOld { source, .. } | Found::Ageing { source, .. } => *source,
+            other => panic!("{other:?}"),
+        });
+        assert_eq!((verdict.decision, found), (decision, source), "{days}");
+    }
+}
+
+#[test]
+fn an_ageing_platform_is_told_beside_an_unknown_one_that_is_allowed() {
+    let undated = PlatformImage { built: Fact::unknown(UnknownReason::NoDate, "none"), ..platform("linux/arm64", 0) };
+    let evidence = with(evidence(), "x:1", image("d", vec![undated, platform("linux/amd64", 80 * DAY)]));
+    let verdict = evaluate(&create(&["x:1"]), &evidence, &denying(&json!({"onUnknown": "Allow"})), now());
+    assert!(
+        matches!(&verdict.findings[0].found, Found::Ageing { platform: Some(platform), .. } if platform == "linux/amd64"),
+        "{verdict:?}"
+    );
+}
+
+#[test]
+fn what_is_ageing_says_whether_it_will_be_refused() {
+    let created = create(&["ageing:1"]); // 80 days old, so at its limit on 2026-12-04
+    let unchanged = update(&["ageing:1"], &["ageing:1"], Difference::Other);
+    for (fields, subject, expected) in [
+        (json!({"validationActions": ["Deny"]}), &created, true),
+        (json!({"validationActions": ["Warn"]}), &created, false),
+        (json!({"validationActions": ["Deny"], "enforceFrom": "2026-12-04"}), &created, true),
+        (json!({"validationActions": ["Deny"], "enforceFrom": "2026-12-05"}), &created, false),
+        (json!({"validationActions": ["Deny"]}), &unchanged, false),
+    ] {
+        let mut spec = json!({"imageAge": {"maxAge": "90d"}});
+        spec.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        let verdict = evaluate(subject, &evidence(), &policies(&[spec]), now());
+        let Found::Ageing { refused, .. } = verdict.findings[0].found else { panic!("{verdict:?}") };
+        assert_eq!((verdict.decision, refused), (Decision::Warn, expected), "{fields} {:?}", verdict.change);
+    }
+}
+
+#[test]
+fn an_override_takes_the_warning_of_its_rule_as_far_as_its_limit_bears_it() {
+    let set = denying(&json!({"warnBefore": "30d", "overrides": [
+        {"images": ["long"], "maxAge": "180d"},
+        {"images": ["short"], "maxAge": "20d"},
+        {"images": ["own"], "maxAge": "180d", "warnBefore": "2d"},
+        {"images": ["same"], "onUnknown": "Deny"},
+    ]}));
+    for (reference, silent_days) in [("long:1", 150), ("short:1", 10), ("own:1", 178), ("same:1", 60), ("none:1", 60)] {
+        let at = |age| decide(&create(&[reference]), &with(evidence(), reference, aged("d", age)), &set);
+        let said = (at(silent_days * DAY), at(silent_days * DAY + 1));
+        assert_eq!(said, (Decision::Allow, Decision::Warn), "{reference}");
+    }
+}
+
+#[test]
+fn the_strictest_of_several_policies_wins_and_is_named() {
+    let with_limit =
+        |days: u32, action: &str| json!({"validationActions": [action], "imageAge": {"maxAge": format!("{days}d")}});
+    let set =
+        policies(&[with_limit(300, "Deny"), with_limit(60, "Warn"), with_limit(100, "Deny"), with_limit(90, "Audit")]);
+    let verdict = evaluate(&create(&["old:1"]), &evidence(), &set, now());
+    let named: Vec<_> = verdict.findings.iter().map(|finding| (finding.policy.as_str(), finding.effect)).collect();
+    assert_eq!(verdict.decision, Decision::Deny);
+    assert_eq!(named, [("p2", Effect::Deny), ("p1", Effect::Warn), ("p3", Effect::Audit)]);
+    assert_eq!(verdict.policies.keys().collect::<Vec<_>>(), ["p0", "p1", "p2", "p3"]);
+}
+
+#[test]
 fn no_policy_no_judgement() {
     let elsewhere = policies(&[
         json!({"match": {"namespaces": ["other"]}, "validationActions": ["Deny"], "imageAge": {"maxAge": "90d"}}),
@@ -447,13 +658,33 @@ proptest! {
         prop_assert!(at(age + more) >= at(age));
     }
 
-    /// Law 1: a restart, a scale, a rollback are never refused for age, whatever is known or not.
+    /// Law 1: a restart, a scale, a rollback are never refused for age, whatever is known or not, however strict.
     #[test]
     fn what_runs_is_never_refused(subject in any_subject(), evidence in any_evidence()) {
-        let set = denying(&json!({"onUnknown": "Deny"}));
+        let set = denying(&json!({"onUnknown": "Deny", "unchangedImages": "Deny", "requireDigest": true}));
         let verdict = evaluate(&subject, &evidence, &set, now());
-        if matches!(verdict.change, Change::Rollback | Change::Restart | Change::Scale | Change::Mitigation | Change::Config) {
+        if !matches!(verdict.change, Change::Create | Change::NewImage) {
             prop_assert!(verdict.decision < Decision::Deny, "{:?}", verdict);
         }
+    }
+
+    /// Law 1: what a controller makes of its own template passes, whatever is known of its images.
+    #[test]
+    fn what_its_owner_runs_passes(subject in any_subject(), evidence in any_evidence()) {
+        let set = denying(&json!({"onUnknown": "Deny", "unchangedImages": "Deny", "movedTags": "Deny"}));
+        let images = subject.images.iter().map(|used| used.image.clone()).collect();
+        let owner = Owner { kind: "ReplicaSet".into(), name: "x".into(), found: OwnerFound::Images(images) };
+        let verdict = evaluate(&subject, &Evidence { owner: Some(owner), ..evidence }, &set, now());
+        prop_assert_eq!((verdict.decision, verdict.findings.len()), (Decision::Allow, 0));
+    }
+
+    /// Law 6: a controller that is claimed and not found, and words about itself, make nothing milder.
+    #[test]
+    fn no_workload_vouches_for_itself(subject in any_subject(), evidence in any_evidence()) {
+        let set = denying(&json!({"onUnknown": "Deny", "movedTags": "Deny"}));
+        let forged = Owner { kind: "ReplicaSet".into(), name: "x".into(), found: OwnerFound::Forged { detail: "none".into() } };
+        let claimed = Evidence { owner: Some(forged), ..evidence.clone() };
+        let hooked = Subject { hook: true, ..subject.clone() };
+        prop_assert_eq!(evaluate(&hooked, &claimed, &set, now()), evaluate(&subject, &evidence, &set, now()));
     }
 }

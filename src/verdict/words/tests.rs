@@ -124,7 +124,7 @@ fn each_unknown_has_its_way_out() {
 fn other_findings_have_theirs() {
     assert_snapshot!(denied(Found::MovedTag), @r#"
     binary-age: image registry.example/shop/checkout@sha256:4f1c4f1c4f1c… (container "app") is another image than the one this tag named when it was last admitted here (policy "production").
-    Deploy the digest that ran here before, or change the tag in the template so that the new image is judged as one.
+    Restart with the digest that ran here before, or give the new image a tag or digest of its own: it is then judged as a new image.
     decision 01JD0000-0000-7000-8000-000000000001 · ask whoever owns policy "production"
     "#);
     let mut by_tag = finding(Effect::Deny, Found::NotByDigest);
@@ -174,6 +174,7 @@ fn warnings_are_short_lines() {
         source: Source::Config,
         age_seconds: 80 * DAY,
         limit_seconds: 90 * DAY,
+        refused: true,
         platform: None,
     };
     let day = NaiveDate::from_ymd_opt(2027, 1, 15).unwrap();
