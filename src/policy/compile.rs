@@ -372,3 +372,6 @@ fn check_on_unknown(field: &str, on_unknown: Option<&OnUnknown>, problems: &mut 
         ));
     }
 }
+
+#[cfg(test)]
+mod tests;
