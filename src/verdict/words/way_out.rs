@@ -25,7 +25,7 @@ pub fn ways_out(denials: &[&Finding]) -> Vec<String> {
 fn way_out(finding: &Finding) -> String {
     match &finding.found {
         Found::TooOld { source: Source::FirstSeen, .. } => {
-            "It has no date of its own, and a reproducible rebuild keeps its digest: update what it is built from, deploy the new digest, and let the build write its date (SOURCE_DATE_EPOCH).".to_owned()
+            "It has no date of its own to go by, and a reproducible rebuild keeps its digest: update what it is built from, deploy the new digest, and let the build write its date (SOURCE_DATE_EPOCH).".to_owned()
         }
         Found::TooOld { .. } | Found::Ageing { .. } if is_of_docker_official(finding) => {
             "Deploy a newer tag of it; a rollback to a version that ran before is allowed.".to_owned()
@@ -36,14 +36,13 @@ fn way_out(finding: &Finding) -> String {
         Found::MovedTag => {
             "Restart with the digest that ran here before, or give the new image a tag or digest of its own: it is then judged as a new image.".to_owned()
         }
-        Found::NotByDigest => match &finding.digest {
-            Some(digest) => format!("Name it by digest: {}.", pinned(&finding.image.image, digest)),
-            None => "Name it by digest: repository@sha256:….".to_owned(),
-        },
+        Found::NotByDigest => {
+            format!("Name it by digest: {}.", pinned(&finding.image.image, finding.digest.as_deref()))
+        }
         Found::Unknown { reason, .. } => match reason {
             UnknownReason::NoDate => "Give it its build date: SOURCE_DATE_EPOCH=$(git log -1 --format=%ct) with ko or BuildKit, jib.container.creationTime=USE_CURRENT_TIMESTAMP, pack build --creation-time now, or the annotation org.opencontainers.image.created; then deploy the new digest.".to_owned(),
             UnknownReason::Unreachable => "Try again when the registry answers; a version that ran here before is allowed meanwhile.".to_owned(),
-            UnknownReason::Unauthorized => "Give the gate credentials for this registry (imagePullSecrets of the workload, or its own docker config).".to_owned(),
+            UnknownReason::Unauthorized => "Give the gate credentials for this registry (imagePullSecrets of the workload, or the gate's own docker config).".to_owned(),
             UnknownReason::NotFound => "Push the image first, or correct its name.".to_owned(),
             UnknownReason::NotAllowed => "Use an image of a registry that is allowed here, or ask for this one to be added.".to_owned(),
             UnknownReason::RateLimited => "Try again in a few minutes: the registry limits how often it may be asked.".to_owned(),
@@ -57,6 +56,8 @@ fn is_of_docker_official(finding: &Finding) -> bool {
     ImageReference::parse(&finding.image.image).is_ok_and(|image| image.name().starts_with("docker.io/library/"))
 }
 
-fn pinned(written: &str, digest: &str) -> String {
+/// The image by digest alone, as it could be written instead.
+fn pinned(written: &str, digest: Option<&str>) -> String {
+    let digest = digest.unwrap_or("sha256:…");
     ImageReference::parse(written).map_or_else(|_| digest.to_owned(), |image| image.pinned(digest))
 }
