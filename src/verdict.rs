@@ -50,6 +50,9 @@ pub struct Verdict {
     pub policies: BTreeMap<String, String>,
     /// What broke a rule or comes near to it, the gravest first.
     pub findings: Vec<Finding>,
+    /// Why it could not be told whether this goes back to what ran before, where it is refused and that would free it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history_unknown: Option<String>,
 }
 
 /// Why a request passes without being judged.
@@ -223,7 +226,14 @@ impl Found {
 impl Verdict {
     /// A verdict on what is not judged.
     pub fn passed(change: Change, why: Passed) -> Self {
-        Self { decision: Decision::Allow, change, passed: Some(why), policies: BTreeMap::new(), findings: Vec::new() }
+        Self {
+            decision: Decision::Allow,
+            change,
+            passed: Some(why),
+            policies: BTreeMap::new(),
+            findings: Vec::new(),
+            history_unknown: None,
+        }
     }
 
     /// The findings that refuse.

@@ -43,6 +43,7 @@ pub fn evaluate(subject: &Subject, evidence: &Evidence, policies: &PolicySet, no
         passed: None,
         policies: matching.iter().map(|policy| (policy.name.clone(), policy.revision.clone())).collect(),
         findings,
+        history_unknown: evidence.history.unknown.clone().filter(|_| decision == Decision::Deny),
     }
 }
 

@@ -19,7 +19,7 @@ pub enum Difference {
 }
 
 /// Fields of a Pod spec that decide where and for how long it runs, not what.
-const MITIGATING_POD_FIELDS: [&str; 11] = [
+const MITIGATING_POD_FIELDS: [&str; 12] = [
     "resources",
     "nodeSelector",
     "nodeName",
@@ -27,6 +27,7 @@ const MITIGATING_POD_FIELDS: [&str; 11] = [
     "tolerations",
     "topologySpreadConstraints",
     "schedulerName",
+    "schedulingGates",
     "priorityClassName",
     "priority",
     "preemptionPolicy",
@@ -152,6 +153,7 @@ mod tests {
             ("/spec", "terminationGracePeriodSeconds", json!(60), Difference::Mitigation),
             ("/spec", "nodeSelector", json!({"disk": "ssd"}), Difference::Mitigation),
             ("/spec", "tolerations", json!([{"key": "x"}]), Difference::Mitigation),
+            ("/spec", "schedulingGates", json!([{"name": "quota"}]), Difference::Mitigation),
             ("/spec/containers/0", "env", json!([]), Difference::Other),
             ("/spec/containers/0", "args", json!(["--x"]), Difference::Other),
             ("/spec/containers/0", "name", json!("application"), Difference::Other),

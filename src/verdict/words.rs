@@ -49,6 +49,12 @@ pub fn denial(verdict: &Verdict, context: &Context<'_>) -> Option<String> {
         lines.push(format!("And {left_out} more, all in the record."));
     }
     lines.extend(ways_out(&denials));
+    if let Some(why) = &verdict.history_unknown {
+        lines.push(format!(
+            "If it goes back to what ran before, try again: what ran is not known now ({}).",
+            printable(why)
+        ));
+    }
     lines.push(last_line(&denials, context));
     Some(lines.join("\n"))
 }

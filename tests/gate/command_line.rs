@@ -204,7 +204,7 @@ fn what_is_typed_wrong_gets_a_hint() {
         (&["inspec"], "similar subcommand exists: 'inspect'"),
         (
             &["audit", "query", "--store", "sqlite:/no/such/file"],
-            "error: there is no store at /no/such/file; `freshgate serve --store sqlite:FILE` makes one",
+            "error: there is no store at /no/such/file: `freshgate serve` makes one when it starts",
         ),
         (&["audit", "query", "--store", "sqlite:x", "--since", "someday"], "\"someday\" is no time"),
         (

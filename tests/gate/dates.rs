@@ -1,6 +1,6 @@
 //! When was it built? Real registries, images with every kind of date.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -57,8 +57,10 @@ fn date(image: &Fact<ResolvedImage>) -> Date {
     Ok((rfc3339(time), source))
 }
 
+/// The same in one run however often it is asked: whole dates are compared.
 fn day(days_ago: i64) -> String {
-    rfc3339(Utc::now() - TimeDelta::days(days_ago))
+    static NOW: LazyLock<DateTime<Utc>> = LazyLock::new(Utc::now);
+    rfc3339(*NOW - TimeDelta::days(days_ago))
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -582,6 +582,18 @@ fn the_strictest_of_several_policies_wins_and_is_named() {
 }
 
 #[test]
+fn a_denial_without_history_says_so() {
+    let unknown = |reason: &str| Evidence {
+        history: History { unknown: Some(reason.into()), ..History::default() },
+        ..evidence()
+    };
+    let verdict = evaluate(&create(&["old:1"]), &unknown("away"), &denying(&json!({})), now());
+    assert_eq!((verdict.decision, verdict.history_unknown.as_deref()), (Decision::Deny, Some("away")));
+    let verdict = evaluate(&create(&["fresh:1"]), &unknown("away"), &denying(&json!({})), now());
+    assert_eq!((verdict.decision, verdict.history_unknown), (Decision::Allow, None));
+}
+
+#[test]
 fn no_policy_no_judgement() {
     let elsewhere = policies(&[
         json!({"match": {"namespaces": ["other"]}, "validationActions": ["Deny"], "imageAge": {"maxAge": "90d"}}),

@@ -60,7 +60,7 @@ fn unknown(reason: UnknownReason, detail: &str) -> Found {
 
 fn verdict(findings: Vec<Finding>) -> Verdict {
     let decision = if findings.iter().any(|one| one.effect == Effect::Deny) { Decision::Deny } else { Decision::Warn };
-    Verdict { decision, change: Change::Create, passed: None, policies: [].into(), findings }
+    Verdict { decision, change: Change::Create, passed: None, policies: [].into(), findings, history_unknown: None }
 }
 
 const CONTEXT: Context<'_> = Context { decision_id: ID, dry_run: false, public_url: None, contact: None };
@@ -220,6 +220,18 @@ fn where_several_ways_lead_out_each_says_for_which_container() {
     debug: It has no date of its own to go by, and a reproducible rebuild keeps its digest: update what it is built from, deploy the new digest, and let the build write its date (SOURCE_DATE_EPOCH).
     decision 01JD0000-0000-7000-8000-000000000001 · ask whoever owns policy "production"
     "#);
+}
+
+#[test]
+fn a_rollback_that_cannot_be_told_as_one_is_asked_to_try_again() {
+    let mut refused = verdict(vec![finding(Effect::Deny, too_old(Source::Config))]);
+    refused.history_unknown = Some("the ledger did not answer in time".into());
+    assert_eq!(
+        denial(&refused, &CONTEXT).unwrap().lines().nth(2),
+        Some(
+            "If it goes back to what ran before, try again: what ran is not known now (the ledger did not answer in time)."
+        )
+    );
 }
 
 #[test]
