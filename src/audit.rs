@@ -208,7 +208,7 @@ impl Audit {
         });
         let (journal, thread) = Journal::start(writer_id, output, memory)?;
         let filler = Filler { store: store.clone(), backlog: Arc::clone(&backlog), folder, writer_id, leftovers };
-        let ends = Ends { thread, filler: Some(tokio::spawn(filler.run())) };
+        let ends = Ends { thread, filler: Some(store.background().spawn(filler.run())) };
         Ok(Self { writer_id, durability: settings.durability, journal, backlog, ends: Mutex::new(Some(ends)) })
     }
 

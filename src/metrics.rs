@@ -70,6 +70,8 @@ pub struct Metrics {
     pub policies_staleness: Gauge<f64, AtomicU64>,
     /// Records on the disk.
     pub audit_records: Gauge,
+    /// Writes to the journal, each one fdatasync for a group of records.
+    pub audit_writes: Gauge,
     /// Decisions whose record could not be written.
     pub audit_unrecorded: Counter,
     /// Records that the journal has and the store has not.
@@ -109,6 +111,7 @@ impl Default for Metrics {
             policy_failures: Counter::default(),
             policies_staleness: Gauge::default(),
             audit_records: Gauge::default(),
+            audit_writes: Gauge::default(),
             audit_unrecorded: Counter::default(),
             audit_waiting: Gauge::default(),
             audit_waiting_age: Gauge::default(),
@@ -155,6 +158,7 @@ impl Metrics {
             self.policies_staleness.clone(),
         );
         all.register("audit_records", "Records on the disk", self.audit_records.clone());
+        all.register("audit_writes", "Writes to the journal, each of a group of records", self.audit_writes.clone());
         all.register("audit_unrecorded", "Decisions whose record could not be written", self.audit_unrecorded.clone());
         all.register("audit_waiting", "Records that the journal has and the store has not", self.audit_waiting.clone());
         all.register_with_unit(

@@ -16,6 +16,7 @@ use crate::admission::{Gate, Recording};
 use crate::args::{AuditDurability, RegistryArgs, ServeArgs, StoreArg};
 use crate::audit::record::Labels;
 use crate::audit::{Audit, AuditError, AuditSettings, Durability};
+use crate::background::Background;
 use crate::clock;
 use crate::cluster::policies::ClusterPolicies;
 use crate::cluster::watch::WatchHealth;
@@ -73,6 +74,9 @@ pub enum StartError {
     /// The cluster.
     #[error("the cluster cannot be reached: {0}; check KUBECONFIG, or the Pod's service account")]
     Cluster(String),
+    /// Threads.
+    #[error("the threads for background work cannot be started: {0}")]
+    Background(std::io::Error),
     /// Signals.
     #[error("signals cannot be received: {0}")]
     Signals(std::io::Error),
@@ -131,6 +135,7 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
     let readiness = Arc::new(Readiness::default());
     let in_force: Arc<ArcSwap<PolicySet>> = Arc::default();
 
+    let background = Background::start().map_err(StartError::Background)?;
     let certificates = Arc::new(certificates(&args, &provider)?);
     if let Some(folder) = &args.policies {
         in_force.store(Arc::new(policy_folder::set(policy_folder::read_without_cluster(folder)?)));
@@ -142,7 +147,7 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
     };
     let (store, ledger, facts): (Option<Store>, Ledger, Arc<dyn FactStore>) = match &args.store {
         StoreArg::Sqlite(location) => {
-            let store = Store::open(location).await?;
+            let store = Store::open_on(location, &background.handle()).await?;
             (Some(store.clone()), store.ledger(), Arc::new(StoredFacts(store)))
         }
         StoreArg::Stdout => {
@@ -303,6 +308,7 @@ fn refresh(
         if let Some(audit) = audit.upgrade() {
             let counts = audit.counts();
             metrics.audit_records.set(whole(counts.records));
+            metrics.audit_writes.set(whole(counts.writes));
             metrics.audit_waiting.set(whole(counts.unstored_records));
             metrics.audit_waiting_age.set(whole(counts.oldest_unstored_age.as_secs()));
             metrics.audit_store_failing.set(i64::from(counts.store_failing));

@@ -18,7 +18,9 @@ use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Sqlite, SqlitePool};
 use thiserror::Error;
+use tokio::runtime::Handle;
 
+use crate::background::run_on;
 pub use ledger::Ledger;
 pub use location::StoreLocation;
 pub use read_only::ReadOnlyStore;
@@ -145,6 +147,8 @@ pub struct Store {
 #[derive(Debug)]
 struct Shared {
     location: StoreLocation,
+    /// Where everything that writes runs.
+    background: Handle,
     readers: SqlitePool,
     /// One connection: `SQLite` has one writer at a time, and waiting here is cheaper than its busy loop.
     writer: SqlitePool,
@@ -154,8 +158,13 @@ struct Shared {
 
 impl Store {
     /// Opens the store for the server, makes it if there is none, and brings it to the present schema.
-    /// Call it inside a tokio runtime: the store writes facts behind its callers' back.
+    /// Call it inside a tokio runtime, where it writes behind its callers' back.
     pub async fn open(location: &StoreLocation) -> Result<Self, StoreError> {
+        Self::open_on(location, &Handle::current()).await
+    }
+
+    /// As [`Self::open`], with all writing done on the runtime `background`.
+    pub async fn open_on(location: &StoreLocation, background: &Handle) -> Result<Self, StoreError> {
         let file = location.file();
         if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty())
             && !folder.is_dir()
@@ -170,24 +179,17 @@ impl Store {
             .synchronous(SqliteSynchronous::Full)
             .pragma("wal_autocheckpoint", "4000")
             .busy_timeout(LOCK_WAIT);
-        let writer = SqlitePoolOptions::new()
-            .max_connections(1)
-            .acquire_timeout(LOCK_WAIT * 2)
-            .connect_with(options.clone())
-            .await
-            .map_err(|source| StoreError::open(file, source))?;
-        let mut connection = writer.acquire().await.map_err(|source| StoreError::open(file, source))?;
-        schema::migrate(&mut connection, file).await?;
-        drop(connection);
+        let writer = run_on(background, writer(options.clone(), file.to_owned())).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
             .acquire_timeout(READER_WAIT)
             .connect_with(options.create_if_missing(false).pragma("query_only", "1"))
             .await
             .map_err(|source| StoreError::open(file, source))?;
-        let write_behind = WriteBehind::start(writer.clone());
+        let write_behind = WriteBehind::start(writer.clone(), background);
         let shared = Shared {
             location: location.clone(),
+            background: background.clone(),
             readers,
             writer,
             write_behind,
@@ -257,6 +259,10 @@ impl Store {
         connection.close_on_drop();
     }
 
+    pub(crate) fn background(&self) -> &Handle {
+        &self.shared.background
+    }
+
     pub(crate) fn writer(&self) -> &SqlitePool {
         &self.shared.writer
     }
@@ -264,4 +270,13 @@ impl Store {
     fn readers(&self) -> &SqlitePool {
         &self.shared.readers
     }
+}
+
+/// The connection that writes, on a file with the present schema.
+async fn writer(options: SqliteConnectOptions, file: PathBuf) -> Result<SqlitePool, StoreError> {
+    let open = |source| StoreError::open(&file, source);
+    let options_of_pool = SqlitePoolOptions::new().max_connections(1).acquire_timeout(LOCK_WAIT * 2);
+    let writer = options_of_pool.connect_with(options).await.map_err(open)?;
+    schema::migrate(&mut *writer.acquire().await.map_err(open)?, &file).await?;
+    Ok(writer)
 }

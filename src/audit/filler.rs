@@ -5,7 +5,7 @@ use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sqlx::{Connection, SqliteConnection};
 use tokio::task::spawn_blocking;
@@ -15,15 +15,13 @@ use super::backlog::{Backlog, Work};
 use super::columns::Columns;
 use super::journal::Batch;
 use super::journal::segment::{self, Entry, JournalRecord, Segment, SegmentReader};
+use crate::background::finished;
 use crate::store::Store;
 use crate::store::decisions::{self, DecisionRow};
 use crate::store::ledger::{LedgerUpdate, projection};
 
 /// Records in one transaction: large, because each ends with an fsync that competes with the journal's.
 const BATCH_RECORDS: usize = 2000;
-
-/// How much longer than it worked the filler rests: it takes at most a fifth of one core.
-const REST_PER_WORK: u32 = 4;
 
 /// What arrives within this time shares a transaction.
 const GATHER: Duration = Duration::from_millis(200);
@@ -58,13 +56,12 @@ impl Filler {
         self.store.ledger().memory().overlay.stored_up_to(0);
         let mut reader = None;
         loop {
-            let began = Instant::now();
             match self.backlog.take(BATCH_RECORDS) {
                 // The journal's last segment is finished only now, and may be stored already.
                 Work::Done => return self.stored(0).await,
                 Work::Nothing => {
                     self.backlog.changed().await;
-                    self.give_way(Duration::ZERO).await;
+                    self.gather().await;
                 }
                 Work::Batches(batches) => {
                     let last_seq = batches.last().map_or(0, Batch::last_seq);
@@ -72,23 +69,23 @@ impl Filler {
                     let rows = blocking(move || Rows::of_batches(&writer_id, &batches)).await;
                     self.insert(&rows).await;
                     self.stored(last_seq).await;
-                    self.give_way(began.elapsed()).await;
+                    self.gather().await;
                 }
                 Work::ReadBack { from, to } => {
                     let (records, last_seq) = self.read_back(&mut reader, from, to).await;
                     let rows = blocking(move || Rows::of_records(records)).await;
                     self.insert(&rows).await;
                     self.stored(last_seq).await;
-                    self.give_way(began.elapsed()).await;
+                    self.gather().await;
                 }
             }
         }
     }
 
-    /// Leaves the processor to the answers: under load the store lags, not they. At the end there are none.
-    async fn give_way(&self, worked: Duration) {
+    /// Lets a batch gather: each ends with an fsync. At the end there is nothing to wait for.
+    async fn gather(&self) {
         if !self.backlog.is_closed() {
-            tokio::time::sleep(GATHER.max(worked * REST_PER_WORK)).await;
+            tokio::time::sleep(GATHER).await;
         }
     }
 
@@ -304,16 +301,9 @@ fn read_range(
     Ok((None, records))
 }
 
-/// File work away from the runtime's threads.
+/// File work away from the runtime's own threads.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            // The runtime is going down, and this task with it.
-            Err(_) => std::future::pending().await,
-        },
-    }
+    finished(spawn_blocking(work)).await
 }
 
 /// A segment that stays behind is drained, without effect, by the next writer.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use sqlx::{Connection, QueryBuilder, Sqlite, SqliteConnection, SqlitePool};
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
@@ -45,10 +46,10 @@ struct Facts {
 }
 
 impl WriteBehind {
-    pub(super) fn start(writer: SqlitePool) -> Self {
+    pub(super) fn start(writer: SqlitePool, background: &Handle) -> Self {
         let waiting = Arc::new(Waiting { facts: Mutex::default(), arrived: Notify::new() });
         let (stop, stopped) = watch::channel(false);
-        let task = tokio::spawn(run(Arc::clone(&waiting), writer, stopped));
+        let task = background.spawn(run(Arc::clone(&waiting), writer, stopped));
         Self { waiting, stop, task: Mutex::new(Some(task)) }
     }
 

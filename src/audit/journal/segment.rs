@@ -1,15 +1,22 @@
 //! Segment files of the journal: `<writer_id>-<first seq>.jsonl`, one line `{"hash":"…","record":<line>}` per record.
 //! A segment ends where its writer's next one begins: whatever number its name gives is void in the one before,
 //! which is how a failed write that could not be taken back stays out of the chain.
+//!
+//! The open segment is longer than what was written: room is made ahead, as zeros. Making a line durable then changes
+//! no more than the file's own blocks, where appending would make the file system commit its journal, and wait for
+//! what others (the store) have written since. JSON holds no zero byte, so the first one says where writing had come.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
+
+/// Room made ahead: enough for some hundred records.
+static ROOM: [u8; 1024 * 1024] = [0; 1024 * 1024];
 
 /// Makes the journal's folder, if it is missing, so that a crash does not take it back. Its parent is not made: where that
 /// is gone, so is the disk.
@@ -31,6 +38,8 @@ pub(super) struct OpenSegment {
     path: PathBuf,
     /// What is durable; everything beyond it is of no account.
     length: u64,
+    /// Up to where there is room.
+    room_until: u64,
 }
 
 impl OpenSegment {
@@ -42,7 +51,7 @@ impl OpenSegment {
         let file = OpenOptions::new().write(true).create(true).truncate(true).open(&path)?;
         // Else a crash could take the name, and every record in it.
         File::open(folder)?.sync_all()?;
-        Ok(Self { file, path, length: 0 })
+        Ok(Self { file, path, length: 0, room_until: 0 })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -65,9 +74,20 @@ impl OpenSegment {
     /// fdatasync has failed, the kernel may have thrown the data away and report success the next time.
     pub(super) fn append(&mut self, lines: &[u8]) -> io::Result<()> {
         self.file.write_all_at(lines, self.length)?;
+        let end = self.length + lines.len() as u64;
+        // Where there is no room for room, the lines are kept all the same.
+        if end > self.room_until && self.file.write_all_at(&ROOM, end).is_ok() {
+            self.room_until = end + ROOM.len() as u64;
+        }
         self.file.sync_data()?;
-        self.length += lines.len() as u64;
+        self.length = end;
         Ok(())
+    }
+
+    /// Gives back what room is left, when nothing more is written.
+    pub(super) fn finish(self) -> io::Result<PathBuf> {
+        self.file.set_len(self.length)?;
+        Ok(self.path)
     }
 
     /// Takes a failed write back as far as the disk lets us. If it does not, the next segment's name voids it.
@@ -158,6 +178,8 @@ pub(crate) struct SegmentReader {
     segment: Segment,
     input: BufReader<File>,
     buffer: Vec<u8>,
+    /// Where the line after the last whole one begins.
+    offset: u64,
     lines_read: u64,
     next_seq: Option<u64>,
     torn_bytes: usize,
@@ -171,6 +193,7 @@ impl SegmentReader {
                 segment,
                 input: BufReader::with_capacity(256 * 1024, file),
                 buffer: Vec::new(),
+                offset: 0,
                 lines_read: 0,
                 next_seq: None,
                 torn_bytes: 0,
@@ -198,13 +221,37 @@ impl SegmentReader {
     /// Passes over the records up to this number without reading them.
     pub(crate) fn skip_to(&mut self, last_seq: u64) -> io::Result<()> {
         while self.segment.first_seq + self.lines_read <= last_seq {
-            self.buffer.clear();
-            if self.input.read_until(b'\n', &mut self.buffer)? == 0 {
+            if !self.read_line()? {
                 break;
             }
-            self.lines_read += 1;
         }
         Ok(())
+    }
+
+    /// Reads the next whole line, without its end, into the buffer. Where there is none (yet), whether the file ends or
+    /// only zeros follow, what there is of it is in the buffer, and the next call tries again from the same place.
+    fn read_line(&mut self) -> io::Result<bool> {
+        self.buffer.clear();
+        loop {
+            let available = self.input.fill_buf()?;
+            let end = memchr::memchr2(b'\n', 0, available);
+            self.buffer.extend_from_slice(&available[..end.unwrap_or(available.len())]);
+            let (read, whole) = match end {
+                Some(at) => (at + 1, available[at] == b'\n'),
+                None => (available.len(), false),
+            };
+            self.input.consume(read);
+            if whole {
+                self.offset += self.buffer.len() as u64 + 1;
+                self.lines_read += 1;
+                return Ok(true);
+            }
+            if end.is_some() || read == 0 {
+                // Zeros that were read ahead may have become lines since.
+                self.input.seek(SeekFrom::Start(self.offset))?;
+                return Ok(false);
+            }
+        }
     }
 
     /// Bytes after the last whole line, once the end was reached.
@@ -215,15 +262,13 @@ impl SegmentReader {
     /// The next entry, `None` at the end. What follows the last line end was cut off by a crash, or is being written:
     /// nobody was told that it is kept.
     pub(crate) fn next(&mut self) -> io::Result<Option<Entry>> {
-        self.buffer.clear();
-        self.input.read_until(b'\n', &mut self.buffer)?;
-        let Some(line) = self.buffer.strip_suffix(b"\n") else {
+        let seq = self.segment.first_seq + self.lines_read;
+        // The second attempt is for what was read ahead before it was written.
+        if !self.read_line()? && !self.read_line()? {
             self.torn_bytes = self.buffer.len();
             return Ok(None);
-        };
-        let seq = self.segment.first_seq + self.lines_read;
-        self.lines_read += 1;
-        let entry = parse(line).unwrap_or_else(|detail| Entry::Damaged { seq, detail });
+        }
+        let entry = parse(&self.buffer).unwrap_or_else(|detail| Entry::Damaged { seq, detail });
         if let (Entry::Record(record), Some(end)) = (&entry, self.segment.end_seq)
             && record.seq >= end
         {
@@ -286,11 +331,38 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut segment = OpenSegment::create(folder.path(), WRITER, 1).unwrap();
         segment.append(&lines(1..=3)).unwrap();
-        let whole = fs::read(segment.path()).unwrap();
+        let path = segment.finish().unwrap();
+        let whole = fs::read(&path).unwrap();
+        assert_eq!(whole, lines(1..=3), "no room is left behind");
         for cut in 0..line(3).len() {
-            fs::write(segment.path(), &whole[..whole.len() - 1 - cut]).unwrap();
+            let kept = &whole[..whole.len() - 1 - cut];
+            fs::write(&path, kept).unwrap();
             assert_eq!(read(folder.path()), hashes(1..=2), "{cut} bytes cut off");
+            // As a crash leaves it where room had been made; a later block may have reached the disk before an earlier.
+            fs::write(&path, [kept, &[0; 100], &line(5)].concat()).unwrap();
+            assert_eq!(read(folder.path()), hashes(1..=2), "{cut} bytes cut off, before zeros");
         }
+    }
+
+    #[test]
+    fn a_reader_that_read_ahead_sees_what_was_written_since() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut segment = OpenSegment::create(folder.path(), WRITER, 1).unwrap();
+        let mut reader = None;
+        for seq in 1..=3 {
+            segment.append(&line(seq)).unwrap();
+            let open = reader
+                .get_or_insert_with(|| SegmentReader::open(list(folder.path()).unwrap().remove(0)).unwrap().unwrap());
+            assert!(matches!(open.next().unwrap(), Some(Entry::Record(record)) if record.seq == seq));
+            if seq == 2 {
+                assert!(open.next().unwrap().is_none(), "the end, for now");
+            }
+        }
+        assert_eq!(
+            fs::metadata(segment.path()).unwrap().len(),
+            (line(1).len() + ROOM.len()) as u64,
+            "room is made once"
+        );
     }
 
     #[test]

@@ -63,6 +63,8 @@ impl Writer {
             let Ok(mut message) = receiver.recv() else {
                 break;
             };
+            // On a single core the answers' thread goes on first, and what it sends shares the write.
+            std::thread::yield_now();
             let mut bytes = 0;
             loop {
                 match message {
@@ -88,6 +90,9 @@ impl Writer {
         if let Output::Segments(segments) = &self.output {
             if let Some(segment) = self.segment.take() {
                 segments.backlog.finish_segment(segment.path().to_owned(), self.chain.seq());
+                if let Err(error) = segment.finish() {
+                    tracing::debug!(%error, "the room left in the journal's segment was not given back");
+                }
             }
             segments.backlog.close();
         }
