@@ -36,7 +36,9 @@ use kube::core::admission::AdmissionReview;
 use serde_json::json;
 use tokio::time::Instant;
 
-const REVIEW: &[u8] = include_bytes!("../tests/fixtures/review-create-deployment.json");
+/// What an API server sent for a Deployment's first `kubectl apply`, and for the one that brought a new image.
+const CREATE: &[u8] = include_bytes!("../tests/fixtures/review-create-deployment.json");
+const UPDATE: &[u8] = include_bytes!("../tests/fixtures/review-update-image-of-deployment.json");
 
 /// One policy for everything, and others for namespaces with labels of their own.
 fn policies(count: usize) -> PolicySet {
@@ -54,17 +56,20 @@ fn reviews(criterion: &mut Criterion) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let built = (Utc::now() - TimeDelta::days(3)).to_rfc3339();
-    image::write_layout(folder.path(), &[("shop/checkout:3.0", &image::Config::created("x", &built).image())]);
+    let image = image::Config::created("x", &built).image();
+    image::write_layout(folder.path(), &[("shop/checkout:3.0", &image), ("shop/checkout:3.1", &image)]);
     let mirror = format!("registry.example=oci:{}", folder.path().display()).parse().unwrap();
     let settings = RegistrySettings { mirrors: vec![mirror], ..RegistrySettings::default() };
     let kinds = WorkloadKinds::default();
 
-    criterion.bench_function("decode/kube DynamicObject (floor)", |bencher| {
-        bencher.iter(|| serde_json::from_slice::<AdmissionReview<DynamicObject>>(black_box(REVIEW)).unwrap());
-    });
-    criterion.bench_function("decode/ours", |bencher| {
-        bencher.iter(|| decode(black_box(REVIEW), &kinds).unwrap());
-    });
+    for (name, review) in [("create", CREATE), ("update", UPDATE)] {
+        criterion.bench_function(&format!("decode/{name}, kube DynamicObject (floor)"), |bencher| {
+            bencher.iter(|| serde_json::from_slice::<AdmissionReview<DynamicObject>>(black_box(review)).unwrap());
+        });
+        criterion.bench_function(&format!("decode/{name}, ours"), |bencher| {
+            bencher.iter(|| decode(black_box(review), &kinds).unwrap());
+        });
+    }
 
     let location = format!("sqlite:{}", folder.path().join("bench.db").display()).parse().unwrap();
     let (store, audit) = runtime.block_on(async {
@@ -80,7 +85,7 @@ fn reviews(criterion: &mut Criterion) {
         cluster: None,
         stated: StatedLabels::default(),
     };
-    let subject = decode(REVIEW, &kinds).unwrap().subject.unwrap();
+    let subject = decode(UPDATE, &kinds).unwrap().subject.unwrap();
     let one = policies(1);
     let now = Utc::now();
     let soon = || Instant::now() + std::time::Duration::from_secs(10);
@@ -107,12 +112,14 @@ fn reviews(criterion: &mut Criterion) {
         Recording::new(Arc::clone(&audit), RecordLevel::Judged, Labels::default(), None, None, Arc::clone(&metrics));
     let gate =
         Gate { kinds, policies: Arc::new(ArcSwap::from_pointee(one)), gatherer, recording, metrics, clock: clock::now };
-    criterion.bench_function("review/whole, one at a time, record on the disk", |bencher| {
-        bencher.to_async(&runtime).iter(|| async {
-            let deadline = Deadline::new(Instant::now(), std::time::Duration::from_secs(10));
-            gate.review(Bytes::from_static(REVIEW), deadline).await
+    for (name, review) in [("create", CREATE), ("update", UPDATE)] {
+        criterion.bench_function(&format!("review/{name}, one at a time, record on the disk"), |bencher| {
+            bencher.to_async(&runtime).iter(|| async {
+                let deadline = Deadline::new(Instant::now(), std::time::Duration::from_secs(10));
+                gate.review(Bytes::from_static(review), deadline).await
+            });
         });
-    });
+    }
     runtime.block_on(audit.flush_and_close(std::time::Duration::from_secs(60)));
 }
 

@@ -19,8 +19,10 @@ fn main() {
         println!("{}", fdatasync_us(Path::new(&args[1])));
         return;
     }
-    let built = (Utc::now() - TimeDelta::days(3)).to_rfc3339();
-    image::write_layout(Path::new(&args[0]), &[("shop/checkout:3.0", &image::Config::created("x", &built).image())]);
+    let image =
+        |name: &str, age: i64| image::Config::created(name, &(Utc::now() - TimeDelta::days(age)).to_rfc3339()).image();
+    let (old, new) = (image("old", 30), image("new", 3));
+    image::write_layout(Path::new(&args[0]), &[("shop/checkout:3.0", &old), ("shop/checkout:3.1", &new)]);
 }
 
 /// Appends what a record is long, and waits for the disk.

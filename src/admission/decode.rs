@@ -9,8 +9,8 @@ use std::fmt;
 use chrono::{DateTime, Utc};
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json_borrow::Value;
 use thiserror::Error;
 
 use crate::subject::kinds::{WorkloadKind, WorkloadKinds};
@@ -363,13 +363,14 @@ impl<'a> Object<'a> {
         }
     }
 
-    fn template_value(&self, kind: &WorkloadKind, place: &str) -> Result<Value, DecodeError> {
+    /// The whole template; of what is its own template, the spec as a template's.
+    fn template_value(&self, kind: &WorkloadKind, place: &str) -> Result<Value<'a>, DecodeError> {
         let Some(raw) = self.template else {
             return Ok(Value::Null);
         };
-        let value: Value =
+        let value: Value<'a> =
             serde_json::from_str(raw.get()).map_err(|error| DecodeError::new(&template_place(kind, place), error))?;
-        Ok(if kind.template.is_empty() { serde_json::json!({ "spec": value }) } else { value })
+        Ok(if kind.template.is_empty() { Value::Object(vec![("spec", value)].into()) } else { value })
     }
 }
 

@@ -73,7 +73,7 @@ fn is_controlled_by(object: &DynamicObject, uid: Option<&str>) -> bool {
 fn revision(object: &DynamicObject, template: &str) -> Option<Revision> {
     let template = object.data.pointer(template)?;
     Some(Revision {
-        fingerprint: fingerprint(template),
+        fingerprint: fingerprint(&template.into()),
         images: image_references(template),
         created_at: instant(object.metadata.creation_timestamp.as_ref()?)?,
     })

@@ -1,7 +1,9 @@
 //! How two Pod templates differ, their images aside: not at all, in a restart's annotation, in what mitigates, or else.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json_borrow::{ObjectAsVec, Value};
 
 /// How two templates differ, their images aside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -42,24 +44,123 @@ const MITIGATING_CONTAINER_FIELDS: [&str; 5] =
 const CONTAINER_LISTS: [&str; 3] = ["containers", "initContainers", "ephemeralContainers"];
 
 /// Compares two Pod templates (`{metadata, spec}`), their images aside.
-pub fn between(old: &Value, new: &Value) -> Difference {
-    let (mut old, mut new) = (old.clone(), new.clone());
-    for template in [&mut old, &mut new] {
-        remove_images(template);
+pub fn between(old: &Value<'_>, new: &Value<'_>) -> Difference {
+    each_member(old, new, |key, old, new| match key {
+        "metadata" => between_metadata(old, new),
+        "spec" => between_specs(old, new),
+        _ => Difference::Other,
+    })
+}
+
+/// What is empty there counts as missing.
+fn between_metadata(old: Option<&Value<'_>>, new: Option<&Value<'_>>) -> Difference {
+    let (old, new) = (old.unwrap_or(&Value::Null), new.unwrap_or(&Value::Null));
+    each_member(old, new, |key, old, new| {
+        let is_empty = |value: Option<&Value<'_>>| match value {
+            None | Some(Value::Null) => true,
+            Some(Value::Object(object)) => object.is_empty(),
+            Some(_) => false,
+        };
+        match key {
+            _ if is_empty(old) && is_empty(new) => Difference::Equal,
+            "annotations" => {
+                let (old, new) = (old.unwrap_or(&Value::Null), new.unwrap_or(&Value::Null));
+                each_member(
+                    old,
+                    new,
+                    |key, _, _| {
+                        if says_restart(key) { Difference::Restart } else { Difference::Mitigation }
+                    },
+                )
+            }
+            _ => Difference::Mitigation,
+        }
+    })
+    .min(Difference::Mitigation)
+}
+
+fn between_specs(old: Option<&Value<'_>>, new: Option<&Value<'_>>) -> Difference {
+    let (Some(old), Some(new)) = (old, new) else {
+        return Difference::Other;
+    };
+    each_member(old, new, |key, old, new| match key {
+        _ if MITIGATING_POD_FIELDS.contains(&key) => Difference::Mitigation,
+        _ if CONTAINER_LISTS.contains(&key) => each_item(old, new, |key, _, _| match key {
+            "image" => Difference::Equal,
+            _ if MITIGATING_CONTAINER_FIELDS.contains(&key) => Difference::Mitigation,
+            _ => Difference::Other,
+        }),
+        "volumes" => each_item(old, new, |key, old, new| match (key, old, new) {
+            ("image", Some(old), Some(new)) => {
+                each_member(
+                    old,
+                    new,
+                    |key, _, _| {
+                        if key == "reference" { Difference::Equal } else { Difference::Other }
+                    },
+                )
+            }
+            _ => Difference::Other,
+        }),
+        _ => Difference::Other,
+    })
+}
+
+/// The gravest of what `judge` says of each member that differs. What are no objects can only be equal or not.
+fn each_member<'v>(
+    old: &'v Value<'v>,
+    new: &'v Value<'v>,
+    judge: impl Fn(&str, Option<&'v Value<'v>>, Option<&'v Value<'v>>) -> Difference,
+) -> Difference {
+    let (members_of_old, members_of_new) = match (old, new) {
+        (Value::Object(old), Value::Object(new)) => (members(old), members(new)),
+        (Value::Object(old), Value::Null) => (members(old), BTreeMap::new()),
+        (Value::Null, Value::Object(new)) => (BTreeMap::new(), members(new)),
+        _ if same(old, new) => return Difference::Equal,
+        _ => return Difference::Other,
+    };
+    let added = members_of_new.iter().filter(|(key, _)| !members_of_old.contains_key(*key));
+    let added = added.map(|(key, new)| judge(key, None, Some(new)));
+    let kept = members_of_old.iter().map(|(key, old)| match members_of_new.get(key) {
+        Some(new) if same(old, new) => Difference::Equal,
+        new => judge(key, Some(old), new.copied()),
+    });
+    kept.chain(added).max().unwrap_or(Difference::Equal)
+}
+
+/// The same for the objects of two lists, which must be as many.
+fn each_item<'v>(
+    old: Option<&'v Value<'v>>,
+    new: Option<&'v Value<'v>>,
+    judge: impl Fn(&str, Option<&'v Value<'v>>, Option<&'v Value<'v>>) -> Difference,
+) -> Difference {
+    match (old, new) {
+        (Some(Value::Array(old)), Some(Value::Array(new))) if old.len() == new.len() => {
+            old.iter().zip(new).map(|(old, new)| each_member(old, new, &judge)).max().unwrap_or(Difference::Equal)
+        }
+        _ => Difference::Other,
     }
-    if old == new {
-        return Difference::Equal;
+}
+
+fn members<'v>(object: &'v ObjectAsVec<'v>) -> BTreeMap<&'v str, &'v Value<'v>> {
+    object.iter().collect()
+}
+
+/// Whether two values are equal, whatever the order of their members.
+fn same(one: &Value<'_>, other: &Value<'_>) -> bool {
+    match (one, other) {
+        (Value::Object(one), Value::Object(other)) if one.keys().eq(other.keys()) => {
+            one.iter().zip(other.iter()).all(|((_, one), (_, other))| same(one, other))
+        }
+        (Value::Object(one), Value::Object(other)) => {
+            let (one, other) = (members(one), members(other));
+            one.keys().eq(other.keys()) && one.values().zip(other.values()).all(|(one, other)| same(one, other))
+        }
+        (Value::Array(one), Value::Array(other)) => {
+            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| same(one, other))
+        }
+        _ => one == other,
     }
-    for template in [&mut old, &mut new] {
-        edit_annotations(template, |annotations| annotations.retain(|key, _| !says_restart(key)));
-    }
-    if old == new {
-        return Difference::Restart;
-    }
-    for template in [&mut old, &mut new] {
-        remove_what_mitigates(template);
-    }
-    if old == new { Difference::Mitigation } else { Difference::Other }
 }
 
 /// Whether an annotation's only purpose is to start Pods anew: `kubectl.kubernetes.io/restartedAt` and its kin.
@@ -70,62 +171,15 @@ fn says_restart(key: &str) -> bool {
         || key == "cattle.io/timestamp"
 }
 
-fn edit_annotations(template: &mut Value, edit: impl Fn(&mut Map<String, Value>)) {
-    if let Some(metadata) = template.get_mut("metadata").and_then(Value::as_object_mut) {
-        if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
-            edit(annotations);
-        }
-        metadata.retain(|_, value| !value.is_null() && value.as_object().is_none_or(|object| !object.is_empty()));
-    }
-}
-
-fn remove_images(template: &mut Value) {
-    for_each_container(template, |container| {
-        container.remove("image");
-    });
-    if let Some(volumes) = template.pointer_mut("/spec/volumes").and_then(Value::as_array_mut) {
-        for volume in volumes {
-            if let Some(image) = volume.get_mut("image").and_then(Value::as_object_mut) {
-                image.remove("reference");
-            }
-        }
-    }
-}
-
-fn remove_what_mitigates(template: &mut Value) {
-    if let Some(object) = template.as_object_mut() {
-        object.remove("metadata");
-    }
-    for_each_container(template, |container| {
-        for field in MITIGATING_CONTAINER_FIELDS {
-            container.remove(field);
-        }
-    });
-    if let Some(spec) = template.get_mut("spec").and_then(Value::as_object_mut) {
-        for field in MITIGATING_POD_FIELDS {
-            spec.remove(field);
-        }
-    }
-}
-
-fn for_each_container(template: &mut Value, edit: impl Fn(&mut Map<String, Value>)) {
-    let Some(spec) = template.get_mut("spec").and_then(Value::as_object_mut) else {
-        return;
-    };
-    for list in CONTAINER_LISTS {
-        if let Some(containers) = spec.get_mut(list).and_then(Value::as_array_mut) {
-            for container in containers.iter_mut().filter_map(Value::as_object_mut) {
-                edit(container);
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
+
+    fn between(old: &Value, new: &Value) -> Difference {
+        super::between(&old.into(), &new.into())
+    }
 
     fn template() -> Value {
         json!({
@@ -174,6 +228,16 @@ mod tests {
         changed["metadata"]["annotations"] = json!({"kubectl.kubernetes.io/restartedAt": "2026"});
         changed["spec"]["containers"][0]["env"] = json!([]);
         assert_eq!(between(&template(), &changed), Difference::Other);
+    }
+
+    #[test]
+    fn the_order_of_members_is_no_difference() {
+        let read = |text| serde_json::from_str(text).unwrap();
+        let one =
+            read(r#"{"spec":{"hostNetwork":true,"securityContext":{"runAsUser":1,"fsGroup":2},"dnsPolicy":"x"}}"#);
+        let other =
+            read(r#"{"spec":{"dnsPolicy":"x","securityContext":{"fsGroup":2,"runAsUser":1},"hostNetwork":true}}"#);
+        assert_eq!(super::between(&one, &other), Difference::Equal);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Pod templates: which images they name, and when two are the same.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json_borrow::{ObjectAsVec, Value};
 use sha2::{Digest, Sha256};
 
 /// Labels that controllers put on the templates they copy.
@@ -10,56 +10,66 @@ const CONTROLLER_LABELS: [&str; 3] = ["pod-template-hash", "controller-revision-
 /// SHA-256, in hex, of a Pod template without what controllers add to their copies of it.
 ///
 /// So the template of a Deployment and that of the ReplicaSet made from it have one fingerprint.
-pub fn fingerprint(template: &Value) -> String {
-    let mut template = template.clone();
-    if let Some(object) = template.as_object_mut() {
-        object.remove("$patch"); // ControllerRevisions keep their data as a patch
-        if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
-            for noise in ["creationTimestamp", "name"] {
-                metadata.remove(noise);
-            }
-            if let Some(labels) = metadata.get_mut("labels").and_then(Value::as_object_mut) {
-                for label in CONTROLLER_LABELS {
-                    labels.remove(label);
-                }
-            }
-            metadata.retain(|_, value| !value.is_null() && value.as_object().is_none_or(|object| !object.is_empty()));
-        }
+pub fn fingerprint(template: &Value<'_>) -> String {
+    let mut hash = Sha256::new();
+    let metadata = template.get("metadata");
+    let labels = metadata.get("labels");
+    let mut others = members(template);
+    // ControllerRevisions keep their data as a patch.
+    others.retain(|(key, _)| !matches!(*key, "$patch" | "metadata"));
+    let mut metadata = members(metadata);
+    metadata.retain(|(key, value)| {
+        let is_empty = value.is_null() || value.as_object().is_some_and(ObjectAsVec::is_empty);
+        !matches!(*key, "creationTimestamp" | "name" | "labels") && !is_empty
+    });
+    let mut labels = members(labels);
+    labels.retain(|(label, _)| !CONTROLLER_LABELS.contains(label));
+    for part in [others, metadata, labels] {
+        add_members(&mut hash, part);
     }
-    hex::encode(Sha256::digest(canonical(&template)))
+    hex::encode(hash.finalize())
 }
 
-/// The same bytes for the same value: keys sorted, whatever map `serde_json` is built with.
-fn canonical(value: &Value) -> String {
-    let mut text = String::new();
-    write_canonical(value, &mut text);
-    text
+/// The members of an object; what is none has none.
+fn members<'v>(value: &'v Value<'v>) -> Vec<(&'v str, &'v Value<'v>)> {
+    value.as_object().map(|object| object.iter().collect()).unwrap_or_default()
 }
 
-fn write_canonical(value: &Value, text: &mut String) {
+/// The same bytes for the same value, whatever the order of its members; each with its kind and length, so that no other
+/// value has them.
+fn add(hash: &mut Sha256, value: &Value<'_>) {
     match value {
-        Value::Object(object) => {
-            let mut entries: Vec<_> = object.iter().collect();
-            entries.sort_by_key(|(key, _)| *key);
-            text.push('{');
-            for (key, value) in entries {
-                text.push_str(&Value::String(key.clone()).to_string());
-                text.push(':');
-                write_canonical(value, text);
-                text.push(',');
-            }
-            text.push('}');
-        }
+        Value::Null => hash.update(b"n"),
+        Value::Bool(value) => hash.update(if *value { b"t" } else { b"f" }),
+        Value::Number(number) => add_text(hash, b'#', &serde_json::Number::from(*number).to_string()),
+        Value::Str(text) => add_text(hash, b'"', text),
         Value::Array(items) => {
-            text.push('[');
+            add_count(hash, b'[', items.len());
             for item in items {
-                write_canonical(item, text);
-                text.push(',');
+                add(hash, item);
             }
-            text.push(']');
         }
-        other => text.push_str(&other.to_string()),
+        Value::Object(object) => add_members(hash, object.iter().collect()),
     }
+}
+
+fn add_members<'v>(hash: &mut Sha256, mut members: Vec<(&'v str, &'v Value<'v>)>) {
+    members.sort_unstable_by_key(|(key, _)| *key);
+    add_count(hash, b'{', members.len());
+    for (key, value) in members {
+        add_text(hash, b'"', key);
+        add(hash, value);
+    }
+}
+
+fn add_text(hash: &mut Sha256, kind: u8, text: &str) {
+    add_count(hash, kind, text.len());
+    hash.update(text);
+}
+
+fn add_count(hash: &mut Sha256, kind: u8, count: usize) {
+    hash.update([kind]);
+    hash.update((count as u64).to_be_bytes());
 }
 
 /// Where in a template an image is named.
@@ -102,7 +112,11 @@ pub struct ImageUse {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use serde_json::Value;
+
+    fn fingerprint(template: &Value) -> String {
+        super::fingerprint(&template.into())
+    }
 
     /// Templates of workloads and of the revisions that real controllers (1.36) made of them.
     const CAPTURED: &str = include_str!("../../tests/fixtures/revisions.json");
@@ -124,6 +138,22 @@ mod tests {
                 *other.pointer_mut(pointer).unwrap() = changed.into();
                 assert_ne!(workload, fingerprint(&other), "{pointer}");
             }
+        }
+    }
+
+    #[test]
+    fn the_order_of_members_does_not_count_and_their_place_does() {
+        let print = |text: &str| super::fingerprint(&serde_json::from_str(text).unwrap());
+        let one = r#"{"metadata":{"labels":{"a":"1","b":"2"}},"spec":{"containers":[{"name":"c","image":"i"}]}}"#;
+        let other = r#"{"spec":{"containers":[{"image":"i","name":"c"}]},"metadata":{"annotations":{},"labels":{"b":"2","a":"1"}}}"#;
+        assert_eq!(print(one), print(other));
+        for different in [
+            r#"{"metadata":{"a":"1","b":"2"},"spec":{"containers":[{"name":"c","image":"i"}]}}"#,
+            r#"{"metadata":{"annotations":{"a":"1","b":"2"}},"spec":{"containers":[{"name":"c","image":"i"}]}}"#,
+            r#"{"metadata":{"labels":{"a":"1","b":"2"}},"spec":{"containers":[{"name":"c"},{"image":"i"}]}}"#,
+            r#"{"metadata":{"labels":{"a":"1b","":"2"}},"spec":{"containers":[{"name":"c","image":"i"}]}}"#,
+        ] {
+            assert_ne!(print(one), print(different), "{different}");
         }
     }
 }
