@@ -18,12 +18,15 @@ openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyou
 "$target/examples/bench_images" "$work/images"
 mkdir "$work/policies"
 printf 'apiVersion: freshgate.dev/v1alpha1\nkind: GatePolicy\nmetadata: {name: p}\nspec: {validationActions: [Deny], imageAge: {maxAge: 90d}}\n' > "$work/policies/p.yaml"
-review=$PWD/tests/fixtures/review-create-deployment.json
-cat > "$work/post.lua" <<LUA
+# What an API server sent: a Deployment's first apply, and the apply that brought its next image.
+declare -A review=([create]=$PWD/tests/fixtures/review-create-deployment.json [update]=$PWD/tests/fixtures/review-update-image-of-deployment.json)
+for kind in create update; do
+  cat > "$work/$kind.lua" <<LUA
 wrk.method = "POST"
 wrk.headers["Content-Type"] = "application/json"
-local file = io.open("$review", "rb"); wrk.body = file:read("*a"); file:close()
+local file = io.open("${review[$kind]}", "rb"); wrk.body = file:read("*a"); file:close()
 LUA
+done
 
 gate() { # name port admin store
   TOKIO_WORKER_THREADS=1 taskset -c 0 "$target/freshgate" serve --policies "$work/policies" --listen 127.0.0.1:"$2" --admin-listen 127.0.0.1:"$3" \
@@ -37,12 +40,14 @@ gate durable 19442 19452 "sqlite:$work/decisions.db"
 gate stdout 19443 19453 stdout
 declare -A port=([floor]=19441 [durable]=19442 [stdout]=19443)
 for name in floor durable stdout; do
-  answer=$(curl -sk -H 'Content-Type: application/json' --data-binary @"$review" "https://127.0.0.1:${port[$name]}/validate?timeout=10s")
-  grep -q '"allowed":true' <<<"$answer" || { echo "error: $name answers $answer" >&2; exit 1; }
+  for kind in create update; do
+    answer=$(curl -sk -H 'Content-Type: application/json' --data-binary @"${review[$kind]}" "https://127.0.0.1:${port[$name]}/validate?timeout=10s")
+    grep -q '"allowed":true' <<<"$answer" || { echo "error: $name answers $answer" >&2; exit 1; }
+  done
 done
 
-load() { # name connections -> requests per second, p50 and p99 in microseconds
-  taskset -c 1 wrk -t1 -c"$2" -d"${seconds}s" --latency -s "$work/post.lua" "https://127.0.0.1:${port[$1]}/validate?timeout=10s" > "$work/wrk.out"
+load() { # name connections kind -> requests per second, p50 and p99 in microseconds
+  taskset -c 1 wrk -t1 -c"$2" -d"${seconds}s" --latency -s "$work/$3.lua" "https://127.0.0.1:${port[$1]}/validate?timeout=10s" > "$work/wrk.out"
   awk '
     function us(text) { return text ~ /us$/ ? text + 0 : text ~ /ms$/ ? text * 1000 : text * 1000000 }
     /^ *50%/ {p50 = us($2)} /^ *99%/ {p99 = us($2)} /Requests\/sec/ {rps = $2} /Non-2xx/ {bad = $NF}
@@ -52,29 +57,29 @@ median() { sort -n | awk '{v[NR] = $1} END {print v[int((NR + 1) / 2)]}'; }
 
 sync_us=$("$target/examples/bench_images" --fdatasync "$work")
 {
-  echo "| connections | floor req/s | durable req/s | ratio | stdout req/s | ratio | p50 µs floor / durable | p99 µs floor / durable |"
-  echo "|---|---|---|---|---|---|---|---|"
-  for connections in 1 8 32; do
+  echo "| review | connections | floor req/s | durable req/s | ratio | stdout req/s | ratio | p50 µs floor / durable | p99 µs floor / durable |"
+  echo "|---|---|---|---|---|---|---|---|---|"
+  for kind in create update; do for connections in 1 8 32; do
     for name in floor durable stdout; do : > "$work/$name.$connections"; done
     for _ in $(seq "$rounds"); do
-      for name in floor durable stdout; do load $name $connections >> "$work/$name.$connections"; done
+      for name in floor durable stdout; do load $name $connections $kind >> "$work/$name.$connections"; done
     done
     figure() { cut -d' ' -f"$2" "$work/$1.$connections" | median; }
     f=$(figure floor 1) d=$(figure durable 1) s=$(figure stdout 1)
-    echo "| $connections | $f | $d | $(awk "BEGIN {printf \"%.2f\", $d / $f}") | $s | $(awk "BEGIN {printf \"%.2f\", $s / $f}") | $(figure floor 2) / $(figure durable 2) | $(figure floor 3) / $(figure durable 3) |"
-  done
+    echo "| $kind | $connections | $f | $d | $(awk "BEGIN {printf \"%.2f\", $d / $f}") | $s | $(awk "BEGIN {printf \"%.2f\", $s / $f}") | $(figure floor 2) / $(figure durable 2) | $(figure floor 3) / $(figure durable 3) |"
+  done; done
   echo
   echo "One fdatasync on this disk: $sync_us µs (median of 500)."
   echo
-  echo "Over HTTP/2 (h2load, 8 connections, 4 streams each), requests per second:"
+  echo "Over HTTP/2 (h2load, updates, 8 connections, 4 streams each), requests per second:"
   for name in floor durable stdout; do
-    rate=$(taskset -c 1 h2load -n 20000 -c 8 -m 4 -t 1 -d "$review" -H 'content-type: application/json' "https://127.0.0.1:${port[$name]}/validate?timeout=10s" | awk '/^finished in/ {print $4}')
+    rate=$(taskset -c 1 h2load -n 20000 -c 8 -m 4 -t 1 -d "${review[update]}" -H 'content-type: application/json' "https://127.0.0.1:${port[$name]}/validate?timeout=10s" | awk '/^finished in/ {print $4}')
     echo "$name $rate"
   done | paste -sd, | sed 's/,/, /g'
   echo
-  echo "A burst of 200 new connections, one review each, handshakes included, seconds:"
+  echo "A burst of 200 new connections, one update each, handshakes included, seconds:"
   for name in floor durable; do
-    took=$(taskset -c 1 h2load --h1 -n 200 -c 200 -t 1 -d "$review" -H 'content-type: application/json' "https://127.0.0.1:${port[$name]}/validate?timeout=10s" | awk '/^finished in/ {print $3}')
+    took=$(taskset -c 1 h2load --h1 -n 200 -c 200 -t 1 -d "${review[update]}" -H 'content-type: application/json' "https://127.0.0.1:${port[$name]}/validate?timeout=10s" | awk '/^finished in/ {print $3}')
     echo "$name ${took%,}"
   done | paste -sd, | sed 's/,/, /g'
   echo

@@ -2,6 +2,10 @@
 
 use std::process::ExitCode;
 
+/// A review allocates some hundred small pieces on one thread and frees some of them on another.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     freshgate::cli::main()
 }
