@@ -9,6 +9,7 @@ pub mod admission;
 pub mod args;
 pub mod audit;
 pub mod background;
+pub mod budget;
 pub mod cli;
 pub mod clock;
 pub mod cluster;
