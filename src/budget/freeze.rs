@@ -111,9 +111,10 @@ mod tests {
 
     #[test]
     fn silence_changes_nothing() {
-        assert_eq!(run(&[None, Some(0.5), None, Some(-0.1), None, None, Some(0.03)]), [
-            false, false, false, true, true, true, true
-        ]);
+        assert_eq!(
+            run(&[None, Some(0.5), None, Some(-0.1), None, None, Some(0.03)]),
+            [false, false, false, true, true, true, true]
+        );
     }
 
     #[test]

@@ -113,9 +113,8 @@ mod tests {
     #[test]
     fn it_lifts_when_the_outage_has_left_the_window() {
         // 500 errors in one slice 20 days ago, of 360 allowed; none since.
-        let outage = 120;
-        let history = month(|index| if index == outage { 500.0 } else { 0.0 });
-        let gone_at = history[outage as usize].ends_at + TimeDelta::seconds(MONTH);
+        let history = month(|index| if index == 120 { 500.0 } else { 0.0 });
+        let gone_at = history[120].ends_at + TimeDelta::seconds(MONTH);
         assert_eq!(lifts(&history, 0.05), Some(gone_at));
     }
 
@@ -154,6 +153,7 @@ mod tests {
     }
 
     /// The fraction left at `time`, when the present rate goes on after the history.
+    #[allow(clippy::cast_precision_loss)]
     fn replayed(history: &[Slice], time: DateTime<Utc>) -> f64 {
         let present = usize::try_from(86_400 / STEP).unwrap();
         let recent = &history[history.len() - present..];

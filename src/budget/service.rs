@@ -186,7 +186,8 @@ mod tests {
 
     #[test]
     fn a_mapping_may_be_for_one_kind() {
-        let jobs = Mapping { namespace: "*".into(), kind: Some("Job".into()), name: "*".into(), service: "batch".into() };
+        let jobs =
+            Mapping { namespace: "*".into(), kind: Some("Job".into()), name: "*".into(), service: "batch".into() };
         let rules = ServiceRules { mapping: vec![jobs], ..ServiceRules::default() };
         let none = BTreeMap::new();
         let of = |kind| {

@@ -101,12 +101,7 @@ pub struct Thresholds {
 
 impl Default for Thresholds {
     fn default() -> Self {
-        Self {
-            freeze_below: 0.0,
-            unfreeze_above: 0.05,
-            warn_below: 0.2,
-            warn_when_exhausted_within_seconds: 4 * 3_600,
-        }
+        Self { freeze_below: 0.0, unfreeze_above: 0.05, warn_below: 0.2, warn_when_exhausted_within_seconds: 4 * 3_600 }
     }
 }
 
@@ -202,9 +197,8 @@ impl Budget {
         });
         // A rate without windows is one number for both of the quickest pair.
         let by_rate = known.burn_rate.is_some_and(|rate| rate > FAST_BURN[0].factor(window_seconds));
-        let soon = self
-            .exhausted_in_seconds()
-            .is_some_and(|seconds| seconds <= thresholds.warn_when_exhausted_within_seconds);
+        let soon =
+            self.exhausted_in_seconds().is_some_and(|seconds| seconds <= thresholds.warn_when_exhausted_within_seconds);
         by_table || by_rate || soon
     }
 }
@@ -267,7 +261,10 @@ mod tests {
         assert_eq!(state(&of_ratio(0.999, 0.000_9)), BudgetState::Low);
         assert_eq!(state(&of_ratio(0.999, 0.000_8)), BudgetState::Low, "at 20 % little is left");
         assert_eq!(state(&of_ratio(0.999, 0.000_79)), BudgetState::Healthy);
-        assert_eq!(state(&budget(0.995, |one| (one.total, one.bad) = (Some(135.0), Some(0.0)))), BudgetState::LowTraffic);
+        assert_eq!(
+            state(&budget(0.995, |one| (one.total, one.bad) = (Some(135.0), Some(0.0)))),
+            BudgetState::LowTraffic
+        );
         assert_eq!(
             state(&budget(0.995, |one| (one.total, one.bad) = (Some(135.0), Some(10.0)))),
             BudgetState::LowTraffic,
@@ -295,7 +292,8 @@ mod tests {
     #[test]
     fn a_fast_burn_exceeds_both_windows_of_a_row() {
         const RATE: f64 = 0.001; // error ratio of burn rate 1
-        for (long, short, factor) in [(3_600, 300, 14.4), (21_600, 1_800, 6.0), (86_400, 7_200, 3.0), (259_200, 21_600, 1.0)]
+        for (long, short, factor) in
+            [(3_600, 300, 14.4), (21_600, 1_800, 6.0), (86_400, 7_200, 3.0), (259_200, 21_600, 1.0)]
         {
             let burning = |long_rate: f64, short_rate: f64| {
                 let recent = vec![(long, long_rate * RATE), (short, short_rate * RATE)];
@@ -325,7 +323,8 @@ mod tests {
     #[test]
     fn an_unknown_keeps_its_name_and_words() {
         let mut one = budget(0.999, |_| {});
-        one.measured = Measured::Unknown(Unmeasured::new(BudgetState::Ambiguous, "2 series claim to be this objective"));
+        one.measured =
+            Measured::Unknown(Unmeasured::new(BudgetState::Ambiguous, "2 series claim to be this objective"));
         let judged = one.state(&Thresholds::default(), now());
         assert_eq!(judged, Judged::unknown(BudgetState::Ambiguous, "2 series claim to be this objective".into()));
     }

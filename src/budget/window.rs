@@ -108,9 +108,7 @@ enum Unit {
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum InvalidCalendar {
     /// The length.
-    #[error(
-        "{0:?} is no length of a calendar window: write a number and h, d, w, M, Q or Y, as `1M`"
-    )]
+    #[error("{0:?} is no length of a calendar window: write a number and h, d, w, M, Q or Y, as `1M`")]
     Length(String),
     /// The first period's begin.
     #[error("{0:?} is no start time: write it as `2026-01-01 00:00:00`")]
@@ -125,7 +123,8 @@ impl CalendarPeriods {
     pub fn parse(length: &str, start: &str, zone: &str) -> Result<Self, InvalidCalendar> {
         let invalid = || InvalidCalendar::Length(length.chars().take(64).collect());
         let digits = length.bytes().take_while(u8::is_ascii_digit).count();
-        let count: u32 = length[..digits].parse().ok().filter(|count| (1..=1_000).contains(count)).ok_or_else(invalid)?;
+        let count: u32 =
+            length[..digits].parse().ok().filter(|count| (1..=1_000).contains(count)).ok_or_else(invalid)?;
         let unit = match &length[digits..] {
             "m" => Unit::Minutes(1),
             "h" => Unit::Minutes(60),
@@ -155,7 +154,11 @@ impl CalendarPeriods {
         while self.starts(index + 1) <= now {
             index += 1;
         }
-        Window::Calendar { written: self.written.clone(), starts_at: self.starts(index), ends_at: self.starts(index + 1) }
+        Window::Calendar {
+            written: self.written.clone(),
+            starts_at: self.starts(index),
+            ends_at: self.starts(index + 1),
+        }
     }
 
     /// About how many periods lie between the first and this local time.
@@ -236,10 +239,31 @@ mod tests {
         period("1M", new_year, "Europe/Berlin", "2026-10-31T23:00:00Z", "2026-10-31T23:00:00Z", "2026-11-30T23:00:00Z");
         period("1M", new_year, "Europe/Berlin", "2026-10-31T22:59:59Z", "2026-09-30T22:00:00Z", "2026-10-31T23:00:00Z");
         // The 31st falls on the last day of shorter months, and comes back.
-        period("1M", "2026-01-31 00:00:00", "UTC", "2026-03-01T00:00:00Z", "2026-02-28T00:00:00Z", "2026-03-31T00:00:00Z");
-        period("1M", "2026-01-31 00:00:00", "UTC", "2026-04-01T00:00:00Z", "2026-03-31T00:00:00Z", "2026-04-30T00:00:00Z");
+        period(
+            "1M",
+            "2026-01-31 00:00:00",
+            "UTC",
+            "2026-03-01T00:00:00Z",
+            "2026-02-28T00:00:00Z",
+            "2026-03-31T00:00:00Z",
+        );
+        period(
+            "1M",
+            "2026-01-31 00:00:00",
+            "UTC",
+            "2026-04-01T00:00:00Z",
+            "2026-03-31T00:00:00Z",
+            "2026-04-30T00:00:00Z",
+        );
         // Two weeks from a Monday.
-        period("2w", "2026-01-05 09:00:00", "UTC", "2026-01-20T00:00:00Z", "2026-01-19T09:00:00Z", "2026-02-02T09:00:00Z");
+        period(
+            "2w",
+            "2026-01-05 09:00:00",
+            "UTC",
+            "2026-01-20T00:00:00Z",
+            "2026-01-19T09:00:00Z",
+            "2026-02-02T09:00:00Z",
+        );
         // Before the first period it is the first.
         period("1M", new_year, "UTC", "2020-05-05T00:00:00Z", "2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z");
     }
