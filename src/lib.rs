@@ -14,6 +14,7 @@ pub mod cli;
 pub mod clock;
 pub mod cluster;
 pub mod evidence;
+pub mod exception;
 pub mod image;
 pub mod metrics;
 pub mod policy;

@@ -87,11 +87,13 @@ impl Passed {
 }
 
 /// A rule of a policy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Rule {
     /// How long ago an image was built.
     ImageAge,
+    /// How much of its error budget a service has left.
+    ErrorBudget,
 }
 
 impl Rule {
@@ -99,6 +101,7 @@ impl Rule {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::ImageAge => "imageAge",
+            Self::ErrorBudget => "errorBudget",
         }
     }
 
@@ -106,6 +109,7 @@ impl Rule {
     pub fn in_words(self) -> &'static str {
         match self {
             Self::ImageAge => "binary-age",
+            Self::ErrorBudget => "error-budget",
         }
     }
 }
