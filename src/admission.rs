@@ -15,7 +15,6 @@ use self::decode::{Review, decode};
 pub use self::recording::{RecordLevel, Recording};
 use self::respond::{Annotations, Reply, respond};
 use crate::clock::Clock;
-use crate::evidence::Evidence;
 use crate::evidence::gather::{Gatherer, state_of};
 use crate::metrics::{DecisionLabels, ImageLabels, Metrics};
 use crate::policy::compile::PolicySet;
@@ -53,7 +52,7 @@ impl Reviewer for Gate {
         // Records keep milliseconds, so nothing finer may decide.
         let (now, policies) = ((self.clock)().trunc_subsecs(3), self.policies.load_full());
         let evidence = if passes_unjudged(subject).is_some() {
-            Evidence::default()
+            self.gatherer.gather_unjudged(subject, now, deadline.evidence_until).await
         } else {
             self.gatherer.gather(subject, &policies, now, deadline.evidence_until).await
         };

@@ -5,6 +5,7 @@
 
 pub mod figures;
 pub mod freeze;
+pub mod freezes;
 pub mod lift;
 pub mod measure;
 pub mod service;

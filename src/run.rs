@@ -21,7 +21,7 @@ use crate::clock;
 use crate::cluster::policies::ClusterPolicies;
 use crate::cluster::watch::WatchHealth;
 use crate::cluster::{self, Cluster};
-use crate::evidence::gather::{Gatherer, StatedLabels};
+use crate::evidence::gather::{Budgets, Gatherer, StatedLabels};
 use crate::image::registry::credentials::{Credentials, InvalidCredentials};
 use crate::image::registry::settings::RegistrySettings;
 use crate::image::registry::{Registries, SettingsError};
@@ -200,6 +200,8 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
             ledger: Some(ledger),
             cluster,
             stated: StatedLabels::default(),
+            budgets: Budgets::default(),
+            exceptions: Arc::default(),
         },
         recording: Recording::new(
             Arc::clone(&audit),

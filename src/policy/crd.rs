@@ -11,6 +11,9 @@ const LONGEST_LIST: u64 = 100;
 /// A duration as Prometheus writes it.
 const DURATION: &str = "^([0-9]{1,6}y)?([0-9]{1,6}w)?([0-9]{1,6}d)?([0-9]{1,8}h)?([0-9]{1,10}m)?([0-9]{1,12}s)?$";
 
+/// A percentage.
+const PERCENT: &str = "^-?[0-9]{1,3}([.][0-9]{1,6})? ?%$";
+
 /// The definition as YAML.
 pub fn yaml() -> Result<String, serde_saphyr::SerializeError> {
     serde_saphyr::to_string(&definition())
@@ -30,7 +33,12 @@ pub fn definition() -> Value {
         ]);
         if let Some(schema) = version.pointer_mut("/schema/openAPIV3Schema") {
             bound(schema);
-            for place in ["/properties/spec", "/properties/spec/properties/imageAge"] {
+            for place in [
+                "/properties/spec",
+                "/properties/spec/properties/imageAge",
+                "/properties/spec/properties/imageAge/properties/overrides/items",
+                "/properties/spec/properties/errorBudget",
+            ] {
                 if let Some(level) = schema.pointer_mut(place) {
                     add_rules(level);
                 }
@@ -63,7 +71,9 @@ fn bound(schema: &mut Value) {
     if let Some(properties) = object.get_mut("properties").and_then(Value::as_object_mut) {
         for (name, property) in properties.iter_mut() {
             bound(property);
-            if let ("maxAge" | "warnBefore", Some(property)) = (name.as_str(), property.as_object_mut()) {
+            let is_short = ["maxAge", "warnBefore", "warnWhenExhaustedWithin", "staleHold"].contains(&name.as_str())
+                || ["freezeBelow", "unfreezeAbove", "warnBelow"].contains(&name.as_str());
+            if let (true, Some(property)) = (is_short, property.as_object_mut()) {
                 property.insert("maxLength".to_owned(), 64.into());
             }
         }
@@ -88,14 +98,27 @@ fn add_rules(level: &mut Value) {
         );
     }
     if has("imageAge") {
-        rule("has(self.imageAge)".to_owned(), "a policy needs a rule: add imageAge with a maxAge");
-    }
-    for name in ["maxAge", "warnBefore"].into_iter().filter(|name| has(name)) {
-        let present = if name == "maxAge" { String::new() } else { format!("!has(self.{name}) || ") };
         rule(
-            format!("{present}(size(self.{name}) > 0 && self.{name}.matches('{DURATION}'))"),
+            "has(self.imageAge) || has(self.errorBudget)".to_owned(),
+            "a policy needs a rule: add imageAge with a maxAge, or errorBudget with its sources",
+        );
+    }
+    for name in ["maxAge", "warnBefore", "warnWhenExhaustedWithin", "staleHold"].into_iter().filter(|name| has(name)) {
+        // Only an override may be without a limit.
+        let off = if name == "maxAge" && has("images") { " || self.maxAge == 'off'" } else { "" };
+        rule(
+            format!("!has(self.{name}) || (size(self.{name}) > 0 && self.{name}.matches('{DURATION}')){off}"),
             &format!("{name}: write a number and a unit (y, w, d, h, m or s), as 90d or 1d12h"),
         );
+    }
+    for name in ["freezeBelow", "unfreezeAbove", "warnBelow"].into_iter().filter(|name| has(name)) {
+        rule(
+            format!("!has(self.{name}) || self.{name}.matches('{PERCENT}')"),
+            &format!("{name}: write a number and a percent sign, as 20% or 2.5%"),
+        );
+    }
+    if has("sources") {
+        rule("size(self.sources) > 0".to_owned(), "sources: name at least one BudgetSource");
     }
     level["x-kubernetes-validations"] = rules.into();
 }
