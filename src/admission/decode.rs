@@ -210,10 +210,9 @@ fn subject(request: &Request<'_>, operation: Operation, kind: &WorkloadKind) -> 
         }
     };
     let service_labels = ServiceLabels { own: std::mem::take(&mut new.metadata.labels), template: template_labels };
-    let old_labels = old.as_mut().map(|old| ServiceLabels {
-        own: std::mem::take(&mut old.metadata.labels),
-        template: old_template_labels,
-    });
+    let old_labels = old
+        .as_mut()
+        .map(|old| ServiceLabels { own: std::mem::take(&mut old.metadata.labels), template: old_template_labels });
     let (difference, fingerprints) = match &old {
         None => (Difference::Other, None),
         Some(old) if old.same_template(&new) => (Difference::Equal, None),

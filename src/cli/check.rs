@@ -100,7 +100,8 @@ async fn check_one(
         gatherer.gather(&subject, policies, now, deadline).await
     };
     let verdict = evaluate(&subject, &evidence, policies, now);
-    let context = words::Context { decision_id: "", dry_run: true, public_url: None, contact: None, subject: Some(&subject) };
+    let context =
+        words::Context { decision_id: "", dry_run: true, public_url: None, contact: None, subject: Some(&subject) };
     let denial = words::denial(&verdict, &context);
     let messages = denial.into_iter().chain(words::warnings(&verdict, &context)).collect();
     Ok(Some(Checked {

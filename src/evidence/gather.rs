@@ -87,8 +87,7 @@ impl Gatherer {
         evidence.history = past.history;
         if !wanted.is_empty() {
             self.add_services(subject, &matching, &past.services, &mut evidence, now, deadline).await;
-            evidence.exceptions =
-                self.exceptions.load().of(&subject.namespace, &subject.kind, &subject.name);
+            evidence.exceptions = self.exceptions.load().of(&subject.namespace, &subject.kind, &subject.name);
             self.budgets.add(&matching, &mut evidence, now);
         }
         self.add_admissions_in_namespace(subject, &mut evidence, deadline).await;
@@ -115,7 +114,9 @@ impl Gatherer {
     /// What is known of the namespace.
     async fn namespace(&self, subject: &Subject, deadline: Instant) -> Evidence {
         let (namespace_labels, namespace_unknown) = match &self.cluster {
-            None => (self.stated.by_namespace.get(&subject.namespace).or(self.stated.of_others.as_ref()).cloned(), None),
+            None => {
+                (self.stated.by_namespace.get(&subject.namespace).or(self.stated.of_others.as_ref()).cloned(), None)
+            }
             Some(_) if subject.namespace.is_empty() => (None, None),
             Some(cluster) => match cluster.namespaces.of(&subject.namespace, deadline).await {
                 Ok(labels) => (Some(labels), None),
@@ -150,7 +151,8 @@ impl Gatherer {
             Some(cluster) => {
                 let find = |fresh| cluster.owners.find(subject, claimed, fresh, deadline);
                 let found = find(false).await;
-                let runs = |image: &String| found.templates().is_none_or(|all| all.iter().flatten().any(|one| one == image));
+                let runs =
+                    |image: &String| found.templates().is_none_or(|all| all.iter().flatten().any(|one| one == image));
                 // What is remembered may be older than a rollout that is under way.
                 if subject.images.iter().all(|used| runs(&used.image)) { found } else { find(true).await }
             }
@@ -220,7 +222,9 @@ impl Gatherer {
             let elsewhere = Elsewhere { ledger, cluster, subject, deadline, now };
             evidence.running_elsewhere = elsewhere.find(evidence).await;
         }
-        for source in matching.iter().filter_map(|one| one.policy.spec.error_budget.as_ref()).flat_map(|rule| &rule.sources) {
+        for source in
+            matching.iter().filter_map(|one| one.policy.spec.error_budget.as_ref()).flat_map(|rule| &rule.sources)
+        {
             if !evidence.sources.contains_key(source) {
                 evidence.sources.insert(source.clone(), self.budgets.state_of(source));
             }
@@ -239,9 +243,10 @@ impl Gatherer {
             .collect();
         for (reference, digest) in images {
             match tokio::time::timeout_at(deadline, ledger.admitted_in_namespace(&subject.namespace, &digest)).await {
-                Ok(Ok(Some((first_admitted_at, last_admitted_at)))) => evidence.history.admissions.push(
-                    super::Admission { digest, reference, first_admitted_at, last_admitted_at },
-                ),
+                Ok(Ok(Some((first_admitted_at, last_admitted_at)))) => evidence
+                    .history
+                    .admissions
+                    .push(super::Admission { digest, reference, first_admitted_at, last_admitted_at }),
                 Ok(Ok(None)) => {}
                 Ok(Err(error)) => tracing::warn!(%error, "the ledger could not be read"),
                 Err(_) => evidence.history.unknown = Some("the ledger did not answer in time".to_owned()),

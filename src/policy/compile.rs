@@ -228,9 +228,7 @@ impl PolicySet {
             NamespaceLabels::NameOnly => &name_only,
             NamespaceLabels::Unknown => {
                 let all = self.policies.iter().filter(|policy| policy.may_be_for(namespace, kind));
-                return all
-                    .map(|policy| Matching { policy, certain: !needs_namespace_labels(&policy.spec) })
-                    .collect();
+                return all.map(|policy| Matching { policy, certain: !needs_namespace_labels(&policy.spec) }).collect();
             }
         };
         let mut candidates = self.unindexed.clone();

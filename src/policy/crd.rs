@@ -4,6 +4,7 @@ use kube::CustomResourceExt as _;
 use serde_json::Value;
 
 use super::api::GatePolicy;
+use crate::budget::state::BudgetState;
 
 /// Most characters of a text, and most entries of a list: so that the cost of checks stays within the API server's limits.
 const LONGEST_TEXT: u64 = 512;
@@ -115,6 +116,13 @@ fn add_rules(level: &mut Value) {
         rule(
             format!("!has(self.{name}) || self.{name}.matches('{PERCENT}')"),
             &format!("{name}: write a number and a percent sign, as 20% or 2.5%"),
+        );
+    }
+    if has("on") {
+        let states: Vec<String> = BudgetState::ALL.iter().map(|state| format!("'{}'", state.as_str())).collect();
+        rule(
+            format!("!has(self.on) || self.on.all(state, state in [{}])", states.join(", ")),
+            "on: name states of budgets, as {FastBurn: Deny, Stale: Warn}",
         );
     }
     if has("sources") {

@@ -10,9 +10,7 @@ use crate::budget::measure::Budget;
 use crate::budget::state::{BudgetState, Thresholds};
 use crate::evidence::{BudgetEvidence, Evidence};
 use crate::subject::change::Change;
-use crate::verdict::{
-    About, Beyond, BudgetFigures, BudgetFinding, Effect, Finding, LiftEstimate, Rule, Softened,
-};
+use crate::verdict::{About, Beyond, BudgetFigures, BudgetFinding, Effect, Finding, LiftEstimate, Rule, Softened};
 
 /// Whether a freeze stops this kind of change.
 pub fn stops(change: Change) -> bool {
@@ -92,9 +90,7 @@ fn judge_budget(
 ) -> BudgetFinding {
     let judged = one.budget.state(thresholds, now);
     let freeze = freeze::next(one.freezes.get(policy), &one.budget, thresholds, now);
-    let hold = freeze
-        .as_ref()
-        .and_then(|freeze| freeze::holds(freeze, judged.state, rule.stale_hold_seconds(), now));
+    let hold = freeze.as_ref().and_then(|freeze| freeze::holds(freeze, judged.state, rule.stale_hold_seconds(), now));
     // While the source is silent, what it said last is what there is to say.
     let shown = match (&freeze, hold) {
         (Some(freeze), Some(Hold::Silent)) => &freeze.last,
@@ -179,3 +175,6 @@ pub fn judge(
         about: About::Budget(Box::new(worst)),
     })
 }
+
+#[cfg(test)]
+mod tests;

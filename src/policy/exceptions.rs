@@ -44,8 +44,7 @@ fn is_reason_true(grant: &Grant, evidence: &Evidence, now: DateTime<Utc>) -> boo
         || grant.dependency.as_deref().is_some_and(|service| {
             let of_service = evidence.budgets.iter().filter(|one| one.budget.service == service);
             let is_out = |one: &crate::evidence::BudgetEvidence| {
-                !one.freezes.is_empty()
-                    || one.budget.state(&Thresholds::default(), now).state == BudgetState::Exhausted
+                !one.freezes.is_empty() || one.budget.state(&Thresholds::default(), now).state == BudgetState::Exhausted
             };
             of_service.into_iter().any(is_out)
         })

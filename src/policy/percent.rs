@@ -97,10 +97,14 @@ mod tests {
 
     #[test]
     fn percentages_are_read_as_people_write_them() {
-        for (written, fraction) in [("0%", 0.0), ("20%", 0.2), ("20 %", 0.2), ("-5%", -0.05), ("2.5%", 0.025), ("100%", 1.0)] {
+        for (written, fraction) in
+            [("0%", 0.0), ("20%", 0.2), ("20 %", 0.2), ("-5%", -0.05), ("2.5%", 0.025), ("100%", 1.0)]
+        {
             assert!((Percent::parse(written).unwrap().fraction() - fraction).abs() < 1e-12, "{written}");
         }
-        for written in ["", "%", "20", "0.2", "abc%", "1e2%", "+5%", "101%", "-101%", "NaN%", "inf%", ".5%", "5.%", "5%%"] {
+        for written in
+            ["", "%", "20", "0.2", "abc%", "1e2%", "+5%", "101%", "-101%", "NaN%", "inf%", ".5%", "5.%", "5%%"]
+        {
             assert!(Percent::parse(written).is_err(), "{written}");
         }
     }

@@ -276,7 +276,11 @@ impl Ledger {
             .await
             .map_err(StoreError::failed("looking workloads up by digest"))?;
             let namespace = namespace.to_owned();
-            found.extend(stored.into_iter().map(|(kind, name)| WorkloadKey { namespace: namespace.clone(), kind, name }));
+            found.extend(stored.into_iter().map(|(kind, name)| WorkloadKey {
+                namespace: namespace.clone(),
+                kind,
+                name,
+            }));
         }
         found.sort_unstable();
         found.dedup();
@@ -315,13 +319,14 @@ async fn read_history(store: &Store, workload: &WorkloadKey) -> Result<WorkloadL
     .fetch_all(&mut *connection)
     .await
     .map_err(StoreError::failed(ACT))?;
-    let services = sqlx::query("SELECT source, service, last_at FROM services WHERE namespace = ? AND kind = ? AND name = ?")
-        .bind(&workload.namespace)
-        .bind(&workload.kind)
-        .bind(&workload.name)
-        .fetch_all(&mut *connection)
-        .await
-        .map_err(StoreError::failed(ACT))?;
+    let services =
+        sqlx::query("SELECT source, service, last_at FROM services WHERE namespace = ? AND kind = ? AND name = ?")
+            .bind(&workload.namespace)
+            .bind(&workload.kind)
+            .bind(&workload.name)
+            .fetch_all(&mut *connection)
+            .await
+            .map_err(StoreError::failed(ACT))?;
     let mut ledger = WorkloadLedger::default();
     for row in &services {
         ledger.services.push(BelongedTo {

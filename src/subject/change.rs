@@ -221,7 +221,8 @@ fn returns_to_earlier_digests(
 fn first_ran(digest: &str, evidence: &Evidence) -> Option<DateTime<Utc>> {
     let admissions = &evidence.history.admissions;
     let admitted = admissions.iter().filter(|admission| admission.digest == digest).map(|one| one.first_admitted_at);
-    let meant_another = |reference: &str| admissions.iter().any(|one| one.reference == reference && one.digest != digest);
+    let meant_another =
+        |reference: &str| admissions.iter().any(|one| one.reference == reference && one.digest != digest);
     let has_it = |reference: &String| digest_of(reference, evidence) == Some(digest) && !meant_another(reference);
     let revisions = evidence.history.revisions.iter().filter(|revision| revision.images.iter().any(has_it));
     admitted.chain(revisions.map(|revision| revision.created_at)).min()
@@ -229,7 +230,8 @@ fn first_ran(digest: &str, evidence: &Evidence) -> Option<DateTime<Utc>> {
 
 /// Whether every image runs at this moment in another workload of the same service and namespace.
 fn runs_elsewhere(images: &[&ImageUse], evidence: &Evidence) -> bool {
-    let runs = |digest: &str| evidence.running_elsewhere.iter().any(|other| other.digests.iter().any(|one| one == digest));
+    let runs =
+        |digest: &str| evidence.running_elsewhere.iter().any(|other| other.digests.iter().any(|one| one == digest));
     !images.is_empty() && images.iter().all(|used| digest_of(&used.image, evidence).is_some_and(runs))
 }
 

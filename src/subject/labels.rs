@@ -101,7 +101,9 @@ mod tests {
     #[test]
     fn what_is_no_text_is_left_out() {
         let read = |text: &str| serde_json::from_str::<Metadata>(text).unwrap().labels.into_iter().collect::<Vec<_>>();
-        let found = read(r#"{"labels": {"a": "1", "b": 2, "c": null, "d": {"e": ["f"]}, "g": [1], "h": true, "i": 1.5, "j": -1}}"#);
+        let found = read(
+            r#"{"labels": {"a": "1", "b": 2, "c": null, "d": {"e": ["f"]}, "g": [1], "h": true, "i": 1.5, "j": -1}}"#,
+        );
         assert_eq!(found, [("a".to_owned(), "1".to_owned())]);
         assert_eq!(read(r#"{"labels": null}"#), []);
         assert_eq!(read("{}"), []);

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer};
 
-use super::{PullHints, labels};
 use super::template::{ImageUse, Place};
+use super::{PullHints, labels};
 
 /// A Pod template, as `spec.template` has it.
 #[derive(Debug, Deserialize)]

@@ -98,7 +98,8 @@ fn policies_come_in_the_order_of_their_names() {
         policy("a", &json!({"namespaces": ["shop"]})),
         policy("b", &json!({"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "shop"}}})),
     ]);
-    let names: Vec<_> = set.matching("shop", NamespaceLabels::NameOnly, "Job").iter().map(|one| one.policy.name.as_str()).collect();
+    let names: Vec<_> =
+        set.matching("shop", NamespaceLabels::NameOnly, "Job").iter().map(|one| one.policy.name.as_str()).collect();
     assert_eq!(names, ["a", "b", "c"]);
     assert_eq!((set.len(), set.is_empty()), (3, false));
 }
@@ -107,7 +108,10 @@ fn policies_come_in_the_order_of_their_names() {
 fn what_selects_by_labels_that_nobody_could_read_may_be_for_a_workload() {
     let set = PolicySet::new(vec![
         policy("by-label", &json!({"namespaceSelector": {"matchLabels": {"environment": "production"}}})),
-        policy("by-label-elsewhere", &json!({"namespaces": ["bank"], "namespaceSelector": {"matchLabels": {"a": "b"}}})),
+        policy(
+            "by-label-elsewhere",
+            &json!({"namespaces": ["bank"], "namespaceSelector": {"matchLabels": {"a": "b"}}}),
+        ),
         policy("by-label-of-jobs", &json!({"kinds": ["Job"], "namespaceSelector": {"matchLabels": {"a": "b"}}})),
         policy("by-name", &json!({"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "shop"}}})),
         policy("by-name-elsewhere", &json!({"namespaces": ["bank"]})),

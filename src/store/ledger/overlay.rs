@@ -66,7 +66,10 @@ impl Overlay {
         let cache = Cache::builder()
             .max_capacity(CACHED_ENTRIES)
             .weigher(|_, ledger: &Arc<WorkloadLedger>| {
-                u32::try_from(1 + ledger.digests.len() + ledger.templates.len() + ledger.services.len() + ledger.ran.len()).unwrap_or(u32::MAX)
+                u32::try_from(
+                    1 + ledger.digests.len() + ledger.templates.len() + ledger.services.len() + ledger.ran.len(),
+                )
+                .unwrap_or(u32::MAX)
             })
             .build();
         let state = State { unstored: HashMap::new(), admissions: Box::new([0; GROUPS]) };
@@ -134,7 +137,11 @@ impl Overlay {
         ledger
     }
 
-    pub(super) fn admitted_in_namespace(&self, namespace: &str, digest: &str) -> Option<(DateTime<Utc>, DateTime<Utc>)> {
+    pub(super) fn admitted_in_namespace(
+        &self,
+        namespace: &str,
+        digest: &str,
+    ) -> Option<(DateTime<Utc>, DateTime<Utc>)> {
         let mut found: Option<(DateTime<Utc>, DateTime<Utc>)> = None;
         self.each_with(namespace, digest, |_, admission| {
             let (first, last) = (admission.first_admitted_at, admission.last_admitted_at);

@@ -17,7 +17,10 @@ pub fn said(finding: &Finding, about: &BudgetFinding) -> String {
     let service = name(about);
     let Some(budget) = &about.budget else {
         let detail = about.detail.as_deref().map(printable).unwrap_or_default();
-        return format!("the error budget of {service} is not known ({}): {detail} (policy {policy:?})", about.state.as_str());
+        return format!(
+            "the error budget of {service} is not known ({}): {detail} (policy {policy:?})",
+            about.state.as_str()
+        );
     };
     let objective = objective(budget);
     let left = left(budget);
@@ -44,7 +47,9 @@ pub fn said(finding: &Finding, about: &BudgetFinding) -> String {
         );
     }
     let burning = burning(about, budget).map(|burning| format!(" and {burning}")).unwrap_or_default();
-    format!("service {service} has {left} of its error budget of {objective} left{burning}, {measured} (policy {policy:?})")
+    format!(
+        "service {service} has {left} of its error budget of {objective} left{burning}, {measured} (policy {policy:?})"
+    )
 }
 
 /// The same, as a part of a warning.
@@ -74,7 +79,8 @@ pub fn name(about: &BudgetFinding) -> String {
 
 /// `SLO "availability" (99.9 % over the last 30 days)`.
 fn objective(budget: &BudgetFigures) -> String {
-    let target = budget.objective.map(|objective| format!("{} over ", objective_in_words(objective))).unwrap_or_default();
+    let target =
+        budget.objective.map(|objective| format!("{} over ", objective_in_words(objective))).unwrap_or_default();
     format!("SLO {:?} ({target}{})", printable(&budget.slo), budget.window.in_words())
 }
 
@@ -117,17 +123,17 @@ fn measured(about: &BudgetFinding, budget: &BudgetFigures) -> String {
         Some(Weighting::TimeSlices) => Some("by slices of time"),
         None => None,
     };
-    let how: Vec<&str> = [Some(about.format.as_str()).filter(|format| !format.is_empty()), weighting]
-        .into_iter()
-        .flatten()
-        .collect();
+    let how: Vec<&str> =
+        [Some(about.format.as_str()).filter(|format| !format.is_empty()), weighting].into_iter().flatten().collect();
     let how = if how.is_empty() { String::new() } else { format!(" ({})", how.join(", ")) };
     format!("measured {age} ago by source {:?}{how}", about.source)
 }
 
 fn lift_in_words(lift: LiftEstimate, window: &Window) -> String {
     match (lift, window) {
-        (LiftEstimate::At(at), Window::Calendar { .. }) => format!("it lifts on {}, when a new period begins", minute(at)),
+        (LiftEstimate::At(at), Window::Calendar { .. }) => {
+            format!("it lifts on {}, when a new period begins", minute(at))
+        }
         (LiftEstimate::At(at), Window::Rolling { .. }) => {
             format!("it lifts around {} if errors stay at today's rate", minute(at))
         }

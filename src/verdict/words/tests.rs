@@ -74,7 +74,8 @@ fn verdict(findings: Vec<Finding>) -> Verdict {
     Verdict { decision, passed: None, findings, ..Verdict::passed(Change::Create, Passed::NoPolicy) }
 }
 
-const CONTEXT: Context<'_> = Context { decision_id: ID, dry_run: false, public_url: None, contact: None, subject: None };
+const CONTEXT: Context<'_> =
+    Context { decision_id: ID, dry_run: false, public_url: None, contact: None, subject: None };
 
 fn denied(found: Found) -> String {
     denial(&verdict(vec![finding(Effect::Deny, found)]), &CONTEXT).unwrap()
@@ -208,7 +209,8 @@ fn an_image_named_by_tag_shows_what_was_judged() {
 fn where_several_ways_lead_out_each_says_for_which_container() {
     let place = |place, name: &str, found| {
         let mut one = finding(Effect::Deny, found);
-        image(&mut one).image = ImageUse { place, name: name.into(), image: format!("registry.example/shop/{name}:1.2") };
+        image(&mut one).image =
+            ImageUse { place, name: name.into(), image: format!("registry.example/shop/{name}:1.2") };
         one
     };
     let denials = vec![
