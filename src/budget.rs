@@ -6,6 +6,7 @@
 pub mod figures;
 pub mod freeze;
 pub mod freezes;
+pub mod keeper;
 pub mod lift;
 pub mod measure;
 pub mod service;

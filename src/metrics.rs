@@ -68,6 +68,8 @@ pub struct Metrics {
     pub policy_failures: Counter,
     /// How long ago the policies were last known to be those of their source, in seconds.
     pub policies_staleness: Gauge<f64, AtomicU64>,
+    /// Freezes that hold.
+    pub freezes: Gauge,
     /// Records on the disk.
     pub audit_records: Gauge,
     /// Writes to the journal, each one fdatasync for a group of records.
@@ -110,6 +112,7 @@ impl Default for Metrics {
             policies: Gauge::default(),
             policy_failures: Counter::default(),
             policies_staleness: Gauge::default(),
+            freezes: Gauge::default(),
             audit_records: Gauge::default(),
             audit_writes: Gauge::default(),
             audit_unrecorded: Counter::default(),
@@ -157,6 +160,7 @@ impl Metrics {
             Unit::Seconds,
             self.policies_staleness.clone(),
         );
+        all.register("freezes", "Freezes that hold, by policy and objective", self.freezes.clone());
         all.register("audit_records", "Records on the disk", self.audit_records.clone());
         all.register("audit_writes", "Writes to the journal, each of a group of records", self.audit_writes.clone());
         all.register("audit_unrecorded", "Decisions whose record could not be written", self.audit_unrecorded.clone());

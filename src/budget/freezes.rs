@@ -49,6 +49,12 @@ impl Freezes {
         of_policy.get(&(budget.source.clone(), budget.service.clone(), budget.slo.clone()))
     }
 
+    /// Whether this one holds.
+    pub fn holds(&self, key: &FreezeKey) -> bool {
+        let of = (key.source.clone(), key.service.clone(), key.slo.clone());
+        self.0.get(&key.policy).is_some_and(|of_policy| of_policy.contains_key(&of))
+    }
+
     /// Freezes of a service whose budgets the source does not name now.
     pub fn without_a_budget<'a>(
         &'a self,
@@ -130,4 +136,119 @@ impl Freezes {
 
 fn full_key(policy: &str, (source, service, slo): &(String, String, String)) -> FreezeKey {
     FreezeKey { policy: policy.to_owned(), source: source.clone(), service: service.clone(), slo: slo.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use chrono::TimeDelta;
+    use serde_json::json;
+
+    use super::super::measure::{Reading, Weighting};
+    use super::super::service::ServiceRules;
+    use super::super::snapshot::Snapshot;
+    use super::super::window::Window;
+    use super::*;
+    use crate::policy::compile::CompiledPolicy;
+
+    fn at(minute: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(1_800_000_000, 0).unwrap() + TimeDelta::minutes(minute)
+    }
+
+    fn policies(rules: &[serde_json::Value]) -> PolicySet {
+        let compile = |(number, rule): (usize, &serde_json::Value)| {
+            let spec = serde_json::from_value(json!({"errorBudget": rule})).unwrap();
+            CompiledPolicy::compile(&format!("p{number}"), spec).unwrap()
+        };
+        PolicySet::new(rules.iter().enumerate().map(compile).collect())
+    }
+
+    /// What a source says of some services, of each of which so much is left.
+    fn said(services: &[(&str, f64)], minute: i64) -> Snapshots {
+        let mut snapshot = Snapshot {
+            source: "slo".into(),
+            rules: ServiceRules::default(),
+            format: "File",
+            budgets: HashMap::new(),
+            trouble: None,
+            answered_at: Some(at(minute)),
+        };
+        for (service, remaining) in services {
+            let reading = Reading {
+                service: (*service).into(),
+                slo: "availability".into(),
+                objective: 0.99,
+                window: Window::Rolling { seconds: 30 * 86_400 },
+                error_ratio: Some((1.0 - remaining) * 0.01),
+                total: None,
+                bad: None,
+                recent: Vec::new(),
+                burn_rate: None,
+                weighting: Weighting::Events,
+                sampled_at: at(minute),
+                covered_seconds: None,
+                series: 1,
+                partial: None,
+            };
+            let budget = Budget::of("slo", reading, 300, at(minute));
+            snapshot.budgets.insert((*service).to_owned(), vec![Sampled { budget, history: None }]);
+        }
+        Snapshots([("slo".to_owned(), Arc::new(snapshot))].into())
+    }
+
+    fn key(policy: &str, service: &str) -> FreezeKey {
+        let (policy, service) = (policy.to_owned(), service.to_owned());
+        FreezeKey { policy, source: "slo".into(), service, slo: "availability".into() }
+    }
+
+    #[test]
+    fn each_policy_freezes_by_its_own_thresholds() {
+        let policies = policies(&[
+            json!({"sources": ["slo"]}),
+            json!({"sources": ["slo"], "freezeBelow": "10%"}),
+            json!({"sources": ["x"]}),
+        ]);
+        let (first, changed) =
+            Freezes::default().advance(&said(&[("a", -0.1), ("b", 0.05), ("c", 0.9)], 0), &policies, at(0));
+        let mut began: Vec<FreezeKey> =
+            changed.into_iter().filter(|(_, freeze)| freeze.is_some()).map(|(key, _)| key).collect();
+        began.sort();
+        assert_eq!(began, [key("p0", "a"), key("p1", "a"), key("p1", "b")]);
+        let (second, changed) = first.advance(&said(&[("a", 0.2), ("b", 0.12), ("c", 0.9)], 1), &policies, at(1));
+        let mut ended: Vec<FreezeKey> =
+            changed.into_iter().filter(|(_, freeze)| freeze.is_none()).map(|(key, _)| key).collect();
+        ended.sort();
+        assert_eq!(ended, [key("p0", "a"), key("p1", "a")]);
+        assert!(second.holds(&key("p1", "b")), "12 % is not above 15 %");
+    }
+
+    #[test]
+    fn what_was_kept_goes_on_and_silence_lifts_nothing() {
+        let policies = policies(&[json!({"sources": ["slo"]})]);
+        let (before, changed) = Freezes::default().advance(&said(&[("a", -0.1)], 0), &policies, at(0));
+        let kept = changed.into_iter().filter_map(|(key, freeze)| Some((key, freeze?)));
+        let restarted = Freezes::new(kept);
+        assert_eq!(restarted, before);
+        // Before the source has answered again, and when it has forgotten the service.
+        for silent in [Snapshots::default(), said(&[("b", 0.9)], 5)] {
+            let (still, changed) = restarted.advance(&silent, &policies, at(5));
+            assert_eq!((still.holds(&key("p0", "a")), changed), (true, vec![]));
+        }
+        let found: Vec<_> = restarted.without_a_budget("slo", "a", &[]).map(|(policy, _)| policy.to_owned()).collect();
+        assert_eq!(found, ["p0"]);
+        let (between, _) = restarted.advance(&said(&[("a", 0.04)], 6), &policies, at(6));
+        assert!(between.holds(&key("p0", "a")));
+    }
+
+    #[test]
+    fn a_policy_that_is_gone_freezes_nothing() {
+        let (before, _) =
+            Freezes::default().advance(&said(&[("a", -0.1)], 0), &policies(&[json!({"sources": ["slo"]})]), at(0));
+        let (after, changed) = before.advance(&said(&[("a", -0.1)], 1), &policies(&[]), at(1));
+        assert!(after.is_empty());
+        assert_eq!(changed, [(key("p0", "a"), None)]);
+        let elsewhere = policies(&[json!({"sources": ["another"]})]);
+        assert!(before.advance(&said(&[("a", -0.1)], 1), &elsewhere, at(1)).0.is_empty());
+    }
 }
