@@ -9,7 +9,9 @@ mod changes;
 #[path = "../cluster/mod.rs"]
 mod cluster;
 mod objects;
+mod places;
 mod policies;
+mod returns;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -20,7 +22,8 @@ type Scenario = (&'static str, fn(&Bed));
 
 fn main() -> ExitCode {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
-    let scenarios: Vec<Scenario> = [changes::SCENARIOS, objects::SCENARIOS, policies::SCENARIOS].concat();
+    let scenarios: Vec<Scenario> =
+        [changes::SCENARIOS, objects::SCENARIOS, places::SCENARIOS, returns::SCENARIOS, policies::SCENARIOS].concat();
     let chosen: Vec<&Scenario> = scenarios
         .iter()
         .filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|part| name.contains(part.as_str())))
