@@ -482,3 +482,6 @@ impl<'de> Visitor<'de> for PathSeed<'_> {
         Ok(found)
     }
 }
+
+#[cfg(test)]
+mod tests;

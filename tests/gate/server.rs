@@ -13,6 +13,7 @@ use freshgate::server::certificates::Certificates;
 use freshgate::server::deadline::Deadline;
 use freshgate::server::readiness::Readiness;
 use freshgate::server::{Answer, Drain, Listener, Reviewer, text};
+use futures::StreamExt as _;
 use hyper::StatusCode;
 use rustls::crypto::aws_lc_rs;
 use tokio::sync::oneshot;
@@ -148,6 +149,55 @@ async fn overload_is_turned_away_and_passes() {
     assert!(turned_away.iter().all(|(_, body)| body == "too many reviews at once; try again in a second\n"));
     assert!(answers.iter().filter(|(status, _)| *status == 200).count() >= 1_280);
     assert_eq!(served.post(&clients[0], "x").await.0, 200);
+}
+
+/// T15: bodies that never end take no place from those that do, however long their senders would wait.
+#[tokio::test(flavor = "multi_thread")]
+async fn unfinished_bodies_hold_up_nobody() {
+    let served = serve(Duration::ZERO).await;
+    let clients: Vec<_> = (0..3).map(|_| served.client().build().unwrap()).collect();
+    let (held, _) = tokio::sync::broadcast::channel::<()>(1);
+    let unfinished: Vec<_> = (0..600)
+        .map(|number| {
+            let mut end = held.subscribe();
+            let body = futures::stream::once(async { Ok::<_, std::io::Error>(Bytes::from_static(b"{")) }).chain(
+                futures::stream::once(async move {
+                    let _ = end.recv().await;
+                    Ok(Bytes::from_static(b"}"))
+                }),
+            );
+            let url = served.url("/validate?timeout=100000s");
+            let call = clients[number % 3].post(url).body(reqwest::Body::wrap_stream(body)).send();
+            tokio::spawn(async move { call.await.map(|answer| answer.status()) })
+        })
+        .collect();
+    while !served.metrics.render().contains("freshgate_reviews_in_flight 600") {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let client = served.client().build().unwrap();
+    for _ in 0..20 {
+        assert_eq!(served.post(&client, "x").await.0, 200);
+    }
+    drop(held);
+    for call in unfinished {
+        assert_eq!(call.await.unwrap().unwrap(), StatusCode::OK);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_time_out_is_too_long_to_be_answered() {
+    let served = serve(Duration::ZERO).await;
+    let client = served.client().build().unwrap();
+    for timeout in ["31s", "100000s", "584000000000y"] {
+        let url = served.url(&format!("/validate?timeout={timeout}"));
+        let answer = client.post(url).body("deadline").send().await.unwrap();
+        assert_eq!(
+            (answer.status(), answer.text().await.unwrap()),
+            (StatusCode::OK, "28750\n".to_owned()),
+            "{timeout}"
+        );
+    }
+    assert!(served.metrics.render().contains("freshgate_reviews_in_flight 0"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
