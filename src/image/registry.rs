@@ -23,7 +23,7 @@ use oci_client::manifest::{
 };
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use reqwest::{Client, Method, Response, StatusCode, Url};
-use sha2::{Digest, Sha256, Sha512};
+use sha2::{Digest, Sha256, Sha384, Sha512};
 use thiserror::Error;
 use tokio::time::Instant;
 
@@ -63,12 +63,12 @@ pub enum SettingsError {
     Client(#[source] reqwest::Error),
 }
 
-/// A manifest as it was served, and its digest as computed from its bytes.
+/// A manifest, and its digest as computed from its bytes.
 #[derive(Clone, Debug)]
 pub struct Manifest {
     /// Digest, computed here.
     pub digest: String,
-    /// The bytes.
+    /// The bytes that the digest is over: of a signed one of schema 1, what was signed.
     pub body: Vec<u8>,
 }
 
@@ -184,20 +184,12 @@ impl Registries {
                 None => layout::find(&folder, asking.image, whole).await?,
             };
             let body = layout::blob(&folder, &digest, LARGEST_MANIFEST_BYTES).await?;
-            check_digest(&digest, &body, "the image layout")?;
-            return Ok(Manifest { digest, body });
+            return manifest_named(Some(&digest), body, "the image layout");
         }
         let path = format!("{}/manifests/{reference}", asking.image.repository());
         let (host, response) = self.ask(asking, Method::GET, &path).await?;
         let body = self.bounded(&host, response, LARGEST_MANIFEST_BYTES, asking.deadline, "manifest").await?;
-        let digest = match wanted {
-            Some(digest) => {
-                check_digest(digest, &body, &host)?;
-                digest.to_owned()
-            }
-            None => digest_of_manifest(&body),
-        };
-        Ok(Manifest { digest, body })
+        manifest_named(wanted, body, &host)
     }
 
     /// What a tag means now, by the registry's word; whoever uses it fetches by that digest and so checks it.
@@ -570,23 +562,34 @@ fn is_html(response: &Response) -> bool {
     content_type.is_some_and(|content_type| content_type.trim_start().to_ascii_lowercase().starts_with("text/html"))
 }
 
-/// `sha256:…` of a manifest; for a signed one of schema 1, of what was signed.
-fn digest_of_manifest(body: &[u8]) -> String {
-    let payload = claims::schema1_payload(body);
-    format!("sha256:{}", hex::encode(Sha256::digest(payload.as_deref().unwrap_or(body))))
+/// The manifest that a body is, with exactly the bytes that its digest is over, compared where a digest is wanted.
+fn manifest_named(wanted: Option<&str>, body: Vec<u8>, host: &str) -> Result<Manifest, RegistryError> {
+    let as_served = wanted.is_some_and(|digest| is_digest_of(digest, &body));
+    let body = if as_served { body } else { claims::schema1_payload(&body).unwrap_or(body) };
+    let digest = match wanted {
+        Some(digest) => {
+            check_digest(digest, &body, host)?;
+            digest.to_owned()
+        }
+        None => format!("sha256:{}", hex::encode(Sha256::digest(&body))),
+    };
+    Ok(Manifest { digest, body })
 }
 
 /// Whether the bytes are those that the digest names.
 fn check_digest(digest: &str, body: &[u8], host: &str) -> Result<(), RegistryError> {
-    let payload = claims::schema1_payload(body);
-    let is = |bytes: &[u8]| match digest.split_once(':') {
-        Some(("sha256", hex)) => hex::encode(Sha256::digest(bytes)) == hex,
-        Some(("sha512", hex)) => hex::encode(Sha512::digest(bytes)) == hex,
-        _ => false,
-    };
-    if is(body) || payload.as_deref().is_some_and(is) {
+    if is_digest_of(digest, body) {
         Ok(())
     } else {
         Err(RegistryError::WrongBytes(format!("{host} serves other bytes than {digest} names")))
+    }
+}
+
+fn is_digest_of(digest: &str, body: &[u8]) -> bool {
+    match digest.split_once(':') {
+        Some(("sha256", hex)) => hex::encode(Sha256::digest(body)) == hex,
+        Some(("sha384", hex)) => hex::encode(Sha384::digest(body)) == hex,
+        Some(("sha512", hex)) => hex::encode(Sha512::digest(body)) == hex,
+        _ => false,
     }
 }
