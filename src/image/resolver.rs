@@ -179,7 +179,12 @@ struct LookUp {
 
 impl LookUp {
     fn asking(&self) -> Asking<'_> {
-        Asking { image: &self.image, credential: self.credential.as_ref(), deadline: Instant::now() + LOOK_UP_WITHIN }
+        Asking {
+            image: &self.image,
+            credential: self.credential.as_ref(),
+            now: self.now,
+            deadline: Instant::now() + LOOK_UP_WITHIN,
+        }
     }
 
     fn key(&self, reference: &str) -> Key {
