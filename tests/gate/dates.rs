@@ -33,15 +33,25 @@ pub async fn resolve(resolver: &Resolver, reference: &str) -> Fact<ResolvedImage
 }
 
 pub async fn resolve_until(resolver: &Resolver, reference: &str, within: Duration) -> Fact<ResolvedImage> {
+    resolve_at(resolver, reference, Utc::now(), within).await
+}
+
+/// As a decision of this time asks.
+pub async fn resolve_at(
+    resolver: &Resolver,
+    reference: &str,
+    now: DateTime<Utc>,
+    within: Duration,
+) -> Fact<ResolvedImage> {
     let deadline = Instant::now() + within;
-    resolver.resolve(reference, Request { credentials: None, platforms: &[], now: Utc::now(), deadline }).await
+    resolver.resolve(reference, Request { credentials: None, platforms: &[], now, deadline }).await
 }
 
 /// A date and its source, or why there is none.
-type Date = Result<(String, Source), String>;
+pub type Date = Result<(String, Source), String>;
 
 /// The oldest date of the image's platforms with its source, or why one is unknown.
-fn date(image: &Fact<ResolvedImage>) -> Date {
+pub fn date(image: &Fact<ResolvedImage>) -> Date {
     let image = match image {
         Fact::Known(image) => image,
         Fact::Unknown(unknown) => return Err(format!("{}: {}", unknown.reason.as_str(), unknown.detail)),
@@ -58,7 +68,7 @@ fn date(image: &Fact<ResolvedImage>) -> Date {
 }
 
 /// The same in one run however often it is asked: whole dates are compared.
-fn day(days_ago: i64) -> String {
+pub fn day(days_ago: i64) -> String {
     static NOW: LazyLock<DateTime<Utc>> = LazyLock::new(Utc::now);
     rfc3339(*NOW - TimeDelta::days(days_ago))
 }
