@@ -238,3 +238,24 @@ async fn a_layout_stands_in_for_a_registry() {
         known @ Fact::Known(_) => panic!("{known:?}"),
     }
 }
+
+/// T15: what an index lists is looked at within bounds, however its levels multiply.
+#[tokio::test(flavor = "multi_thread")]
+async fn indexes_of_indexes_are_looked_at_within_bounds() {
+    let folder = tempfile::tempdir().unwrap();
+    let nested = |number: usize| {
+        let image = |one: usize| bare_entry(Config::created(&format!("{number}-{one}"), &day(1)).image());
+        bare_entry(index((0..60).map(image).collect(), &json!({})))
+    };
+    let whole = index((0..4).map(nested).collect(), &json!({}));
+    image::write_layout(folder.path(), &[("app:1", &whole)]);
+    let mirror = format!("registry.example/app=oci:{}", folder.path().display()).parse().unwrap();
+    let settings = RegistrySettings { mirrors: vec![mirror], ..RegistrySettings::default() };
+    let resolver = resolver_with(settings, Credentials::default(), Arc::new(NoStore));
+    let found = resolve(&resolver, "registry.example/app:1").await;
+    let platforms = &found.known().unwrap().platforms;
+    let refused: Vec<_> = platforms.iter().filter(|platform| platform.built.known().is_none()).collect();
+    assert_eq!((platforms.len(), refused.len()), (2 * 60 + 2, 2));
+    let why = "its indexes list more than 128 images in all";
+    assert!(refused.iter().all(|platform| platform.built == Fact::unknown(UnknownReason::NoDate, why)), "{refused:?}");
+}

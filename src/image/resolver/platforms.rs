@@ -1,6 +1,7 @@
 //! From a digest to the images that it may run as, one for each platform, each with its date or with why it has none.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use chrono::{DateTime, Utc};
 use futures::future::{BoxFuture, join_all};
@@ -16,6 +17,8 @@ use crate::image::registry::error::RegistryError;
 pub(super) const MOST_INDEX_ENTRIES: usize = 64;
 /// Indexes within indexes.
 const MOST_INDEX_LEVELS: usize = 3;
+/// Entries of all indexes under one reference that are looked at: without it, levels would multiply.
+const MOST_ENTRIES_IN_ALL: usize = 128;
 
 /// A digest in its place: what the reference names, or what an index lists, with what stands above it.
 pub(super) struct Place {
@@ -31,6 +34,20 @@ pub(super) struct Place {
     level: usize,
 }
 
+/// What goes for all places under one reference.
+struct Walk<'a> {
+    /// Platforms that matter; empty for all.
+    wanted: &'a [String],
+    entries_left: AtomicUsize,
+}
+
+impl Walk<'_> {
+    fn may_look_at(&self, entries: usize) -> bool {
+        let take = |left: usize| left.checked_sub(entries);
+        self.entries_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+    }
+}
+
 impl LookUp {
     /// The platforms of an image. One that cannot be had is unknown by itself; whether that makes the image unknown is the
     /// policy's question.
@@ -43,14 +60,15 @@ impl LookUp {
             first_seen: None,
             level: 0,
         };
-        self.images_at(top, Ok(Arc::clone(kept)), wanted).await
+        let walk = Walk { wanted, entries_left: AtomicUsize::new(MOST_ENTRIES_IN_ALL) };
+        self.images_at(top, Ok(Arc::clone(kept)), &walk).await
     }
 
     fn images_at<'a>(
         &'a self,
         place: Place,
         found: Result<Arc<Kept>, RegistryError>,
-        wanted: &'a [String],
+        walk: &'a Walk<'_>,
     ) -> BoxFuture<'a, Vec<PlatformImage>> {
         Box::pin(async move {
             let first_seen = self.first_seen(&place, found.is_ok()).await;
@@ -80,7 +98,12 @@ impl LookUp {
                     undated(place, no_date("its index lists no image".to_owned()))
                 }
                 DigestFact::Index { entries, claims, .. } => {
-                    let children = chosen(entries, wanted).into_iter().map(|entry| {
+                    let chosen = chosen(entries, walk.wanted);
+                    if !walk.may_look_at(chosen.len()) {
+                        let why = format!("its indexes list more than {MOST_ENTRIES_IN_ALL} images in all");
+                        return undated(place, no_date(why));
+                    }
+                    let children = chosen.into_iter().map(|entry| {
                         let below = Place {
                             digest: entry.digest.clone(),
                             platform: entry.platform.clone(),
@@ -91,7 +114,7 @@ impl LookUp {
                         };
                         async move {
                             let found = self.digest(&below.digest).await.map(|(kept, _)| kept);
-                            self.images_at(below, found, wanted).await
+                            self.images_at(below, found, walk).await
                         }
                     });
                     join_all(children).await.into_iter().flatten().collect()
