@@ -98,6 +98,12 @@ struct Key {
     credential: Option<String>,
 }
 
+impl Key {
+    fn of(image: &ImageReference, reference: &str, credential: Option<&Credential>) -> Self {
+        Self { name: image.name(), reference: reference.to_owned(), credential: credential.map(Credential::id) }
+    }
+}
+
 impl Resolver {
     /// A resolver over registries, with the gate's own credentials and a store.
     pub fn new(registries: Registries, own: Credentials, store: Arc<dyn FactStore>) -> Self {
@@ -149,6 +155,12 @@ impl Resolver {
                 all.push(credential);
             }
         }
+        // One that opened before comes first: so the others cost nothing, and nothing stale is lost when the registry is away.
+        let opened = |credential: &Credential| {
+            let tag = image.tag().unwrap_or("latest");
+            image.digest().is_none() && self.0.tags.contains_key(&Key::of(image, tag, Some(credential)))
+        };
+        all.sort_by_cached_key(|credential| !opened(credential));
         let mut left = all.into_iter();
         loop {
             let look_up = LookUp {
@@ -188,11 +200,7 @@ impl LookUp {
     }
 
     fn key(&self, reference: &str) -> Key {
-        Key {
-            name: self.image.name(),
-            reference: reference.to_owned(),
-            credential: self.credential.as_ref().map(Credential::id),
-        }
+        Key::of(&self.image, reference, self.credential.as_ref())
     }
 
     /// Waits for one answer, and no longer than there is time: so what was learnt before still counts.

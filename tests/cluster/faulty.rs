@@ -180,12 +180,14 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response {
         Fault::None | Fault::Truncate(_) | Fault::Corrupt | Fault::Token | Fault::At(..) => {}
     }
     let mut asked = shared.client.request(method, format!("http://{}{path}", shared.upstream));
-    if let Some(accept) = request.headers().get("accept") {
-        asked = asked.header("accept", accept);
+    for name in ["accept", "authorization"] {
+        if let Some(value) = request.headers().get(name) {
+            asked = asked.header(name, value);
+        }
     }
     let upstream = asked.send().await.unwrap();
     let mut answer = plain(upstream.status().as_u16(), "");
-    for name in ["content-type", "docker-content-digest"] {
+    for name in ["content-type", "docker-content-digest", "www-authenticate"] {
         if let Some(value) = upstream.headers().get(name) {
             answer.headers_mut().insert(name, value.clone());
         }

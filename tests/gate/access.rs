@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::Utc;
+use chrono::{DateTime, TimeDelta, Utc};
+use freshgate::evidence::{Cache, Fact, ResolvedImage};
 use freshgate::image::build_date::Source;
 use freshgate::image::registry::credentials::Credentials;
 use freshgate::image::registry::settings::RegistrySettings;
@@ -23,9 +24,18 @@ fn secret(host: &str, user: &str, password: &str) -> Credentials {
 }
 
 async fn with(resolver: &Resolver, secrets: Credentials, reference: &str) -> Date {
+    date(&with_at(resolver, &secrets, reference, Utc::now()).await)
+}
+
+async fn with_at(
+    resolver: &Resolver,
+    secrets: &Credentials,
+    reference: &str,
+    now: DateTime<Utc>,
+) -> Fact<ResolvedImage> {
     let deadline = Instant::now() + Duration::from_secs(20);
-    let request = Request { credentials: Some(&secrets), platforms: &[], now: Utc::now(), deadline };
-    date(&resolver.resolve(reference, request).await)
+    let request = Request { credentials: Some(secrets), platforms: &[], now, deadline };
+    resolver.resolve(reference, request).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -79,4 +89,26 @@ async fn every_pull_secret_that_fits_is_tried() {
     let settings = RegistrySettings { insecure: vec![host.clone()], ..RegistrySettings::default() };
     let own = resolver_with(settings, right, Arc::new(NoStore));
     assert_eq!(with(&own, wrong, &reference).await, known);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_secret_that_opened_before_is_tried_first() {
+    let registry = Registry::distribution_with_password();
+    registry.push("app", "1", &Config::created("app", &day(3)).image());
+    let faulty = FaultyRegistry::before(&registry.host()).await;
+    let (host, reference) = (faulty.host(), format!("{}/app:1", faulty.host()));
+    let secrets = secret(&host, "me", "wrong").and(secret(&host, "me", "secret"));
+    let resolver = resolver(std::slice::from_ref(&host));
+    let now = Utc::now();
+    let ask = |seconds: i64| {
+        let (resolver, secrets, reference) = (resolver.clone(), secrets.clone(), reference.clone());
+        let then = now + TimeDelta::seconds(seconds);
+        async move { with_at(&resolver, &secrets, &reference, then).await.known().map(|found| found.cache) }
+    };
+    assert_eq!(ask(0).await, Some(Cache::Fetched));
+    faulty.take_seen();
+    assert_eq!(ask(30).await, Some(Cache::Cached));
+    assert_eq!(faulty.take_seen(), [], "the one that did not open is not tried again and again");
+    faulty.set(Fault::Status(503, None));
+    assert_eq!(ask(61).await, Some(Cache::Stale));
 }
