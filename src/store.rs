@@ -214,18 +214,19 @@ impl Store {
         Ledger::over(self.clone())
     }
 
-    /// What was put for this digest, as JSON; sees what is not yet on the disk. `None` also when the store cannot answer:
-    /// a fact can be fetched again.
-    pub async fn image_fact(&self, digest: &str) -> Option<String> {
+    /// What was put for this digest, as JSON, and when in UTC; sees what is not yet on the disk. `None` also when the
+    /// store cannot answer: a fact can be fetched again.
+    pub async fn image_fact(&self, digest: &str) -> Option<(String, DateTime<Utc>)> {
         if let Some(fact) = self.shared.write_behind.unwritten_fact(digest) {
             return Some(fact);
         }
-        let answer = sqlx::query_scalar("SELECT fact FROM image_facts WHERE digest = ?")
-            .bind(digest)
-            .fetch_optional(&self.shared.readers)
-            .await;
+        let answer: Result<Option<(String, String)>, _> =
+            sqlx::query_as("SELECT fact, fetched_at FROM image_facts WHERE digest = ?")
+                .bind(digest)
+                .fetch_optional(&self.shared.readers)
+                .await;
         match answer {
-            Ok(fact) => fact,
+            Ok(row) => row.and_then(|(fact, at)| Some((fact, time::from_column(&at)?))),
             Err(error) => {
                 tracing::warn!(digest, %error, "image fact not read from the store");
                 None

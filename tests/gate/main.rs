@@ -4,10 +4,13 @@
 #[path = "../cluster/mod.rs"]
 mod cluster;
 
+mod access;
 mod answered;
 mod audit;
 mod command_line;
 mod dates;
+mod forged;
+mod outages;
 mod purity;
 mod registries;
 mod reviews;

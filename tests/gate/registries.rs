@@ -54,7 +54,7 @@ async fn each_fault_is_a_named_unknown() {
         (Fault::Status(404, None), format!("NotFound: {host} has no such image: it answered 404")),
         (Fault::Status(429, None), format!("RateLimited: {host} answered 429; it is asked again in 5 seconds")),
         (
-            Fault::Status(429, Some("86400")),
+            Fault::Status(429, Some("86400".into())),
             format!("RateLimited: {host} answered 429; it is asked again in 60 seconds"),
         ),
         (Fault::Status(500, None), format!("Unreachable: {host} answered 500")),
