@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::manifests::{self, Manifests};
-use super::{FAILED, Failure, NO, OK, coloured, print, print_json, progress};
+use super::output::{coloured, print, print_json, progress, tell};
+use super::{FAILED, Failure, NO, OK};
 use crate::admission::decode::decode;
 use crate::args::{CheckArgs, Output};
 use crate::clock;
@@ -32,15 +33,14 @@ struct Checked {
 }
 
 pub async fn check(args: CheckArgs) -> Result<u8, Failure> {
-    let policies = policy_folder::read(&args.policies)
-        .map_err(|error| Failure::new(error).hint("freshgate policy lint DIR says more"))?;
+    let policies = policy_folder::read(&args.policies).map_err(Failure::of)?;
     let policies = policy_folder::set(policies);
     let stated = labels(&args.namespace_labels)?;
     let Manifests { objects, unreadable } = manifests::read(&args.files);
     let by_namespace = namespaces(&objects);
     warn_of_unknown_labels(&policies, &by_namespace, stated.as_ref());
     let gatherer = Gatherer {
-        resolver: crate::run::resolver(&args.registries, Arc::new(NoStore)).map_err(Failure::new)?,
+        resolver: crate::run::resolver(&args.registries, Arc::new(NoStore)).map_err(Failure::of)?,
         ledger: None,
         cluster: None,
         stated: StatedLabels { by_namespace, of_others: stated },
@@ -49,7 +49,7 @@ pub async fn check(args: CheckArgs) -> Result<u8, Failure> {
     let kinds = WorkloadKinds::default();
     let mut unreadable = unreadable;
     let mut checked = Vec::new();
-    let bar = progress(objects.len() as u64, "checking");
+    let bar = progress(Some(objects.len() as u64), "checking");
     for object in &objects {
         match check_one(object, &args, &kinds, &gatherer, &policies).await {
             Ok(one) => checked.extend(one),
@@ -60,11 +60,11 @@ pub async fn check(args: CheckArgs) -> Result<u8, Failure> {
     bar.finish_and_clear();
 
     match args.output {
-        Output::Json => print_json(&checked),
-        Output::Table => print_table(&checked),
+        Output::Json => print_json(&checked)?,
+        Output::Table => print(&in_words(&checked))?,
     }
     for problem in &unreadable {
-        super::tell(&Failure::new(problem));
+        tell(&Failure::new(problem));
     }
     Ok(if checked.iter().any(|one| one.decision == Decision::Deny) {
         NO
@@ -175,18 +175,20 @@ fn warn_of_unknown_labels(
     }
 }
 
-fn print_table(checked: &[Checked]) {
+fn in_words(checked: &[Checked]) -> String {
+    let mut said = String::new();
     for one in checked {
-        print(&format!("{} {} {}/{}\n", coloured(one.decision.as_str()), one.kind, one.namespace, one.name));
+        said += &format!("{} {} {}/{}\n", coloured(one.decision.as_str()), one.kind, one.namespace, one.name);
         for line in one.messages.iter().flat_map(|message| message.lines()) {
-            print(&format!("  {line}\n"));
+            said += &format!("  {line}\n");
         }
     }
     let count = |decision| checked.iter().filter(|one| one.decision == decision).count();
-    print(&format!(
+    said += &format!(
         "{} allowed, {} with warnings, {} refused\n",
         count(Decision::Allow),
         count(Decision::Warn),
         count(Decision::Deny)
-    ));
+    );
+    said
 }

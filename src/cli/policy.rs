@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{FAILED, Failure, OK, print};
+use super::output::print;
+use super::{FAILED, Failure, OK};
 use crate::args::PolicyCommand;
 use crate::policy::file;
 use crate::policy_folder::{self, FolderError};
@@ -16,31 +17,30 @@ pub fn run(command: &PolicyCommand) -> Result<u8, Failure> {
 fn lint(paths: &[PathBuf]) -> Result<u8, Failure> {
     let mut files = Vec::new();
     for path in paths {
-        files.extend(texts(path).map_err(Failure::new)?);
+        files.extend(texts(path).map_err(Failure::of)?);
     }
-    match file::policies(&files) {
+    let (said, code) = match file::policies(&files) {
         Err(errors) => {
-            for error in &errors {
-                print(&format!("{error}\n"));
-            }
-            print(&format!("{} wrong\n", errors.len()));
-            Ok(FAILED)
+            let said: String = errors.iter().map(|error| format!("{error}\n")).collect();
+            (format!("{said}{} wrong\n", errors.len()), FAILED)
         }
         Ok(policies) => {
+            let mut said = String::new();
             let mut advised = 0;
             for source in &policies {
                 for advice in source.policy.advice() {
                     advised += 1;
-                    print(&format!(
+                    said += &format!(
                         "{}:{}: advice: {}: {}; {}\n",
                         source.file, source.line, advice.field, advice.message, advice.remedy
-                    ));
+                    );
                 }
             }
-            print(&format!("{} good, {advised} with advice\n", policies.len()));
-            Ok(OK)
+            (format!("{said}{} good, {advised} with advice\n", policies.len()), OK)
         }
-    }
+    };
+    print(&said)?;
+    Ok(code)
 }
 
 fn texts(path: &Path) -> Result<Vec<(String, String)>, FolderError> {

@@ -1,5 +1,7 @@
 //! The command line, as a newcomer and as CI use it.
 
+mod output;
+
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -11,7 +13,7 @@ use super::reviews::{POLICY, PROGRAM, policies};
 use crate::cluster::image::{self, Config, entry, index};
 use crate::cluster::registry::Registry;
 
-fn run(args: &[&str], input: &str) -> (i32, String, String) {
+pub fn run(args: &[&str], input: &str) -> (i32, String, String) {
     let mut child = Command::new(PROGRAM)
         .args(args)
         .env("NO_COLOR", "1")
@@ -24,6 +26,24 @@ fn run(args: &[&str], input: &str) -> (i32, String, String) {
     let output = child.wait_with_output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+/// Runs the program with stdout going there; its exit code and what it said on stderr.
+pub fn run_into(stdout: impl Into<Stdio>, args: &[&str]) -> (i32, String) {
+    let output = Command::new(PROGRAM).args(args).stdin(Stdio::null()).stdout(stdout).output().unwrap();
+    (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+}
+
+/// A disk without room.
+pub fn full() -> Stdio {
+    std::fs::File::options().write(true).open("/dev/full").unwrap().into()
+}
+
+/// A pipe that nobody reads any more.
+pub fn closed_pipe() -> Stdio {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    writer.into()
 }
 
 fn built(seed: &str, days_ago: i64) -> image::Image {
