@@ -82,13 +82,16 @@ impl Walk<'_> {
                 // The filler moved records, and removed their segment, after the store was asked.
                 continue;
             }
+            // One question gave the rows, so where a later one is there and this one is not, it was not there. The filler
+            // keeps the order: it was, once.
+            let passed_over = row.is_some_and(|row| row > seq);
             let row = if row == Some(seq) { self.rows.take() } else { None };
             let (record, damage) = match if tail == Some(seq) { self.tail.take() } else { None } {
                 Some(Entry::Record(record)) => (Some(record), None),
                 Some(Entry::Damaged { detail, .. }) => (None, Some(detail)),
                 None => (None, None),
             };
-            if let Some(bad) = self.step(seq, row, record.as_ref()) {
+            if let Some(bad) = self.step(seq, row, record.as_ref(), passed_over) {
                 return Ok(Some(bad));
             }
             if let Some(detail) = damage {
@@ -99,8 +102,15 @@ impl Walk<'_> {
         }
     }
 
-    /// Looks at what stands at `seq` in the store, in the journal or in both.
-    fn step(&mut self, seq: u64, row: Option<DecisionRow>, record: Option<&JournalRecord>) -> Option<BadRecord> {
+    /// Looks at what stands at `seq` in the store, in the journal or in both. `passed_over` says that the store has later
+    /// records of this writer and not this one.
+    fn step(
+        &mut self,
+        seq: u64,
+        row: Option<DecisionRow>,
+        record: Option<&JournalRecord>,
+        passed_over: bool,
+    ) -> Option<BadRecord> {
         let (hash, line) = match (&row, record) {
             (Some(row), _) => (&row.hash, &row.line),
             (None, Some(record)) => (&record.hash, &record.line),
@@ -118,7 +128,8 @@ impl Walk<'_> {
             .or_else(|| {
                 let (row, record) = (row.as_ref()?, record?);
                 (row.hash != record.hash || row.line != record.line).then_some(Fault::StoreAndJournalDiffer)
-            });
+            })
+            .or_else(|| passed_over.then_some(Fault::RemovedFromStore));
         if let Some(fault) = fault {
             // The columns help to find the record when its line does not.
             let columns = derived.or(row.map(|row| row.columns)).unwrap_or_default();
