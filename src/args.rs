@@ -202,6 +202,9 @@ pub struct CheckArgs {
     /// Namespace of manifests that name none
     #[arg(short = 'n', long, value_name = "NAMESPACE", default_value = "default")]
     pub namespace: String,
+    /// Another kind with a Pod template, as apps.kruise.io/CloneSet=spec.template (repeatable)
+    #[arg(long, value_name = "GROUP/KIND=PATH", env = "FRESHGATE_WORKLOAD_KINDS", value_delimiter = ',', value_parser = WorkloadKind::parse)]
+    pub workload_kind: Vec<WorkloadKind>,
     /// How the result is printed
     #[arg(short = 'o', long, value_enum, default_value_t)]
     pub output: Output,

@@ -1,10 +1,13 @@
 //! Policies as YAML text: which documents there are, and where and what is wrong in them. Pure: text in, policies out.
 
+pub mod place;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_saphyr::UserMessageFormatter;
 use thiserror::Error;
 
 use super::api::GatePolicySpec;
@@ -96,7 +99,7 @@ impl Document<'_> {
             PolicyError {
                 file: file.to_owned(),
                 line: error.location().map(|location| location.line()).filter(|line| *line > 0),
-                field: path.trim_end_matches(".?").trim_start_matches('.').to_owned(),
+                field: path.trim_matches(['.', '?']).to_owned(),
                 message,
                 remedy,
             }
@@ -113,8 +116,12 @@ fn in_words(error: &serde_saphyr::Error) -> (String, String) {
         serde_saphyr::Error::SerdeUnknownVariant { variant, expected, .. } => {
             (format!("{variant:?} is no value here"), nearest(variant, expected))
         }
+        serde_saphyr::Error::DuplicateMappingKey { key, .. } => {
+            let key = key.as_ref().map(|key| format!(" {key:?}")).unwrap_or_default();
+            (format!("the key{key} stands here a second time"), "keep one of them".to_owned())
+        }
         other => {
-            let message = other.to_string();
+            let message = other.render_with_formatter(&UserMessageFormatter);
             let message = message.lines().next().unwrap_or_default();
             let message = message.strip_prefix("error: ").unwrap_or(message);
             let placed = message.split_once(": ").filter(|(place, _)| place.starts_with("line "));
@@ -353,6 +360,10 @@ spec:
             (
                 with("    onUnknown: 3\n"),
                 "p.yaml:7: spec.imageAge.onUnknown: invalid type: integer `3`, expected Deny, Warn or Allow, or one of these for each reason",
+            ),
+            (
+                with("    maxAge: 30d\n"),
+                r#"p.yaml:7: spec.imageAge: the key "maxAge" stands here a second time; keep one of them"#,
             ),
             (
                 "apiVersion: v1\nkind: ConfigMap\n".to_owned(),

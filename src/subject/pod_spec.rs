@@ -9,6 +9,7 @@ use super::template::{ImageUse, Place};
 
 /// A Pod template, as `spec.template` has it.
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "a Pod template")]
 pub struct TemplateView<'a> {
     /// Its Pod spec.
     #[serde(borrow)]
@@ -17,7 +18,7 @@ pub struct TemplateView<'a> {
 
 /// A Pod spec, borrowed from the review's bytes where its text allows.
 #[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", default, expecting = "a Pod spec")]
 pub struct PodSpecView<'a> {
     #[serde(borrow, deserialize_with = "null_as_empty")]
     containers: Vec<ContainerView<'a>>,
@@ -34,7 +35,7 @@ pub struct PodSpecView<'a> {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, expecting = "a container")]
 struct ContainerView<'a> {
     #[serde(borrow)]
     name: Cow<'a, str>,
@@ -43,7 +44,7 @@ struct ContainerView<'a> {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, expecting = "a volume")]
 struct VolumeView<'a> {
     #[serde(borrow)]
     name: Cow<'a, str>,
@@ -52,14 +53,14 @@ struct VolumeView<'a> {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, expecting = "an image volume")]
 struct ImageVolumeView<'a> {
     #[serde(borrow)]
     reference: Option<Cow<'a, str>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, expecting = "the name of a Secret")]
 struct SecretView<'a> {
     #[serde(borrow)]
     name: Cow<'a, str>,

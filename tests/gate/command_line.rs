@@ -1,5 +1,6 @@
 //! The command line, as a newcomer and as CI use it.
 
+mod manifests;
 mod output;
 
 use std::io::Write as _;
@@ -123,7 +124,7 @@ fn check_knows_a_namespaces_labels_from_manifests_and_flags() {
     assert_eq!(code, 0);
     assert_eq!(
         stderr,
-        "warning: policy \"production\" selects namespaces by labels that are not known here; give --namespace-labels, or a Namespace among the manifests\n"
+        "warning: the labels of namespace \"default\" are not known here, and policy \"production\" may be for it by them; give --namespace-labels, or its Namespace object among the manifests\n"
     );
     assert_eq!(run(&[&base[..], &["--namespace-labels", "tier=gold"]].concat(), &pod("x", &old)).0, 1);
     let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: default, labels: {tier: gold}}\n---\n";

@@ -94,13 +94,10 @@ async fn a_body_that_is_no_review_gets_400_with_the_place() {
         ),
         (with("/request/object", json!(null)), "request.object: it is missing"),
         (with("/request/operation", json!("UPDATE")), "request.oldObject: it is missing"),
-        (
-            with("/request/object", json!([])),
-            "request.object: invalid type: sequence, expected a Kubernetes object at line 1 column 0",
-        ),
+        (with("/request/object", json!([])), "request.object: invalid type: sequence, expected a Kubernetes object"),
         (
             with("/request/object/spec/template", json!({"spec": 3})),
-            "request.object.spec.template: invalid type: integer `3`, expected struct PodSpecView at line 1 column 9",
+            "request.object.spec.template.spec: invalid type: integer `3`, expected a Pod spec",
         ),
         (deep, "body: it is no AdmissionReview: invalid type: sequence, expected a string at line 1 column 1"),
     ] {
