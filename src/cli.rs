@@ -2,6 +2,7 @@
 
 mod audit;
 mod check;
+mod environment;
 mod inspect;
 mod manifests;
 mod output;
@@ -18,7 +19,7 @@ use clap::{CommandFactory as _, Parser as _};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use tracing_subscriber::EnvFilter;
 
-use self::output::{print, print_bytes, tell, written};
+use self::output::{print, print_bytes, say, tell, written};
 use crate::args::{Cli, Command, ServeArgs};
 use crate::policy::crd;
 
@@ -65,7 +66,12 @@ pub fn main() -> ExitCode {
     let done = match Cli::try_parse() {
         Ok(cli) => run(cli),
         // Help is a result, and what was typed wrong is told; which of both goes where is clap's to know.
-        Err(said) => written(said.print()).map(|()| if said.use_stderr() { FAILED } else { OK }),
+        Err(said) => written(said.print()).map(|()| {
+            if let Some(variable) = environment::behind(&said) {
+                say("hint", &format!("the value comes from the environment variable {variable}"));
+            }
+            if said.use_stderr() { FAILED } else { OK }
+        }),
     };
     ExitCode::from(done.unwrap_or_else(|failure| {
         tell(&failure);
@@ -80,7 +86,10 @@ fn run(cli: Cli) -> Result<u8, Failure> {
         return Err(Failure::new("TLS was set up already by something else in this process"));
     }
     match cli.command {
-        Command::Serve(args) => serve(*args, provider),
+        Command::Serve(args) => {
+            args.check().map_err(|error| Failure::of(error).hint("freshgate serve --help says more"))?;
+            serve(*args, provider)
+        }
         Command::Check(args) => {
             log_to_stderr("error", false);
             block_on(check::check(args))
