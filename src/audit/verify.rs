@@ -11,27 +11,41 @@ use super::columns::Columns;
 use super::journal::segment::{self, Entry, JournalRecord, Segment, SegmentReader};
 use super::query::ReadError;
 use crate::store::decisions::{self, DecisionRow};
-use crate::store::{ReadOnlyStore, Store, StoreError, StoreLocation};
+use crate::store::{ReadOnlyStore, Store, StoreLocation};
 pub use report::{BadRecord, Fault, VerifyReport};
+
+/// What a question that fails was for.
+const ACT: &str = "reading the records";
 
 /// Rows of the store in memory at a time.
 const PAGE: u64 = 1000;
 
 /// Walks all chains of the store and its journal. Changes nothing, and may run beside a server.
 pub async fn verify(location: &StoreLocation) -> Result<VerifyReport, ReadError> {
+    verify_watched(location, &|_| ()).await
+}
+
+/// The same, telling `watch` now and then how many records fitted so far.
+pub async fn verify_watched(location: &StoreLocation, watch: &(dyn Fn(u64) + Sync)) -> Result<VerifyReport, ReadError> {
     loop {
         let store = Store::open_read_only(location).await?;
-        let report = walk(location, &store).await;
+        let report = walk(location, &store, watch).await;
         if store.close_undisturbed().await {
             return report;
         }
     }
 }
 
-async fn walk(location: &StoreLocation, store: &ReadOnlyStore) -> Result<VerifyReport, ReadError> {
+async fn walk(
+    location: &StoreLocation,
+    store: &ReadOnlyStore,
+    watch: &(dyn Fn(u64) + Sync),
+) -> Result<VerifyReport, ReadError> {
     let tail = Tail::list(location)?;
-    let stored: Vec<String> =
-        sqlx::query_scalar("SELECT DISTINCT writer_id FROM decisions").fetch_all(store.pool()).await.map_err(failed)?;
+    let stored: Vec<String> = sqlx::query_scalar("SELECT DISTINCT writer_id FROM decisions")
+        .fetch_all(store.pool())
+        .await
+        .map_err(store.failed(ACT))?;
     let mut writers: BTreeSet<String> = stored.into_iter().collect();
     writers.extend(tail.writers());
     let mut report = VerifyReport { records: 0, writers: 0, first_bad: None };
@@ -43,7 +57,8 @@ async fn walk(location: &StoreLocation, store: &ReadOnlyStore) -> Result<VerifyR
             seq: 0,
             head: ChainHash::ZERO,
         };
-        report.first_bad = walk.run().await?;
+        let before = report.records;
+        report.first_bad = walk.run(&|records| watch(before + records)).await?;
         report.writers += 1;
         report.records += walk.seq;
         if report.first_bad.is_some() {
@@ -64,8 +79,11 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    async fn run(&mut self) -> Result<Option<BadRecord>, ReadError> {
+    async fn run(&mut self, watch: &(dyn Fn(u64) + Sync)) -> Result<Option<BadRecord>, ReadError> {
         loop {
+            if self.seq.is_multiple_of(PAGE) {
+                watch(self.seq);
+            }
             let row = self.rows.first().await?.map(|row| row.columns.seq);
             let tail = self.tail.first()?.map(|entry| match entry {
                 Entry::Record(record) => record.seq,
@@ -212,8 +230,8 @@ impl Rows<'_> {
             .bind(self.after)
             .fetch_all(self.store.pool())
             .await
-            .map_err(failed)?;
-        self.page = rows.iter().map(DecisionRow::read).collect::<Result<_, _>>().map_err(failed)?;
+            .map_err(self.store.failed(ACT))?;
+        self.page = rows.iter().map(DecisionRow::read).collect::<Result<_, _>>().map_err(self.store.failed(ACT))?;
         self.exhausted = (self.page.len() as u64) < PAGE;
         if let Some(last) = self.page.back() {
             self.after = i64::try_from(last.columns.seq).unwrap_or(i64::MAX);
@@ -269,8 +287,4 @@ impl Tail {
 fn unreadable(location: &StoreLocation) -> impl FnOnce(std::io::Error) -> ReadError {
     let folder = location.journal();
     move |source| ReadError::Journal { folder, source }
-}
-
-fn failed(source: sqlx::Error) -> ReadError {
-    StoreError::Failed { act: "reading the records", source }.into()
 }

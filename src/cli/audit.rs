@@ -3,7 +3,7 @@
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::output::{coloured, print, print_json, table};
+use super::output::{coloured, print, print_json, progress, say, table};
 use super::{Failure, NO, OK, time};
 use crate::args::{AuditCommand, Output, QueryArgs};
 use crate::audit::{self, QueryFilter, StoredRecord, VerifyReport};
@@ -29,15 +29,27 @@ async fn ask(args: QueryArgs) -> Result<u8, Failure> {
         decision: args.decision,
         rule: args.rule,
         image: args.image,
-        limit: Some(args.limit),
+        // One more tells whether there are more.
+        limit: Some(args.limit.saturating_add(1)),
     };
-    let records = audit::query(&args.store, &filter).await.map_err(Failure::of)?;
+    let mut records = audit::query(&args.store, &filter).await.map_err(Failure::of)?;
+    let more = records.len() > args.limit;
+    records.truncate(args.limit);
     match args.output {
         Output::Json => print_array(&records)?,
         Output::Table => {
             let rows = records.iter().map(row).collect();
             print(&table(&["time", "decision", "change", "workload", "user", "what", "id"], rows))?;
         }
+    }
+    if more {
+        let limit = args.limit;
+        say(
+            "note",
+            &format!(
+                "these are the newest {limit}, and there are more: --limit asks for more of them, --until for older ones, and the other filters for fewer"
+            ),
+        );
     }
     Ok(OK)
 }
@@ -159,11 +171,20 @@ fn story(record: &StoredRecord) -> String {
 }
 
 async fn prove(store: &StoreLocation) -> Result<u8, Failure> {
-    let report = audit::verify(store).await.map_err(Failure::of)?;
+    let bar = progress(None, "records fit so far:");
+    let report = audit::verify_watched(store, &|records| bar.set_position(records)).await;
+    bar.finish_and_clear();
+    let report = report.map_err(Failure::of)?;
     if let Some(bad) = report.first_bad {
         print(&format!("the first record that does not fit is {bad}\n"))?;
+        say("hint", "keep the store and its journal as they are; what follows this record was not looked at");
         return Ok(NO);
     }
-    print(&format!("{} records of {} writers fit; {}\n", report.records, report.writers, VerifyReport::UNNOTICED))?;
+    print(&format!("all records fit: {}; {}\n", counted(report.records, report.writers), VerifyReport::UNNOTICED))?;
     Ok(OK)
+}
+
+fn counted(records: u64, writers: u64) -> String {
+    let noun = |count: u64, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
+    format!("{} of {}", noun(records, "record"), noun(writers, "writer"))
 }

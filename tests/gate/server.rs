@@ -306,7 +306,10 @@ async fn a_signal_ends_in_order_and_a_second_at_once() {
     assert!(first.process.log().contains("ended in order"));
     let store = first.store();
     let (_, stdout, _) = first.run(&["audit", "verify", "--store", &store]);
-    assert_eq!(stdout, format!("1 records of 1 writers fit; {}\n", freshgate::audit::VerifyReport::UNNOTICED));
+    assert_eq!(
+        stdout,
+        format!("all records fit: 1 record of 1 writer; {}\n", freshgate::audit::VerifyReport::UNNOTICED)
+    );
 
     let policies = super::reviews::policies(POLICY);
     let args = ["--policies", &policies.path().display().to_string(), "--drain-delay-seconds", "60"];

@@ -29,3 +29,44 @@ fn what_cannot_be_written_is_an_error_and_a_closed_pipe_changes_no_answer() {
         assert_eq!(run_into(closed_pipe(), args), (answer, String::new()), "{args:?}");
     }
 }
+
+/// What a person sees: the program on a terminal of its own, with these variables.
+fn on_a_terminal(variables: &[(&str, &str)], args: &[&str]) -> String {
+    let command: Vec<String> =
+        std::iter::once(&PROGRAM).chain(args).map(|word| format!("'{}'", word.replace('\'', r"'\''"))).collect();
+    let output = Command::new("script")
+        .args(["-qec", &command.join(" "), "/dev/null"])
+        .env("TERM", "xterm-256color")
+        .env_remove("NO_COLOR")
+        .env_remove("CLICOLOR")
+        .env_remove("CLICOLOR_FORCE")
+        .envs(variables.iter().copied())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn colour_and_progress_are_for_a_terminal() {
+    let folder = policies(POLICY);
+    let manifests = folder.path().join("manifests");
+    std::fs::write(&manifests, pod("x", "169.254.169.254/x:1")).unwrap();
+    let (folder, manifests) = (folder.path().display().to_string(), manifests.display().to_string());
+    let check = ["check", "-f", &manifests, "--policies", &folder];
+    let (red, plain) = ("\u{1b}[1m\u{1b}[31mdeny\u{1b}[0m Pod default/x", "deny Pod default/x");
+
+    let seen = on_a_terminal(&[], &check);
+    assert!(seen.contains(red), "{seen:?}");
+    assert!(seen.contains("checking 0/1"), "{seen:?}");
+    assert!(!seen.contains('█') && !seen.contains('░'), "no bar across the screen: {seen:?}");
+    let seen = on_a_terminal(&[("NO_COLOR", "1")], &check);
+    assert!(seen.contains(plain) && !seen.contains("\u{1b}[31m"), "{seen:?}");
+    let seen = on_a_terminal(&[], &["audit", "show", "x", "--store", "sqlite:/no/such/file"]);
+    assert!(seen.contains("\u{1b}[1m\u{1b}[31merror:\u{1b}[0m there is no store"), "{seen:?}");
+
+    let output = Command::new(PROGRAM).args(check).env_remove("NO_COLOR").stdin(Stdio::null()).output().unwrap();
+    let (stdout, stderr) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert!(stdout.starts_with(plain) && !stdout.contains('\u{1b}'), "into a pipe: {stdout:?}");
+    assert_eq!(stderr, "", "no progress where nobody watches");
+}
