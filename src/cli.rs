@@ -83,7 +83,7 @@ fn run(cli: Cli) -> Result<u8, Failure> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     // Everything that speaks TLS in this process uses the one provider.
     if CryptoProvider::install_default((*provider).clone()).is_err() {
-        return Err(Failure::new("TLS was set up already by something else in this process"));
+        return Err(Failure::new("TLS was set up already by something else in this process; report this as a bug"));
     }
     match cli.command {
         Command::Serve(args) => {
@@ -104,7 +104,9 @@ fn run(cli: Cli) -> Result<u8, Failure> {
         }
         Command::Policy(command) => policy::run(&command),
         Command::Crds => {
-            print(&crd::yaml().map_err(|error| Failure::new(format!("the definitions cannot be written: {error}")))?)?;
+            print(&crd::yaml().map_err(|error| {
+                Failure::new(format!("the definitions cannot be written: {error}; report this as a bug"))
+            })?)?;
             Ok(OK)
         }
         Command::Completions { shell } => {
@@ -126,10 +128,11 @@ fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<u8, Failure> 
 }
 
 fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(format!("the runtime cannot be started: {error}")))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
+        Failure::new(format!(
+            "the threads to work on cannot be started: {error}; look at the limits on processes and threads"
+        ))
+    })?;
     let done = runtime.block_on(work);
     runtime.shutdown_timeout(Duration::from_secs(1));
     done

@@ -109,7 +109,7 @@ pub enum RegistriesError {
         why: std::io::Error,
     },
     /// The file with credentials is not one.
-    #[error("the registry credentials in {path} cannot be used: {why}")]
+    #[error("{path}: {why}")]
     Credentials {
         /// The file.
         path: PathBuf,

@@ -10,6 +10,9 @@ use crate::audit::{self, QueryFilter, StoredRecord, VerifyReport};
 use crate::clock;
 use crate::store::StoreLocation;
 
+/// What to do about a record that cannot be read.
+const VERIFY: &str = "freshgate audit verify says whether records were changed";
+
 pub async fn run(command: AuditCommand) -> Result<u8, Failure> {
     match command {
         AuditCommand::Query(args) => ask(args).await,
@@ -20,10 +23,13 @@ pub async fn run(command: AuditCommand) -> Result<u8, Failure> {
 
 async fn ask(args: QueryArgs) -> Result<u8, Failure> {
     let now = clock::now();
-    let at = |written: Option<&str>| written.map(|written| time::read(written, now)).transpose().map_err(Failure::new);
+    let at = |flag: &str, written: Option<&str>| {
+        let read = written.map(|written| time::read(written, now)).transpose();
+        read.map_err(|error| Failure::new(format!("{flag} {error}")))
+    };
     let filter = QueryFilter {
-        since: at(args.since.as_deref())?,
-        until: at(args.until.as_deref())?,
+        since: at("--since", args.since.as_deref())?,
+        until: at("--until", args.until.as_deref())?,
         namespace: args.namespace,
         name: args.name,
         decision: args.decision,
@@ -35,6 +41,10 @@ async fn ask(args: QueryArgs) -> Result<u8, Failure> {
     let mut records = audit::query(&args.store, &filter).await.map_err(Failure::of)?;
     let more = records.len() > args.limit;
     records.truncate(args.limit);
+    // Left out, or a row of blanks, they would be passed over.
+    for record in records.iter().filter(|record| serde_json::from_str::<&RawValue>(&whole(record)).is_err()) {
+        say("warning", &format!("record {} of writer {} is no JSON any more; {VERIFY}", record.seq, record.writer_id));
+    }
     match args.output {
         Output::Json => print_array(&records)?,
         Output::Table => {
@@ -98,8 +108,9 @@ async fn show(id: &str, store: &StoreLocation, output: Output) -> Result<u8, Fai
     match output {
         Output::Json => {
             let text = whole(record);
-            let value: &RawValue = serde_json::from_str(&text)
-                .map_err(|error| Failure::new(format!("the record cannot be read: {error}")))?;
+            let value: &RawValue = serde_json::from_str(&text).map_err(|error| {
+                Failure::new(format!("the record of {id} in {store} cannot be read: {error}")).hint(VERIFY)
+            })?;
             print_json(&value)?;
         }
         Output::Table => print(&story(record))?,

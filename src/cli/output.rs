@@ -40,8 +40,9 @@ pub fn written(written: io::Result<()>) -> Result<(), Failure> {
 
 /// Prints a value as JSON.
 pub fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
-    let text = serde_json::to_string_pretty(value)
-        .map_err(|error| Failure::new(format!("the result cannot be written as JSON: {error}")))?;
+    let text = serde_json::to_string_pretty(value).map_err(|error| {
+        Failure::new(format!("the result cannot be written as JSON: {error}; report this as a bug"))
+    })?;
     print(&(text + "\n"))
 }
 

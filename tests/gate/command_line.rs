@@ -200,6 +200,13 @@ fn lint_names_file_line_field_and_remedy() {
             "{path}/policy.yaml:7: spec.imageAge.warnbefore: unknown field \"warnbefore\"; did you mean \"warnBefore\"?\n1 wrong\n"
         )
     );
+    std::os::unix::fs::symlink("/no/such/policy", folder.path().join("gone.yaml")).unwrap();
+    let (code, _, stderr) = run(&["policy", "lint", &path], "");
+    assert_eq!(code, 2);
+    assert!(
+        stderr.starts_with(&format!("error: the policies in {path}/gone.yaml cannot be read: No such file")),
+        "{stderr}"
+    );
     let ready = Path::new(env!("CARGO_MANIFEST_DIR")).join("policies");
     let (code, stdout, _) = run(&["policy", "lint", ready.to_str().unwrap()], "");
     assert_eq!((code, stdout.as_str()), (0, "4 good, 0 with advice\n"));
@@ -228,10 +235,13 @@ fn what_is_typed_wrong_gets_a_hint() {
             &["audit", "query", "--store", "sqlite:/no/such/file"],
             "error: there is no store at /no/such/file: `freshgate serve` makes one when it starts",
         ),
-        (&["audit", "query", "--store", "sqlite:x", "--since", "someday"], "\"someday\" is no time"),
+        (
+            &["audit", "query", "--store", "sqlite:x", "--since", "someday"],
+            "error: --since \"someday\" is no time: write it as",
+        ),
         (
             &["check", "-f", "x", "--policies", "/no/such/folder"],
-            "error: the policies in /no/such/folder cannot be read",
+            "error: the policies in /no/such/folder cannot be read: No such file or directory (os error 2); name a folder whose *.yaml and *.yml files can be read\n",
         ),
         (&["inspect", "x", "--mirror", "x"], "is not HOST[/PATH]=oci:DIR or HOST[/PATH]=HOST[:PORT]"),
     ] {

@@ -137,11 +137,11 @@ async fn references_that_are_nonsense_are_refused_in_words() {
         ("registry.example/App:1", "is not an image reference: repository names are lower case"),
         (
             "169.254.169.254/x",
-            "has no known build date (NotAllowed): 169.254.169.254 is not a public address; list the registry if it is meant",
+            "has no known build date (NotAllowed): 169.254.169.254 is not a public address; if it is meant, list it with --private-registry, or --insecure-registry for plain HTTP",
         ),
         (
             "localhost/x",
-            "has no known build date (NotAllowed): localhost is not a public address; list the registry if it is meant",
+            "has no known build date (NotAllowed): localhost is not a public address; if it is meant, list it with --private-registry, or --insecure-registry for plain HTTP",
         ),
     ] {
         let answer = decide(&gate, &review("x", image)).await;

@@ -102,6 +102,20 @@ async fn a_store_or_journal_that_cannot_be_read_says_where_and_why() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_is_no_json_any_more_is_told() {
+    let (place, store) = recorded(3).await;
+    change(&place, "UPDATE decisions SET line = 'gone' WHERE seq = 2").await;
+    let writer_id = place.all().await[0].writer_id.clone();
+    let told = format!(
+        "warning: record 2 of writer {writer_id} is no JSON any more; freshgate audit verify says whether records were changed\n"
+    );
+    for output in ["table", "json"] {
+        let (code, _, stderr) = run(&["audit", "query", "--store", &store, "-o", output], "");
+        assert_eq!((code, &stderr), (0, &told), "{output}");
+    }
+}
+
 /// A gate of its own, with these flags.
 fn gate(flags: &[&str]) -> (Gate, tempfile::TempDir) {
     install_tls();
