@@ -52,7 +52,9 @@ pub enum StartError {
     #[error(transparent)]
     Certificate(#[from] CertificateError),
     /// A file cannot be written.
-    #[error("{path} cannot be written: {why}")]
+    #[error(
+        "the certificate cannot be written to {path}: {why}; name another file with --tls-write-cert (FRESHGATE_TLS_WRITE_CERT)"
+    )]
     Write {
         /// The file.
         path: PathBuf,

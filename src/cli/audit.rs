@@ -3,7 +3,7 @@
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::output::{coloured, print, print_json, progress, say, table};
+use super::output::{coloured, print, print_json, print_lines, progress, say, table};
 use super::{Failure, NO, OK, time};
 use crate::args::{AuditCommand, Output, QueryArgs};
 use crate::audit::{self, QueryFilter, StoredRecord, VerifyReport};
@@ -113,13 +113,13 @@ async fn show(id: &str, store: &StoreLocation, output: Output) -> Result<u8, Fai
             })?;
             print_json(&value)?;
         }
-        Output::Table => print(&story(record))?,
+        Output::Table => print_lines(&story(record))?,
     }
     Ok(OK)
 }
 
 /// A decision as a person reads it.
-fn story(record: &StoredRecord) -> String {
+fn story(record: &StoredRecord) -> Vec<String> {
     let line: Value = serde_json::from_str(&record.line).unwrap_or_default();
     let text =
         |value: &Value, pointer: &str| value.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -178,7 +178,7 @@ fn story(record: &StoredRecord) -> String {
         told.push(("warned", warning.as_str().unwrap_or_default().to_owned()));
     }
     told.push(("record", format!("{} of writer {}, hash {}", line["seq"], text(&line, "/writer_id"), record.hash)));
-    told.iter().map(|(name, text)| format!("{name:<9} {text}\n")).collect()
+    told.iter().map(|(name, text)| format!("{name:<9} {text}")).collect()
 }
 
 async fn prove(store: &StoreLocation) -> Result<u8, Failure> {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::manifests::{self, Manifest, Manifests};
-use super::output::{coloured, print, print_json, progress, say, tell};
+use super::output::{coloured, print_json, print_lines, progress, say, tell};
 use super::{FAILED, Failure, NO, OK};
 use crate::admission::decode::{Review, decode};
 use crate::args::{CheckArgs, Output};
@@ -79,7 +79,7 @@ pub async fn check(args: CheckArgs) -> Result<u8, Failure> {
     unknown_labels.warn();
     match args.output {
         Output::Json => print_json(&checked)?,
-        Output::Table => print(&in_words(&checked))?,
+        Output::Table => print_lines(&in_words(&checked))?,
     }
     for problem in unreadable.iter().cloned() {
         tell(&Failure::new(problem));
@@ -225,20 +225,20 @@ impl UnknownLabels {
     }
 }
 
-fn in_words(checked: &[Checked]) -> String {
-    let mut said = String::new();
+fn in_words(checked: &[Checked]) -> Vec<String> {
+    let mut said = Vec::new();
     for one in checked {
-        said += &format!("{} {} {}/{}\n", coloured(one.decision.as_str()), one.kind, one.namespace, one.name);
+        said.push(format!("{} {} {}/{}", coloured(one.decision.as_str()), one.kind, one.namespace, one.name));
         for line in one.messages.iter().flat_map(|message| message.lines()) {
-            said += &format!("  {line}\n");
+            said.push(format!("  {line}"));
         }
     }
     let count = |decision| checked.iter().filter(|one| one.decision == decision).count();
-    said += &format!(
-        "{} allowed, {} with warnings, {} refused\n",
+    said.push(format!(
+        "{} allowed, {} with warnings, {} refused",
         count(Decision::Allow),
         count(Decision::Warn),
         count(Decision::Deny)
-    );
+    ));
     said
 }

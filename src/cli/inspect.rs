@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::output::{print, print_json, progress, table};
+use super::output::{print_json, print_lines, progress, table};
 use super::{Failure, NO, OK};
 use crate::args::{InspectArgs, Output};
 use crate::clock;
@@ -104,7 +104,7 @@ pub async fn inspect(args: InspectArgs) -> Result<u8, Failure> {
     let inspected = report(&args.image, found, now);
     match args.output {
         Output::Json => print_json(&inspected)?,
-        Output::Table => print(&in_words(&inspected))?,
+        Output::Table => print_lines(&in_words(&inspected))?,
     }
     Ok(if resolved { OK } else { NO })
 }
@@ -185,20 +185,21 @@ fn whole(platforms: &[PlatformImage], now: DateTime<Utc>) -> DateReport {
     }
 }
 
-fn in_words(inspected: &Inspected) -> String {
-    let mut said = format!("{}\n", inspected.reference);
+fn in_words(inspected: &Inspected) -> Vec<String> {
+    let mut said = vec![inspected.reference.clone()];
     if let Some(digest) = &inspected.digest {
-        said += &format!("  digest   {digest}\n");
+        said.push(format!("  digest   {digest}"));
     }
     let date = &inspected.date;
     if let (Some(time), Some(source), Some(age)) = (&date.build_time, date.source, date.age_seconds) {
-        said += &format!("  built    {time} ({source}), {} ago\n", duration::in_words(age));
+        said.push(format!("  built    {time} ({source}), {} ago", duration::in_words(age)));
     }
     if let Some(reason) = date.reason {
-        said += &format!("  unknown  {reason}: {}\n", date.detail.as_deref().unwrap_or_default());
+        said.push(format!("  unknown  {reason}: {}", date.detail.as_deref().unwrap_or_default()));
     }
     for platform in &inspected.platforms {
-        said += &format!("\n  {} {}\n", platform.platform.as_deref().unwrap_or("no platform named"), platform.digest);
+        said.push(String::new());
+        said.push(format!("  {} {}", platform.platform.as_deref().unwrap_or("no platform named"), platform.digest));
         let rows = platform.candidates.iter().map(|candidate| {
             vec![
                 if candidate.used { "→" } else { "" }.to_owned(),
@@ -209,10 +210,10 @@ fn in_words(inspected: &Inspected) -> String {
             ]
         });
         for line in table(&["", "source", "class", "value", "why"], rows.collect()).lines() {
-            said += &format!("    {line}\n");
+            said.push(format!("    {line}"));
         }
         if let Some(detail) = platform.date.detail.as_deref().filter(|_| platform.candidates.is_empty()) {
-            said += &format!("    {detail}\n");
+            said.push(format!("    {detail}"));
         }
     }
     said

@@ -17,6 +17,11 @@ pub fn print(text: &str) -> Result<(), Failure> {
     written(write(&mut anstream::stdout(), text.as_bytes()))
 }
 
+/// Prints lines.
+pub fn print_lines(lines: &[String]) -> Result<(), Failure> {
+    print(&(lines.join("\n") + "\n"))
+}
+
 /// The same, for bytes that are meant as they are.
 pub fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
     written(write(&mut io::stdout(), bytes))

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::output::print;
+use super::output::print_lines;
 use super::{FAILED, Failure, OK};
 use crate::args::PolicyCommand;
 use crate::policy::file;
@@ -21,25 +21,22 @@ fn lint(paths: &[PathBuf]) -> Result<u8, Failure> {
     }
     let (said, code) = match file::policies(&files) {
         Err(errors) => {
-            let said: String = errors.iter().map(|error| format!("{error}\n")).collect();
-            (format!("{said}{} wrong\n", errors.len()), FAILED)
+            let wrong = format!("{} wrong", errors.len());
+            (errors.iter().map(ToString::to_string).chain([wrong]).collect::<Vec<_>>(), FAILED)
         }
         Ok(policies) => {
-            let mut said = String::new();
-            let mut advised = 0;
-            for source in &policies {
-                for advice in source.policy.advice() {
-                    advised += 1;
-                    said += &format!(
-                        "{}:{}: advice: {}: {}; {}\n",
-                        source.file, source.line, advice.field, advice.message, advice.remedy
-                    );
-                }
-            }
-            (format!("{said}{} good, {advised} with advice\n", policies.len()), OK)
+            let advice = policies.iter().flat_map(|source| {
+                source.policy.advice().into_iter().map(move |advice| {
+                    let (place, field) = (format!("{}:{}", source.file, source.line), advice.field);
+                    format!("{place}: advice: {field}: {}; {}", advice.message, advice.remedy)
+                })
+            });
+            let mut said: Vec<String> = advice.collect();
+            said.push(format!("{} good, {} with advice", policies.len(), said.len()));
+            (said, OK)
         }
     };
-    print(&said)?;
+    print_lines(&said)?;
     Ok(code)
 }
 

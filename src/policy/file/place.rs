@@ -31,17 +31,14 @@ pub fn steps(field: &str) -> Vec<Step> {
 
 /// The way as it is written.
 pub fn written(steps: &[Step]) -> String {
-    let mut field = String::new();
-    for step in steps {
-        match step {
-            Step::Entry(index) => field += &format!("[{index}]"),
-            // A label's key has dots of its own.
-            Step::Key(key) if key.contains('.') => field += &format!("[{key:?}]"),
-            Step::Key(key) if field.is_empty() => field += key,
-            Step::Key(key) => field += &format!(".{key}"),
-        }
-    }
-    field
+    let parts = steps.iter().enumerate().map(|(index, step)| match step {
+        Step::Entry(entry) => format!("[{entry}]"),
+        // A label's key has dots of its own.
+        Step::Key(key) if key.contains('.') => format!("[{key:?}]"),
+        Step::Key(key) if index == 0 => key.clone(),
+        Step::Key(key) => format!(".{key}"),
+    });
+    parts.collect()
 }
 
 impl Document<'_> {
