@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{FAILED, Failure, OK, print};
+use super::output::print_lines;
+use super::{FAILED, Failure, OK};
 use crate::args::PolicyCommand;
 use crate::policy::file;
 use crate::policy_folder::{self, FolderError};
@@ -16,31 +17,27 @@ pub fn run(command: &PolicyCommand) -> Result<u8, Failure> {
 fn lint(paths: &[PathBuf]) -> Result<u8, Failure> {
     let mut files = Vec::new();
     for path in paths {
-        files.extend(texts(path).map_err(Failure::new)?);
+        files.extend(texts(path).map_err(Failure::of)?);
     }
-    match file::policies(&files) {
+    let (said, code) = match file::policies(&files) {
         Err(errors) => {
-            for error in &errors {
-                print(&format!("{error}\n"));
-            }
-            print(&format!("{} wrong\n", errors.len()));
-            Ok(FAILED)
+            let wrong = format!("{} wrong", errors.len());
+            (errors.iter().map(ToString::to_string).chain([wrong]).collect::<Vec<_>>(), FAILED)
         }
         Ok(policies) => {
-            let mut advised = 0;
-            for source in &policies {
-                for advice in source.policy.advice() {
-                    advised += 1;
-                    print(&format!(
-                        "{}:{}: advice: {}: {}; {}\n",
-                        source.file, source.line, advice.field, advice.message, advice.remedy
-                    ));
-                }
-            }
-            print(&format!("{} good, {advised} with advice\n", policies.len()));
-            Ok(OK)
+            let advice = policies.iter().flat_map(|source| {
+                source.policy.advice().into_iter().map(move |advice| {
+                    let (place, field) = (format!("{}:{}", source.file, source.line), advice.field);
+                    format!("{place}: advice: {field}: {}; {}", advice.message, advice.remedy)
+                })
+            });
+            let mut said: Vec<String> = advice.collect();
+            said.push(format!("{} good, {} with advice", policies.len(), said.len()));
+            (said, OK)
         }
-    }
+    };
+    print_lines(&said)?;
+    Ok(code)
 }
 
 fn texts(path: &Path) -> Result<Vec<(String, String)>, FolderError> {

@@ -48,6 +48,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const MIRROR_HEAD_START: Duration = Duration::from_millis(500);
 /// A token is used for this long unless its answer says less; a minute is what the protocol grants at least.
 const TOKEN_LIFE: Duration = Duration::from_secs(60);
+/// What whoever runs the gate can do about an address that is refused.
+const IF_MEANT: &str = "if it is meant, list it with --private-registry, or --insecure-registry for plain HTTP";
 const SCHEMA_1_MEDIA_TYPES: &str = "application/vnd.docker.distribution.manifest.v1+prettyjws, \
      application/vnd.docker.distribution.manifest.v1+json";
 
@@ -156,7 +158,7 @@ impl Registries {
         let host = image.registry();
         if !self.settings.is_allowed(host) {
             return Err(RegistryError::NotAllowed(format!(
-                "the registry {host} is not on the list of allowed registries"
+                "the registry {host} is not on the list of allowed registries; if it is meant, add it with --allow-registry"
             )));
         }
         self.check_address(host, host)
@@ -174,9 +176,7 @@ impl Registries {
             || (name.parse::<IpAddr>().is_err() && name.split('.').next_back().is_some_and(is_number));
         if forbidden && !self.settings.is_exempt(host) {
             let by = if host == registry { String::new() } else { format!(", to which {registry} sends on") };
-            return Err(RegistryError::NotAllowed(format!(
-                "{host}{by} is not a public address; list the registry if it is meant"
-            )));
+            return Err(RegistryError::NotAllowed(format!("{host}{by} is not a public address; {IF_MEANT}")));
         }
         Ok(())
     }
@@ -558,7 +558,7 @@ fn not_reached(host: &str, error: &reqwest::Error) -> RegistryError {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(error);
     while let Some(inner) = cause {
         if let Some(not_public) = inner.downcast_ref::<address::NotPublic>() {
-            return RegistryError::NotAllowed(format!("{not_public}; list the registry if it is meant"));
+            return RegistryError::NotAllowed(format!("{not_public}; {IF_MEANT}"));
         }
         cause = inner.source();
     }

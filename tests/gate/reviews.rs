@@ -95,13 +95,10 @@ async fn a_body_that_is_no_review_gets_400_with_the_place() {
         ),
         (with("/request/object", json!(null)), "request.object: it is missing"),
         (with("/request/operation", json!("UPDATE")), "request.oldObject: it is missing"),
-        (
-            with("/request/object", json!([])),
-            "request.object: invalid type: sequence, expected a Kubernetes object at line 1 column 0",
-        ),
+        (with("/request/object", json!([])), "request.object: invalid type: sequence, expected a Kubernetes object"),
         (
             with("/request/object/spec/template", json!({"spec": 3})),
-            "request.object.spec.template: invalid type: integer `3`, expected struct PodSpecView at line 1 column 9",
+            "request.object.spec.template.spec: invalid type: integer `3`, expected a Pod spec",
         ),
         (deep, "body: it is no AdmissionReview: invalid type: sequence, expected a string at line 1 column 1"),
     ] {
@@ -141,11 +138,11 @@ async fn references_that_are_nonsense_are_refused_in_words() {
         ("registry.example/App:1", "is not an image reference: repository names are lower case"),
         (
             "169.254.169.254/x",
-            "has no known build date (NotAllowed): 169.254.169.254 is not a public address; list the registry if it is meant",
+            "has no known build date (NotAllowed): 169.254.169.254 is not a public address; if it is meant, list it with --private-registry, or --insecure-registry for plain HTTP",
         ),
         (
             "localhost/x",
-            "has no known build date (NotAllowed): localhost is not a public address; list the registry if it is meant",
+            "has no known build date (NotAllowed): localhost is not a public address; if it is meant, list it with --private-registry, or --insecure-registry for plain HTTP",
         ),
     ] {
         let answer = decide(&gate, &review("x", image)).await;

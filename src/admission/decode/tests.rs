@@ -144,7 +144,7 @@ fn what_is_no_review_says_where() {
     assert_eq!(place(&|one| one["request"]["operation"] = json!("UPDATE")), "request.oldObject");
     assert_eq!(
         place(&|one| one["request"]["object"]["spec"]["template"]["spec"] = json!(3)),
-        "request.object.spec.template"
+        "request.object.spec.template.spec"
     );
     assert_eq!(place(&|one| one["request"]["object"] = json!([])), "request.object");
 }
