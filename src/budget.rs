@@ -2,7 +2,7 @@
 //!
 //! What decides is pure ([`figures`], [`measure`], [`state`], [`freeze`], [`lift`], [`window`], [`service`]). So is what is
 //! asked and how answers are read: each format has its file, and [`query`] makes sure that what is sent is what is meant.
-//! Measuring goes on in the background and ends in a dated snapshot; admission reads that and
+//! Measuring ([`prometheus`], [`poller`]) goes on in the background and ends in a dated snapshot; admission reads that and
 //! asks nobody.
 
 pub mod answer;
@@ -15,12 +15,16 @@ pub mod found;
 pub mod freeze;
 pub mod grafana;
 pub mod lift;
+pub mod materials;
 pub mod measure;
 pub mod openslo;
+pub mod poll;
+pub mod poller;
+pub mod prometheus;
 pub mod promql;
 pub mod pyrra;
-pub mod query;
 pub mod queried;
+pub mod query;
 pub mod service;
 pub mod sloth;
 pub mod snapshot;

@@ -32,9 +32,9 @@ struct Checked {
 }
 
 pub async fn check(args: CheckArgs) -> Result<u8, Failure> {
-    let policies = policy_folder::read(&args.policies)
+    let objects = policy_folder::read(&args.policies)
         .map_err(|error| Failure::new(error).hint("freshgate policy lint DIR says more"))?;
-    let policies = policy_folder::set(policies);
+    let policies = policy_folder::set(objects.policies);
     let stated = labels(&args.namespace_labels)?;
     let Manifests { objects, unreadable } = manifests::read(&args.files);
     let by_namespace = namespaces(&objects);

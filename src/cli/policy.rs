@@ -18,7 +18,7 @@ fn lint(paths: &[PathBuf]) -> Result<u8, Failure> {
     for path in paths {
         files.extend(texts(path).map_err(Failure::new)?);
     }
-    match file::policies(&files) {
+    match file::objects(&files) {
         Err(errors) => {
             for error in &errors {
                 print(&format!("{error}\n"));
@@ -26,9 +26,9 @@ fn lint(paths: &[PathBuf]) -> Result<u8, Failure> {
             print(&format!("{} wrong\n", errors.len()));
             Ok(FAILED)
         }
-        Ok(policies) => {
+        Ok(objects) => {
             let mut advised = 0;
-            for source in &policies {
+            for source in &objects.policies {
                 for advice in source.policy.advice() {
                     advised += 1;
                     print(&format!(
@@ -37,7 +37,7 @@ fn lint(paths: &[PathBuf]) -> Result<u8, Failure> {
                     ));
                 }
             }
-            print(&format!("{} good, {advised} with advice\n", policies.len()));
+            print(&format!("{} good, {advised} with advice\n", objects.policies.len() + objects.budget_sources.len()));
             Ok(OK)
         }
     }
