@@ -1,4 +1,4 @@
-//! Policies from a folder: its top-level `*.yaml` and `*.yml`, read again when they change.
+//! Policies and budget sources from a folder: its top-level `*.yaml` and `*.yml`, read again when they change.
 //!
 //! A set is taken whole or not at all: while a file is bad, the last good set stays in force.
 
@@ -8,10 +8,13 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use thiserror::Error;
+use tokio::sync::watch;
 
+use crate::budget::compile::CompiledSource;
+use crate::budget::poller::SourceList;
 use crate::metrics::Metrics;
 use crate::policy::compile::{NAMESPACE_NAME_LABEL, PolicySet, needs_namespace_labels};
-use crate::policy::file::{self, PolicyError, SourcePolicy};
+use crate::policy::file::{self, Objects, PolicyError, SourcePolicy};
 
 /// How often the folder is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -70,15 +73,16 @@ pub fn texts(folder: &Path) -> Result<Vec<(String, String)>, FolderError> {
         .collect()
 }
 
-/// Reads the policies of a folder.
-pub fn read(folder: &Path) -> Result<Vec<SourcePolicy>, FolderError> {
-    file::policies(&texts(folder)?).map_err(FolderError::Policies)
+/// Reads all that a folder holds.
+pub fn read(folder: &Path) -> Result<Objects, FolderError> {
+    file::objects(&texts(folder)?).map_err(FolderError::Policies)
 }
 
-/// Reads the policies of a folder for a gate without a cluster: of a namespace only its name is known then.
-pub fn read_without_cluster(folder: &Path) -> Result<Vec<SourcePolicy>, FolderError> {
-    let policies = read(folder)?;
-    let wrong: Vec<PolicyError> = policies
+/// Reads a folder for a gate without a cluster: of a namespace only its name is known then.
+pub fn read_without_cluster(folder: &Path) -> Result<Objects, FolderError> {
+    let objects = read(folder)?;
+    let wrong: Vec<PolicyError> = objects
+        .policies
         .iter()
         .filter(|source| needs_namespace_labels(&source.policy.spec))
         .map(|source| PolicyError {
@@ -89,7 +93,7 @@ pub fn read_without_cluster(folder: &Path) -> Result<Vec<SourcePolicy>, FolderEr
             remedy: "select by `namespaces`, or serve with --kubernetes".to_owned(),
         })
         .collect();
-    if wrong.is_empty() { Ok(policies) } else { Err(FolderError::Policies(wrong)) }
+    if wrong.is_empty() { Ok(objects) } else { Err(FolderError::Policies(wrong)) }
 }
 
 /// The set of some policies.
@@ -97,8 +101,19 @@ pub fn set(policies: Vec<SourcePolicy>) -> PolicySet {
     PolicySet::new(policies.into_iter().map(|source| source.policy).collect())
 }
 
+/// The list of the budget sources.
+pub fn sources(objects: &Objects) -> SourceList {
+    let sources: Vec<CompiledSource> = objects.budget_sources.iter().map(|found| found.source.clone()).collect();
+    Arc::new(sources)
+}
+
 /// Follows a folder for ever.
-pub async fn follow(folder: PathBuf, in_force: Arc<ArcSwap<PolicySet>>, metrics: Arc<Metrics>) {
+pub async fn follow(
+    folder: PathBuf,
+    in_force: Arc<ArcSwap<PolicySet>>,
+    budget_sources: watch::Sender<SourceList>,
+    metrics: Arc<Metrics>,
+) {
     let mut last = texts(&folder).ok();
     loop {
         metrics.policies.set(i64::try_from(in_force.load().len()).unwrap_or(i64::MAX));
@@ -109,9 +124,10 @@ pub async fn follow(folder: PathBuf, in_force: Arc<ArcSwap<PolicySet>>, metrics:
         }
         last = found.ok();
         match read_without_cluster(&folder) {
-            Ok(policies) => {
-                tracing::info!(count = policies.len(), "new policies are in force");
-                in_force.store(Arc::new(set(policies)));
+            Ok(objects) => {
+                tracing::info!(count = objects.policies.len(), "new policies are in force");
+                budget_sources.send_replace(sources(&objects));
+                in_force.store(Arc::new(set(objects.policies)));
             }
             Err(error) => {
                 metrics.policy_failures.inc();

@@ -9,7 +9,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use rustls::crypto::CryptoProvider;
 use thiserror::Error;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::admin::{self, Admin};
 use crate::admission::{Gate, Recording};
@@ -17,7 +17,12 @@ use crate::args::{AuditDurability, RegistryArgs, ServeArgs, StoreArg};
 use crate::audit::record::Labels;
 use crate::audit::{Audit, AuditError, AuditSettings, Durability};
 use crate::background::Background;
+use crate::budget::keeper::Keeper;
+use crate::budget::poller::{self, Poller, SourceList};
+use crate::budget::snapshot::Snapshots;
 use crate::clock;
+use crate::cluster::budget_materials::{self, ClusterMaterials};
+use crate::cluster::budget_sources::ClusterBudgetSources;
 use crate::cluster::policies::ClusterPolicies;
 use crate::cluster::watch::WatchHealth;
 use crate::cluster::{self, Cluster};
@@ -157,8 +162,11 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
 
     let background = Background::start().map_err(StartError::Background)?;
     let certificates = Arc::new(certificates(&args, &provider)?);
+    let (budget_sources, budget_sources_in_force) = watch::channel(SourceList::default());
     if let Some(folder) = &args.policies {
-        in_force.store(Arc::new(policy_folder::set(policy_folder::read_without_cluster(folder)?)));
+        let objects = policy_folder::read_without_cluster(folder)?;
+        budget_sources.send_replace(policy_folder::sources(&objects));
+        in_force.store(Arc::new(policy_folder::set(objects.policies)));
         readiness.policies_are_synced();
     }
     let durability = match args.audit_durability {
@@ -202,8 +210,34 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
         });
         policies
     });
+    // What all budget sources said last: whatever judges budgets reads this, and asks nobody.
+    let budgets = Budgets::default();
+    let (reports, reported) = mpsc::unbounded_channel();
+    let materials = client.as_ref().map(|client| {
+        let namespace = args.own_namespace.clone().or_else(budget_materials::own_namespace);
+        Arc::new(ClusterMaterials::new(client.clone(), namespace.unwrap_or_else(|| "freshgate".to_owned())))
+    });
+    let poller = Poller::start(
+        budget_sources_in_force,
+        materials,
+        Arc::clone(&budgets.snapshots),
+        Arc::clone(&metrics),
+        client.is_some().then_some(reports),
+    );
+    let keeper = Keeper {
+        snapshots: Arc::clone(&budgets.snapshots),
+        freezes: Arc::clone(&budgets.freezes),
+        policies: Arc::clone(&in_force),
+        store: store.clone(),
+        metrics: Arc::clone(&metrics),
+        clock: clock::now,
+    };
+    keeper.take_up().await;
+    tokio::spawn(keeper.run(poller.polls()));
+    let _cluster_budget_sources =
+        client.as_ref().map(|client| ClusterBudgetSources::start(client, budget_sources.clone(), reported));
     if let Some(folder) = args.policies.clone() {
-        tokio::spawn(policy_folder::follow(folder, Arc::clone(&in_force), Arc::clone(&metrics)));
+        tokio::spawn(policy_folder::follow(folder, Arc::clone(&in_force), budget_sources, Arc::clone(&metrics)));
     }
     tokio::spawn(certificates.follow(provider, Arc::clone(&metrics)));
 
@@ -220,7 +254,7 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
             ledger: Some(ledger),
             cluster,
             stated: StatedLabels::default(),
-            budgets: Budgets::default(),
+            budgets: budgets.clone(),
             exceptions: Arc::default(),
         },
         recording: Recording::new(
@@ -243,6 +277,7 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
             &audit,
             resolver,
             cluster_policies.as_ref().map(|policies| Arc::clone(policies.health())),
+            Arc::clone(&budgets.snapshots),
         ),
     };
     let admin = tokio::spawn(admin::serve(admin_socket, admin, wait_for(ended)));
@@ -323,6 +358,7 @@ fn refresh(
     audit: &Arc<Audit>,
     resolver: Resolver,
     policies: Option<Arc<WatchHealth>>,
+    budgets: Arc<ArcSwap<Snapshots>>,
 ) -> Arc<dyn Fn() + Send + Sync> {
     let (metrics, audit) = (Arc::clone(metrics), Arc::downgrade(audit));
     Arc::new(move || {
@@ -338,6 +374,7 @@ fn refresh(
         if let Some(policies) = &policies {
             metrics.policies_staleness.set(policies.staleness_seconds());
         }
+        poller::show(&budgets.load(), &metrics);
         let counters = resolver.counters();
         metrics.facts_in_memory.set(counters.in_memory.load(Ordering::Relaxed));
         metrics.facts_in_store.set(counters.in_store.load(Ordering::Relaxed));

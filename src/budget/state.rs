@@ -242,6 +242,8 @@ mod tests {
             covered_seconds: None,
             series: 1,
             partial: None,
+            note: None,
+            unmeasured: None,
         };
         change(&mut reading);
         Budget::of("slo", reading, 300, now())

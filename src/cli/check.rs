@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -13,6 +14,7 @@ use super::output::{coloured, print_json, print_lines, progress, say, tell};
 use super::{FAILED, Failure, NO, OK};
 use crate::admission::decode::{Review, decode};
 use crate::args::{CheckArgs, Output};
+use crate::budget::poller;
 use crate::clock;
 use crate::evidence::Evidence;
 use crate::evidence::gather::{Budgets, Gatherer, StatedLabels};
@@ -36,7 +38,9 @@ struct Checked {
 }
 
 pub async fn check(args: CheckArgs) -> Result<u8, Failure> {
-    let policies = policy_folder::set(policy_folder::read(&args.policies).map_err(Failure::of)?);
+    let written = policy_folder::read(&args.policies).map_err(Failure::of)?;
+    let sources = policy_folder::sources(&written);
+    let policies = policy_folder::set(written.policies);
     let stated = labels(&args.namespace_labels)?;
     let Manifests { objects, mut unreadable, empty } = manifests::read(&args.files);
     for source in &empty {
@@ -47,12 +51,14 @@ pub async fn check(args: CheckArgs) -> Result<u8, Failure> {
     }
     let (by_namespace, bad_labels) = namespaces(&objects);
     unreadable.extend(bad_labels);
+    // What admission would read from a snapshot is asked now.
+    let snapshots = poller::poll_once(&sources, None).await;
     let gatherer = Gatherer {
         resolver: crate::run::resolver(&args.registries, Arc::new(NoStore)).map_err(Failure::of)?,
         ledger: None,
         cluster: None,
         stated: StatedLabels { by_namespace, of_others: stated },
-        budgets: Budgets::default(),
+        budgets: Budgets { snapshots: Arc::new(ArcSwap::from_pointee(snapshots)), ..Budgets::default() },
         exceptions: Arc::default(),
     };
 

@@ -19,20 +19,21 @@ fn lint(paths: &[PathBuf]) -> Result<u8, Failure> {
     for path in paths {
         files.extend(texts(path).map_err(Failure::of)?);
     }
-    let (said, code) = match file::policies(&files) {
+    let (said, code) = match file::objects(&files) {
         Err(errors) => {
             let wrong = format!("{} wrong", errors.len());
             (errors.iter().map(ToString::to_string).chain([wrong]).collect::<Vec<_>>(), FAILED)
         }
-        Ok(policies) => {
-            let advice = policies.iter().flat_map(|source| {
+        Ok(objects) => {
+            let advice = objects.policies.iter().flat_map(|source| {
                 source.policy.advice().into_iter().map(move |advice| {
                     let (place, field) = (format!("{}:{}", source.file, source.line), advice.field);
                     format!("{place}: advice: {field}: {}; {}", advice.message, advice.remedy)
                 })
             });
             let mut said: Vec<String> = advice.collect();
-            said.push(format!("{} good, {} with advice", policies.len(), said.len()));
+            let good = objects.policies.len() + objects.budget_sources.len();
+            said.push(format!("{good} good, {} with advice", said.len()));
             (said, OK)
         }
     };

@@ -1,4 +1,4 @@
-//! The custom resource definition of `GatePolicy`, as `kubectl apply` wants it.
+//! The custom resource definitions, as `kubectl apply` wants them: that of `GatePolicy` is here.
 
 use kube::CustomResourceExt as _;
 use serde_json::Value;
@@ -10,14 +10,17 @@ use crate::budget::state::BudgetState;
 const LONGEST_TEXT: u64 = 512;
 const LONGEST_LIST: u64 = 100;
 /// A duration as Prometheus writes it.
-const DURATION: &str = "^([0-9]{1,6}y)?([0-9]{1,6}w)?([0-9]{1,6}d)?([0-9]{1,8}h)?([0-9]{1,10}m)?([0-9]{1,12}s)?$";
+pub(crate) const DURATION: &str =
+    "^([0-9]{1,6}y)?([0-9]{1,6}w)?([0-9]{1,6}d)?([0-9]{1,8}h)?([0-9]{1,10}m)?([0-9]{1,12}s)?$";
 
 /// A percentage.
 const PERCENT: &str = "^-?[0-9]{1,3}([.][0-9]{1,6})? ?%$";
 
-/// The definition as YAML.
+/// All definitions as YAML, one document each.
 pub fn yaml() -> Result<String, serde_saphyr::SerializeError> {
-    serde_saphyr::to_string(&definition())
+    let all = [definition(), crate::budget::crd::definition()];
+    let documents: Result<Vec<String>, _> = all.iter().map(|one| serde_saphyr::to_string(one)).collect();
+    Ok(documents?.join("---\n"))
 }
 
 /// The definition as a tree.
@@ -51,7 +54,7 @@ pub fn definition() -> Value {
 }
 
 /// Bounds every text and list, gives durations their form, and drops what a structural schema may not have.
-fn bound(schema: &mut Value) {
+pub(crate) fn bound(schema: &mut Value) {
     let Some(object) = schema.as_object_mut() else {
         return;
     };
