@@ -37,6 +37,8 @@ pub enum Command {
     /// Show every date that an image carries, and which one counts: exit 0 shown, 1 the image cannot be read, 2 wrong
     /// settings.
     Inspect(InspectArgs),
+    /// Show what is left of error budgets: exit 1 where one is spent.
+    Budgets(BudgetsArgs),
     /// Ask for recorded decisions.
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -229,6 +231,57 @@ pub struct InspectArgs {
     /// Registries.
     #[command(flatten)]
     pub registries: RegistryArgs,
+}
+
+/// Flags of `budgets`.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct BudgetsArgs {
+    /// Another question about budgets.
+    #[command(subcommand)]
+    pub command: Option<BudgetsCommand>,
+    /// Folder with policies and budget sources
+    #[arg(long, value_name = "DIR", env = "FRESHGATE_POLICIES", required = true)]
+    pub policies: Option<PathBuf>,
+    /// Only the budgets of this `BudgetSource`
+    #[arg(long, value_name = "NAME")]
+    pub source: Option<String>,
+    /// How the result is printed
+    #[arg(short = 'o', long, value_enum, default_value_t)]
+    pub output: Output,
+    /// Ask again and again, until interrupted; JSON is then one line each time
+    #[arg(long)]
+    pub watch: bool,
+    /// Seconds between two times with --watch
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub every_seconds: u64,
+}
+
+/// Other questions about budgets.
+#[derive(Debug, Subcommand)]
+pub enum BudgetsCommand {
+    /// Say which service a workload belongs to, by each source, and why
+    Explain(ExplainArgs),
+}
+
+/// Flags of `budgets explain`.
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// Manifests: YAML or JSON, several documents, Lists, or - for stdin (repeatable)
+    #[arg(short = 'f', long = "filename", value_name = "FILE|-", required = true)]
+    pub files: Vec<PathBuf>,
+    /// Folder with policies and budget sources
+    #[arg(long, value_name = "DIR", env = "FRESHGATE_POLICIES")]
+    pub policies: PathBuf,
+    /// Labels of every namespace that is not itself among the manifests (repeatable)
+    #[arg(long, value_name = "KEY=VALUE", value_delimiter = ',')]
+    pub namespace_labels: Vec<String>,
+    /// Namespace of manifests that name none
+    #[arg(short = 'n', long, value_name = "NAMESPACE", default_value = "default")]
+    pub namespace: String,
+    /// How the result is printed
+    #[arg(short = 'o', long, value_enum, default_value_t)]
+    pub output: Output,
 }
 
 /// Commands about recorded decisions.

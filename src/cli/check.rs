@@ -1,6 +1,6 @@
 //! `freshgate check`: what admission would say to these manifests. The same code decides; nothing is recorded.
 
-mod labels;
+pub(super) mod labels;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,6 +52,7 @@ pub async fn check(args: CheckArgs) -> Result<u8, Failure> {
     }
     let (by_namespace, bad_labels) = labels::of_manifests(&objects);
     unreadable.extend(bad_labels);
+    super::budgets::warn_of_missing_sources(&policies, &sources);
     // What admission would read from a snapshot is asked now.
     let snapshots = poller::poll_once(&sources, None).await;
     let gatherer = Gatherer {
@@ -133,7 +134,7 @@ async fn check_one(subject: Subject, gatherer: &Gatherer, policies: &PolicySet, 
 }
 
 /// The review that an API server would send of a new object.
-fn as_review(object: &Value, default_namespace: &str) -> Value {
+pub(super) fn as_review(object: &Value, default_namespace: &str) -> Value {
     let api_version = object["apiVersion"].as_str().unwrap_or_default();
     let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
     let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
