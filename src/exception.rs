@@ -3,6 +3,8 @@
 //! An exception touches a decision, never a measurement. Here stand those that are good.
 
 pub mod api;
+pub mod check;
+pub mod crd;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

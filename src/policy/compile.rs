@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use sha2::{Digest, Sha256};
 
 use super::api::{
-    Action, GatePolicySpec, ImageAge, LabelOperator, LabelSelector, Match, MaxAge, OnUnknown, Platforms,
+    Action, GatePolicySpec, ImageAge, LabelOperator, LabelSelector, Match, MaxAge, MaxDurations, OnUnknown, Platforms,
     ValidationAction,
 };
 use super::duration::PolicyDuration;
@@ -29,7 +29,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    fn new(field: &str, message: impl Into<String>, remedy: impl Into<String>) -> Self {
+    pub(crate) fn new(field: &str, message: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { field: field.to_owned(), message: message.into(), remedy: remedy.into() }
     }
 }
@@ -60,6 +60,13 @@ impl CompiledPolicy {
                 "it has no rule, so it would do nothing",
                 "add `imageAge: {maxAge: 90d}`",
             )),
+        }
+        if spec.exceptions.as_ref().is_some_and(|limits| limits.max_duration == MaxDurations::default()) {
+            problems.push(Problem::new(
+                "spec.exceptions.maxDuration",
+                "it names no reason, so it changes nothing",
+                "write a duration for a reason, as {security: 3d}, or leave it out",
+            ));
         }
         if !problems.is_empty() {
             return Err(problems);

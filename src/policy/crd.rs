@@ -8,12 +8,20 @@ use super::api::GatePolicy;
 /// Most characters of a text, and most entries of a list: so that the cost of checks stays within the API server's limits.
 const LONGEST_TEXT: u64 = 512;
 const LONGEST_LIST: u64 = 100;
+/// A condition's message tells every problem at once; this is the bound that Kubernetes' own conditions have.
+const LONGEST_MESSAGE: u64 = 32_768;
 /// A duration as Prometheus writes it.
 const DURATION: &str = "^([0-9]{1,6}y)?([0-9]{1,6}w)?([0-9]{1,6}d)?([0-9]{1,8}h)?([0-9]{1,10}m)?([0-9]{1,12}s)?$";
 
-/// The definition as YAML.
+/// Fields that hold a duration.
+const DURATIONS: [&str; 7] =
+    ["maxAge", "warnBefore", "security", "incident", "reliability-fix", "dependency-outage", "other"];
+
+/// The definitions of all kinds as YAML, one document each.
 pub fn yaml() -> Result<String, serde_saphyr::SerializeError> {
-    serde_saphyr::to_string(&definition())
+    let definitions = [definition(), crate::exception::crd::definition()];
+    let documents = definitions.iter().map(serde_saphyr::to_string).collect::<Result<Vec<_>, _>>()?;
+    Ok(documents.join("---\n"))
 }
 
 /// The definition as a tree.
@@ -30,7 +38,8 @@ pub fn definition() -> Value {
         ]);
         if let Some(schema) = version.pointer_mut("/schema/openAPIV3Schema") {
             bound(schema);
-            for place in ["/properties/spec", "/properties/spec/properties/imageAge"] {
+            let max_durations = "/properties/spec/properties/exceptions/properties/maxDuration";
+            for place in ["/properties/spec", "/properties/spec/properties/imageAge", max_durations] {
                 if let Some(level) = schema.pointer_mut(place) {
                     add_rules(level);
                 }
@@ -41,7 +50,7 @@ pub fn definition() -> Value {
 }
 
 /// Bounds every text and list, gives durations their form, and drops what a structural schema may not have.
-fn bound(schema: &mut Value) {
+pub(crate) fn bound(schema: &mut Value) {
     let Some(object) = schema.as_object_mut() else {
         return;
     };
@@ -63,7 +72,13 @@ fn bound(schema: &mut Value) {
     if let Some(properties) = object.get_mut("properties").and_then(Value::as_object_mut) {
         for (name, property) in properties.iter_mut() {
             bound(property);
-            if let ("maxAge" | "warnBefore", Some(property)) = (name.as_str(), property.as_object_mut()) {
+            if name == "message" {
+                property["maxLength"] = LONGEST_MESSAGE.into();
+            }
+            if DURATIONS.contains(&name.as_str())
+                && property["type"] == "string"
+                && let Some(property) = property.as_object_mut()
+            {
                 property.insert("maxLength".to_owned(), 64.into());
             }
         }
@@ -90,10 +105,12 @@ fn add_rules(level: &mut Value) {
     if has("imageAge") {
         rule("has(self.imageAge)".to_owned(), "a policy needs a rule: add imageAge with a maxAge");
     }
-    for name in ["maxAge", "warnBefore"].into_iter().filter(|name| has(name)) {
-        let present = if name == "maxAge" { String::new() } else { format!("!has(self.{name}) || ") };
+    for name in DURATIONS.into_iter().filter(|name| has(name)) {
+        // CEL has no dashes in names.
+        let field = name.replace('-', "__dash__");
+        let present = if name == "maxAge" { String::new() } else { format!("!has(self.{field}) || ") };
         rule(
-            format!("{present}(size(self.{name}) > 0 && self.{name}.matches('{DURATION}'))"),
+            format!("{present}(size(self.{field}) > 0 && self.{field}.matches('{DURATION}'))"),
             &format!("{name}: write a number and a unit (y, w, d, h, m or s), as 90d or 1d12h"),
         );
     }

@@ -126,7 +126,7 @@ fn in_words(error: &serde_saphyr::Error) -> (String, String) {
 
 /// "did you mean …?", where something is near; else what is known.
 fn nearest(unknown: &str, known: &[&str]) -> String {
-    if let "errorBudget" | "dependencies" | "exceptions" = unknown {
+    if let "errorBudget" | "dependencies" = unknown {
         return "this version of freshgate has the rule imageAge alone".to_owned();
     }
     let near = known.iter().min_by_key(|known| strsim::damerau_levenshtein(known, unknown));
