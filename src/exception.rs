@@ -5,6 +5,7 @@
 pub mod api;
 pub mod check;
 pub mod crd;
+pub mod signature;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
