@@ -3,6 +3,7 @@
 //! An exception touches a decision, never a measurement. Here stand those that are good.
 
 pub mod api;
+pub mod book;
 pub mod check;
 pub mod crd;
 pub mod signature;
