@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use chrono::SubsecRound as _;
 use hyper::StatusCode;
 
 use self::decode::{Review, decode};
@@ -49,7 +50,8 @@ impl Reviewer for Gate {
         let Some(subject) = &review.subject else {
             return json(not_judged(&review));
         };
-        let (now, policies) = ((self.clock)(), self.policies.load_full());
+        // Records keep milliseconds, so nothing finer may decide.
+        let (now, policies) = ((self.clock)().trunc_subsecs(3), self.policies.load_full());
         let evidence = if passes_unjudged(subject).is_some() {
             Evidence::default()
         } else {

@@ -176,21 +176,31 @@ pub struct Owner {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum OwnerFound {
-    /// It exists with the claimed UID. These are the image references of its present template and of every revision
-    /// that it owns.
-    Images(Vec<String>),
-    /// It is not there, or is another object of the same name: the claim is false.
+    /// It exists with the claimed UID. These are the image references of its present template, and then of each
+    /// revision that it owns.
+    Templates(Vec<Vec<String>>),
+    /// It is not there, is another object of the same name, or makes no such objects: the claim is false.
     Forged {
         /// What is there instead, in words.
         detail: String,
     },
-    /// Its kind has no Pod template that the gate knows how to read.
+    /// It exists, and its kind has no Pod template that the gate knows how to read.
     UnknownKind,
     /// It could not be looked up.
     NotLookedUp {
         /// Why, in words.
         detail: String,
     },
+}
+
+impl OwnerFound {
+    /// The controller's templates, where they are known.
+    pub fn templates(&self) -> Option<&[Vec<String>]> {
+        match self {
+            Self::Templates(templates) => Some(templates),
+            _ => None,
+        }
+    }
 }
 
 /// What ran before under the workload's name.

@@ -17,10 +17,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::FutureExt as _;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode, Version};
@@ -30,7 +30,7 @@ use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
@@ -41,6 +41,8 @@ use crate::metrics::{CodeLabels, Metrics};
 
 /// A body may be this large: an API request may be 3 MiB, and a review carries two objects.
 const LARGEST_BODY_BYTES: usize = 7 << 20;
+/// Bodies held at once, all together: what has arrived of a body counts, so a slow client holds up nobody.
+const MOST_BODY_KIBIBYTES: u32 = 256 << 10;
 /// Reviews worked on at once.
 const MOST_IN_FLIGHT: usize = 256;
 /// Reviews waiting for a place; their waiting counts against their deadline.
@@ -96,6 +98,8 @@ struct Shared<R> {
     metrics: Arc<Metrics>,
     places: Semaphore,
     waiting: AtomicUsize,
+    /// Room for bodies, in KiB.
+    room: Semaphore,
 }
 
 impl Listener {
@@ -134,6 +138,7 @@ impl Listener {
             metrics,
             places: Semaphore::new(MOST_IN_FLIGHT),
             waiting: AtomicUsize::new(0),
+            room: Semaphore::new(MOST_BODY_KIBIBYTES as usize),
         });
         let connections = Arc::new(Semaphore::new(MOST_CONNECTIONS));
         let (ending, ended) = watch::channel(false);
@@ -230,7 +235,14 @@ async fn answer<R: Reviewer>(shared: &Shared<R>, request: Request<Incoming>) -> 
         (&Method::POST, "/validate") => {
             let arrived = Instant::now();
             shared.metrics.in_flight.inc();
-            let answer = review(shared, request, arrived).await;
+            let answer = match AssertUnwindSafe(review(shared, request, arrived)).catch_unwind().await {
+                Ok(answer) => answer,
+                Err(panic) => {
+                    shared.metrics.panics.inc();
+                    tracing::error!(panic = panic_in_words(&*panic), "a review panicked; the others go on");
+                    text(StatusCode::INTERNAL_SERVER_ERROR, "the gate failed at this review; its log says why")
+                }
+            };
             shared.metrics.in_flight.dec();
             shared.metrics.answer_seconds.observe(arrived.elapsed().as_secs_f64());
             shared.metrics.answers.get_or_create(&CodeLabels { code: answer.status().as_u16() }).inc();
@@ -266,30 +278,59 @@ async fn review<R: Reviewer>(shared: &Shared<R>, request: Request<Incoming>, arr
     if let Some(other) = content_type.filter(|value| !value.starts_with("application/json")) {
         return text(StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("expected application/json, found {other:?}"));
     }
-    let Some(_place) = place(shared, deadline).await else {
-        shared.metrics.shed.inc();
-        let mut busy = text(StatusCode::TOO_MANY_REQUESTS, "too many reviews at once; try again in a second");
-        busy.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
-        return busy;
-    };
-    // A client that sends slowly has until the API server's own time-out.
-    let body = Limited::new(request.into_body(), LARGEST_BODY_BYTES).collect();
-    let body = match tokio::time::timeout_at(arrived + timeout, body).await {
-        Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            return text(StatusCode::PAYLOAD_TOO_LARGE, "a review may have 7 MiB");
-        }
-        Ok(Err(_)) => return text(StatusCode::BAD_REQUEST, "the body broke off"),
+    // A client that sends slowly has until the API server's own time-out; what it has not sent yet takes no room.
+    let body = Limited::new(request.into_body(), LARGEST_BODY_BYTES);
+    let (body, _room) = match tokio::time::timeout_at(arrived + timeout, read(shared, body)).await {
+        Ok(Ok(read)) => read,
+        Ok(Err(refusal)) => return refusal,
         Err(_) => return text(StatusCode::REQUEST_TIMEOUT, "the body did not come in time"),
     };
-    match AssertUnwindSafe(shared.reviewer.review(body, deadline)).catch_unwind().await {
-        Ok(answer) => answer,
-        Err(panic) => {
-            shared.metrics.panics.inc();
-            tracing::error!(panic = panic_in_words(&*panic), "a review panicked; the others go on");
-            text(StatusCode::INTERNAL_SERVER_ERROR, "the gate failed at this review; its log says why")
+    let Some(_place) = place(shared, deadline).await else {
+        return busy(&shared.metrics);
+    };
+    shared.reviewer.review(body, deadline).await
+}
+
+/// Turns a review away; an API server tries again when it is told when.
+fn busy(metrics: &Metrics) -> Answer {
+    metrics.shed.inc();
+    let mut busy = text(StatusCode::TOO_MANY_REQUESTS, "too many reviews at once; try again in a second");
+    busy.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    busy
+}
+
+/// Reads a body as far as there is room for it; the room is held as long as the body.
+async fn read<R>(
+    shared: &Shared<R>,
+    mut body: Limited<Incoming>,
+) -> Result<(Bytes, Option<SemaphorePermit<'_>>), Answer> {
+    let mut whole = BytesMut::new();
+    let mut held: Option<SemaphorePermit<'_>> = None;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            if error.is::<LengthLimitError>() {
+                text(StatusCode::PAYLOAD_TOO_LARGE, "a review may have 7 MiB")
+            } else {
+                text(StatusCode::BAD_REQUEST, "the body broke off")
+            }
+        })?;
+        let Ok(data) = frame.into_data() else { continue };
+        let needed = (whole.len() + data.len()).div_ceil(1 << 10);
+        let more = needed - held.as_ref().map_or(0, SemaphorePermit::num_permits);
+        let room = shared.room.try_acquire_many(u32::try_from(more).unwrap_or(u32::MAX));
+        let Ok(room) = room else {
+            return Err(busy(&shared.metrics));
+        };
+        match &mut held {
+            Some(held) => held.merge(room),
+            None => held = Some(room),
         }
+        if whole.is_empty() && body.is_end_stream() {
+            return Ok((data, held)); // most come in one piece
+        }
+        whole.extend_from_slice(&data);
     }
+    Ok((whole.freeze(), held))
 }
 
 fn panic_in_words(panic: &(dyn std::any::Any + Send)) -> &str {
@@ -298,7 +339,7 @@ fn panic_in_words(panic: &(dyn std::any::Any + Send)) -> &str {
 }
 
 /// A place among the reviews under way, or none where too many wait or the deadline comes first.
-async fn place<R>(shared: &Shared<R>, deadline: Deadline) -> Option<tokio::sync::SemaphorePermit<'_>> {
+async fn place<R>(shared: &Shared<R>, deadline: Deadline) -> Option<SemaphorePermit<'_>> {
     if let Ok(permit) = shared.places.try_acquire() {
         return Some(permit);
     }

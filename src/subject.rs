@@ -6,6 +6,7 @@
 pub mod change;
 pub mod difference;
 pub mod kinds;
+pub mod ownership;
 pub mod pod_spec;
 pub mod template;
 

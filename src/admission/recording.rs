@@ -9,6 +9,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use moka::sync::Cache;
 use sha2::{Digest, Sha256};
+use thiserror::Error;
 
 use super::decode::Request;
 use crate::audit::Audit;
@@ -126,7 +127,15 @@ impl Recording {
             labels: &self.labels,
             ledger: ledger.as_ref(),
         };
-        recorded.unrecorded = !self.write(&decided, repeat_of.as_deref()).await;
+        let written = tokio::time::timeout_at(deadline.record_until, self.write(&decided, repeat_of.as_deref())).await;
+        recorded.unrecorded = match written {
+            Ok(written) => !written,
+            Err(_) => !self.failed(&decided, &TooSlow),
+        };
+        if recorded.unrecorded && repeat_of.is_none() {
+            // What nobody can find again is nothing for others to point to.
+            self.denials.invalidate(&denial_key(subject, verdict));
+        }
         recorded.decision_id = Some(repeat_of.unwrap_or(own_id));
         recorded
     }
@@ -167,24 +176,34 @@ impl Recording {
 
     /// The id of the first denial like this one within the hour: its own, where it is the first.
     fn first_of(&self, subject: &Subject, verdict: &Verdict, own_id: &str) -> String {
-        let mut hash = Sha256::new();
-        let mut add = |text: &str| {
-            hash.update(text);
-            hash.update([0]);
-        };
-        add(&subject.in_words());
-        for finding in verdict.denials() {
-            let revision = verdict.policies.get(&finding.policy).map_or("", String::as_str);
-            for text in [
-                &finding.policy,
-                revision,
-                &finding.image.image,
-                finding.digest.as_deref().unwrap_or(""),
-                finding.found.as_str(),
-            ] {
-                add(text);
-            }
-        }
-        self.denials.get_with(hash.finalize().into(), || own_id.to_owned())
+        self.denials.get_with(denial_key(subject, verdict), || own_id.to_owned())
     }
+}
+
+/// The disk did not take the record in time; it may still do so.
+#[derive(Debug, Error)]
+#[error("the audit journal did not take the record before the answer had to leave")]
+struct TooSlow;
+
+/// What makes two denials the same: the workload, and each finding with its policy's revision.
+fn denial_key(subject: &Subject, verdict: &Verdict) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    let mut add = |text: &str| {
+        hash.update(text);
+        hash.update([0]);
+    };
+    add(&subject.in_words());
+    for finding in verdict.denials() {
+        let revision = verdict.policies.get(&finding.policy).map_or("", String::as_str);
+        for text in [
+            &finding.policy,
+            revision,
+            &finding.image.image,
+            finding.digest.as_deref().unwrap_or(""),
+            finding.found.as_str(),
+        ] {
+            add(text);
+        }
+    }
+    hash.finalize().into()
 }

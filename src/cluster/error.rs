@@ -56,6 +56,8 @@ impl ReadError {
                 401 | 403 => Self::Forbidden { what },
                 code => Self::Refused { what, code, message: status.message.clone() },
             },
+            // The API server has been asked which kinds there are, and this is none of them.
+            kube::Error::Discovery(_) => Self::NotFound { what },
             other => Self::Unreachable { what, cause: root_cause(other) },
         }
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use kube::Client;
 use kube::api::{Api, DynamicObject};
+use kube::discovery::Scope;
 use moka::future::Cache;
 use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
@@ -14,8 +15,9 @@ use super::resources::Resources;
 use super::revisions;
 use super::template_images::image_references;
 use crate::evidence::{OwnerFound, Revision};
-use crate::subject::OwnerReference;
 use crate::subject::kinds::WorkloadKinds;
+use crate::subject::ownership::{Ownership, ownership};
+use crate::subject::{OwnerReference, Subject};
 
 /// How long an owner's images are remembered: a rollout makes many Pods in a row, and none should cost a read.
 const REMEMBERED: Duration = Duration::from_secs(30);
@@ -31,8 +33,9 @@ pub struct Owners {
     client: Client,
     kinds: WorkloadKinds,
     resources: Resources,
-    /// By namespace and claim. Only what was found: that something is missing is always read live.
-    found: Cache<(String, OwnerReference), Arc<Vec<String>>>,
+    /// By namespace, claim, and whether its template counts. Only what was found: that something is missing is always
+    /// read live.
+    found: Cache<(String, OwnerReference, bool), Arc<OwnerFound>>,
 }
 
 impl Owners {
@@ -45,23 +48,29 @@ impl Owners {
         }
     }
 
-    /// What is there of the controller that an object in this namespace claims. With `fresh` nothing remembered is
-    /// used: for an object whose images are not among those remembered.
-    pub async fn find(&self, namespace: &str, owner: &OwnerReference, fresh: bool, deadline: Instant) -> OwnerFound {
-        let Some(template) = self.template_path(owner) else {
-            return OwnerFound::UnknownKind;
+    /// What is there of the controller that an object claims. With `fresh` nothing remembered is used: for an object
+    /// whose images are not among those remembered.
+    pub async fn find(&self, subject: &Subject, owner: &OwnerReference, fresh: bool, deadline: Instant) -> OwnerFound {
+        let namespace = subject.namespace.as_str();
+        let template = match ownership(&subject.group, &subject.kind, owner, &self.kinds) {
+            Ownership::Impossible => {
+                let detail = format!("no {} makes objects of kind {}", owner.kind, subject.kind);
+                return OwnerFound::Forged { detail };
+            }
+            Ownership::Unknown => None,
+            Ownership::ByTemplate => self.template_path(owner),
         };
-        let key = (namespace.to_owned(), owner.clone());
+        let key = (namespace.to_owned(), owner.clone(), template.is_some());
         if fresh {
             self.found.invalidate(&key).await;
         }
         // One look-up serves all who ask at once, so it has a bound of its own, and each keeps its own deadline.
         let looked_up = self.found.try_get_with(key, async {
             let bound = Instant::now() + LOOK_UP_WITHIN;
-            self.images(namespace, owner, &template, bound).await.map(Arc::new)
+            self.look_up(namespace, owner, template.as_deref(), bound).await.map(Arc::new)
         });
         match timeout_at(deadline, looked_up).await {
-            Ok(Ok(images)) => OwnerFound::Images(images.as_ref().clone()),
+            Ok(Ok(found)) => found.as_ref().clone(),
             Ok(Err(failure)) => failure.as_ref().clone().into(),
             Err(_) => Failure::NotRead(ReadError::TimedOut { what: owner.in_words(namespace) }).into(),
         }
@@ -96,13 +105,13 @@ impl Owners {
         Some(parts.collect::<String>()).filter(|path| !path.is_empty())
     }
 
-    async fn images(
+    async fn look_up(
         &self,
         namespace: &str,
         owner: &OwnerReference,
-        template: &str,
+        template: Option<&str>,
         deadline: Instant,
-    ) -> Result<Vec<String>, Failure> {
+    ) -> Result<OwnerFound, Failure> {
         let object = match self.read(namespace, owner, deadline).await {
             Ok(object) => object,
             Err(error @ ReadError::NotFound { .. }) => {
@@ -114,15 +123,19 @@ impl Owners {
         if uid != owner.uid {
             return Err(Failure::Forged(format!("{} has the UID {uid}, not {}", owner.in_words(namespace), owner.uid)));
         }
-        let present = object.data.pointer(template).unwrap_or(&Value::Null);
-        let mut images = image_references(present);
+        let Some(template) = template else {
+            return Ok(OwnerFound::UnknownKind);
+        };
+        let mut templates = vec![image_references(object.data.pointer(template).unwrap_or(&Value::Null))];
         let revisions = revisions::of(&self.client, owner.group(), &owner.kind, &object, deadline)
             .await
             .map_err(Failure::NotRead)?;
-        images.extend(revisions.into_iter().flat_map(|revision| revision.images));
-        images.sort_unstable();
-        images.dedup();
-        Ok(images)
+        for revision in revisions {
+            if !templates.contains(&revision.images) {
+                templates.push(revision.images);
+            }
+        }
+        Ok(OwnerFound::Templates(templates))
     }
 
     async fn read(
@@ -131,13 +144,16 @@ impl Owners {
         owner: &OwnerReference,
         deadline: Instant,
     ) -> Result<DynamicObject, ReadError> {
-        let resource = self.resources.of(owner, deadline).await?;
-        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, &resource);
+        let (resource, scope) = self.resources.of(owner, deadline).await?;
+        let api: Api<DynamicObject> = match scope {
+            Scope::Namespaced => Api::namespaced_with(self.client.clone(), namespace, &resource),
+            Scope::Cluster => Api::all_with(self.client.clone(), &resource),
+        };
         within(deadline, &owner.in_words(namespace), api.get(&owner.name)).await
     }
 }
 
-/// Why there are no images.
+/// Why nothing was found.
 #[derive(Clone, Debug)]
 enum Failure {
     /// A live read showed that the claim is false.

@@ -2,7 +2,7 @@
 
 use kube::Client;
 use kube::core::{ApiResource, GroupVersionKind};
-use kube::discovery::pinned_kind;
+use kube::discovery::{Scope, pinned_kind};
 use moka::future::Cache;
 use tokio::time::Instant;
 
@@ -12,7 +12,7 @@ use crate::subject::OwnerReference;
 /// Where kinds stand in the API.
 pub(super) struct Resources {
     client: Client,
-    discovered: Cache<GroupVersionKind, ApiResource>,
+    discovered: Cache<GroupVersionKind, (ApiResource, Scope)>,
 }
 
 impl Resources {
@@ -22,18 +22,23 @@ impl Resources {
 
     /// The resource of an owner. Of Kubernetes' own kinds, whatever version is claimed, the stable one is asked for:
     /// the UID tells the object, not the version.
-    pub(super) async fn of(&self, owner: &OwnerReference, deadline: Instant) -> Result<ApiResource, ReadError> {
+    pub(super) async fn of(
+        &self,
+        owner: &OwnerReference,
+        deadline: Instant,
+    ) -> Result<(ApiResource, Scope), ReadError> {
         if let Some(built_in) = built_in(owner.group(), &owner.kind) {
-            return Ok(built_in);
+            return Ok((built_in, Scope::Namespaced));
         }
         let kind = GroupVersionKind::gvk(owner.group(), owner.version(), &owner.kind);
         if let Some(known) = self.discovered.get(&kind).await {
             return Ok(known);
         }
         let what = format!("kind {} of {}", owner.kind, owner.api_version);
-        let (resource, _) = within(deadline, &what, pinned_kind(&self.client, &kind)).await?;
-        self.discovered.insert(kind, resource.clone()).await;
-        Ok(resource)
+        let (resource, capabilities) = within(deadline, &what, pinned_kind(&self.client, &kind)).await?;
+        let found = (resource, capabilities.scope);
+        self.discovered.insert(kind, found.clone()).await;
+        Ok(found)
     }
 }
 

@@ -57,11 +57,9 @@ impl Gatherer {
         evidence.node_platforms =
             self.cluster.as_ref().map(|cluster| cluster.nodes.platforms().to_vec()).unwrap_or_default();
         evidence.owner = self.owner(subject, deadline).await;
-        let owned = match evidence.owner.as_ref().map(|owner| &owner.found) {
-            Some(OwnerFound::Images(images)) => images.as_slice(),
-            _ => &[],
-        };
-        let wanted = references(subject, owned);
+        let templates = evidence.owner.as_ref().and_then(|owner| owner.found.templates()).unwrap_or_default();
+        let owned: BTreeSet<&str> = templates.iter().flatten().map(String::as_str).collect();
+        let wanted = references(subject, &owned);
         let platforms = platforms(&matching, &evidence.node_platforms);
         let look_ups = async {
             // What belongs to its controller wholly needs no look-up, and so no credentials.
@@ -107,14 +105,11 @@ impl Gatherer {
         let found = match &self.cluster {
             None => OwnerFound::NotLookedUp { detail: "there is no cluster to look it up in".to_owned() },
             Some(cluster) => {
-                let find = |fresh| cluster.owners.find(&subject.namespace, claimed, fresh, deadline);
-                match find(false).await {
-                    // What is remembered may be older than a rollout that is under way.
-                    OwnerFound::Images(images) if !subject.images.iter().all(|used| images.contains(&used.image)) => {
-                        find(true).await
-                    }
-                    found => found,
-                }
+                let find = |fresh| cluster.owners.find(subject, claimed, fresh, deadline);
+                let found = find(false).await;
+                let runs = |image: &String| found.templates().is_none_or(|all| all.iter().flatten().any(|one| one == image));
+                // What is remembered may be older than a rollout that is under way.
+                if subject.images.iter().all(|used| runs(&used.image)) { found } else { find(true).await }
             }
         };
         Some(Owner { kind: claimed.kind.clone(), name: claimed.name.clone(), found })
@@ -212,18 +207,17 @@ fn revision(fingerprint: &str, at: DateTime<Utc>) -> Revision {
 
 /// The references to look up: of the new template, of the old one to tell what is new, and of the controller where the
 /// object's own are not among them.
-fn references<'a>(subject: &'a Subject, owned: &'a [String]) -> BTreeSet<&'a str> {
+fn references<'a>(subject: &'a Subject, owned: &BTreeSet<&'a str>) -> BTreeSet<&'a str> {
     let new = subject.images.iter().map(|used| used.image.as_str());
+    let old = subject.old_images.iter().flatten().map(|used| used.image.as_str());
     if owned.is_empty() {
-        let old = subject.old_images.iter().flatten().map(|used| used.image.as_str());
         return new.chain(old).collect();
     }
-    let beyond: BTreeSet<&str> = new.filter(|image| !owned.iter().any(|one| one == image)).collect();
+    let beyond: BTreeSet<&str> = new.filter(|image| !owned.contains(image)).collect();
     if beyond.is_empty() {
         return beyond;
     }
-    let old = subject.old_images.iter().flatten().map(|used| used.image.as_str());
-    beyond.into_iter().chain(owned.iter().map(String::as_str)).chain(old).collect()
+    beyond.into_iter().chain(owned.iter().copied()).chain(old).collect()
 }
 
 /// The platforms that any of the policies judges; empty for all.

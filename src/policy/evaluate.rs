@@ -20,7 +20,7 @@ pub fn evaluate(subject: &Subject, evidence: &Evidence, policies: &PolicySet, no
         return Verdict::passed(change, Passed::NoPolicy);
     }
     let judged = images_to_judge(subject, evidence, change);
-    if judged.is_empty() && owner_images(evidence).is_some() {
+    if judged.is_empty() && owner_templates(evidence).is_some() {
         return Verdict::passed(change, Passed::OwnerBacked);
     }
 
@@ -67,15 +67,15 @@ fn images_to_judge<'a>(subject: &'a Subject, evidence: &Evidence, change: Change
     let new = change::new_images(subject, evidence);
     let is_new = |image: &ImageUse| new.iter().any(|used| used.image == image.image);
     let moved = change::moved_tags(subject, evidence);
-    let from_owner = owner_images(evidence);
-    let is_injected = is_injected_into(subject);
+    let from_owner = owner_templates(evidence);
+    let is_injected = from_owner.is_some_and(|templates| is_injected_into(subject, templates, evidence));
     let unknown_owner = has_unknown_owner(subject, evidence);
     subject
         .images
         .iter()
         .filter_map(|image| {
-            let softened = if let Some(owner_images) = from_owner {
-                if is_among(image, owner_images, evidence) || !is_new(image) {
+            let softened = if let Some(templates) = from_owner {
+                if is_among(image, templates, evidence) || !is_new(image) {
                     return None; // its controller answers for it, and was judged
                 }
                 is_injected.then_some(Softened::Injected)
@@ -90,10 +90,13 @@ fn images_to_judge<'a>(subject: &'a Subject, evidence: &Evidence, change: Change
         .collect()
 }
 
-/// Whether images beyond the controller's are sidecars that something injects as the object is made. What is added
-/// later is somebody's doing, and so is what stands in an object that no controller of Kubernetes makes.
-fn is_injected_into(subject: &Subject) -> bool {
-    subject.operation == Operation::Create && matches!(subject.kind.as_str(), "Pod" | "ReplicaSet" | "Job")
+/// Whether images beyond the controller's are sidecars that something injects as a Pod is made: only beside all that one
+/// of the controller's templates has. What is added later is somebody's doing, and so is what stands in any other object.
+fn is_injected_into(subject: &Subject, templates: &[Vec<String>], evidence: &Evidence) -> bool {
+    let has = |owned: &String| subject.images.iter().any(|image| is_same(image, owned, evidence));
+    subject.operation == Operation::Create
+        && subject.kind == "Pod"
+        && templates.iter().any(|template| !template.is_empty() && template.iter().all(has))
 }
 
 /// Whether the controller's word can be neither believed nor refuted. No controller adds ephemeral containers: people
@@ -106,20 +109,19 @@ fn has_unknown_owner(subject: &Subject, evidence: &Evidence) -> bool {
             .is_some_and(|owner| matches!(owner.found, OwnerFound::UnknownKind | OwnerFound::NotLookedUp { .. }))
 }
 
-/// The images of the controller, where it was found.
-fn owner_images(evidence: &Evidence) -> Option<&[String]> {
-    match &evidence.owner.as_ref()?.found {
-        OwnerFound::Images(images) => Some(images),
-        _ => None,
-    }
+/// The templates of the controller, where it was found.
+fn owner_templates(evidence: &Evidence) -> Option<&[Vec<String>]> {
+    evidence.owner.as_ref()?.found.templates()
 }
 
 /// Whether the controller runs this image, by reference or by digest.
-fn is_among(image: &ImageUse, owner_images: &[String], evidence: &Evidence) -> bool {
+fn is_among(image: &ImageUse, templates: &[Vec<String>], evidence: &Evidence) -> bool {
+    templates.iter().flatten().any(|owned| is_same(image, owned, evidence))
+}
+
+fn is_same(image: &ImageUse, reference: &str, evidence: &Evidence) -> bool {
     let digest = change::digest_of(&image.image, evidence);
-    owner_images
-        .iter()
-        .any(|owned| *owned == image.image || digest.is_some_and(|of| change::digest_of(owned, evidence) == Some(of)))
+    image.image == reference || digest.is_some_and(|of| change::digest_of(reference, evidence) == Some(of))
 }
 
 #[cfg(test)]

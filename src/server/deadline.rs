@@ -12,6 +12,8 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(30);
 const ROUNDED_UP_BY: Duration = Duration::from_secs(1);
 /// For the way there and back, and for the audit's disk.
 const MARGIN: Duration = Duration::from_millis(250);
+/// The disk's part of that: a disk that hangs longer does not hold up the answer.
+const RECORD_WITHIN: Duration = Duration::from_millis(150);
 
 /// When a review's answer comes too late.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,13 +23,15 @@ pub struct Deadline {
     /// Until when evidence may be gathered; the answer leaves right after. With a time-out of a second there is no time
     /// at all: only what is in memory counts then.
     pub evidence_until: Instant,
+    /// Until when the answer waits for its record.
+    pub record_until: Instant,
 }
 
 impl Deadline {
     /// The deadline of a request that arrived with `?timeout=`.
     pub fn new(arrived: Instant, timeout: Duration) -> Self {
         let room = timeout.min(LONGEST_TIMEOUT).saturating_sub(ROUNDED_UP_BY).saturating_sub(MARGIN);
-        Self { arrived, evidence_until: arrived + room }
+        Self { arrived, evidence_until: arrived + room, record_until: arrived + room + RECORD_WITHIN }
     }
 
     /// Time there is in all, in milliseconds.
@@ -41,12 +45,13 @@ impl Deadline {
     }
 }
 
-/// Reads the time-out of a request's query, as `timeout=10s`.
+/// Reads the time-out of a request's query, as `timeout=10s`; one that no webhook can have is the longest there is.
 pub fn timeout_of(query: Option<&str>) -> Result<Duration, String> {
     let written = query.into_iter().flat_map(|query| query.split('&')).find_map(|pair| pair.strip_prefix("timeout="));
     match written {
         None | Some("") => Ok(DEFAULT_TIMEOUT),
         Some(written) => humantime::parse_duration(written)
+            .map(|timeout| timeout.min(LONGEST_TIMEOUT))
             .map_err(|_| format!("timeout={written:?} is no duration; write it as `timeout=10s`")),
     }
 }
@@ -58,7 +63,7 @@ mod tests {
     #[test]
     fn timeouts_are_read_as_the_api_server_writes_them() {
         for (query, seconds) in
-            [(None, 10.0), (Some("timeout=10s"), 10.0), (Some("a=b&timeout=1m30s"), 90.0), (Some("timeout=500ms"), 0.5)]
+            [(None, 10.0), (Some("timeout=10s"), 10.0), (Some("a=b&timeout=1m30s"), 30.0), (Some("timeout=500ms"), 0.5), (Some("timeout=584000000000y"), 30.0)]
         {
             let read = timeout_of(query).map(|timeout| timeout.as_secs_f64());
             assert_eq!(read, Ok(seconds), "{query:?}");

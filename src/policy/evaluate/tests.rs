@@ -342,7 +342,7 @@ fn owned(subject: Subject, found: OwnerFound) -> (Subject, Evidence) {
 #[test]
 fn an_owner_answers_for_its_own_images_alone() {
     let set = denying(&json!({}));
-    let runs = |images: &[&str]| OwnerFound::Images(images.iter().map(|&image| image.to_owned()).collect());
+    let runs = |images: &[&str]| OwnerFound::Templates(vec![images.iter().map(|&image| image.to_owned()).collect()]);
     let forged = || OwnerFound::Forged { detail: "there is none".into() };
     let away = || OwnerFound::NotLookedUp { detail: "the API server did not answer in time".into() };
     for (what, (subject, evidence), decision) in [
@@ -381,18 +381,21 @@ fn an_owner_answers_for_its_own_images_alone() {
 }
 
 #[test]
-fn only_what_kubernetes_makes_has_images_injected() {
+fn only_a_whole_pod_has_images_injected() {
     let set = denying(&json!({}));
-    for (kind, decision) in [
-        ("Pod", Decision::Warn),
-        ("ReplicaSet", Decision::Warn),
-        ("Job", Decision::Warn),
-        ("Deployment", Decision::Deny),
-        ("StatefulSet", Decision::Deny),
+    let templates = || OwnerFound::Templates(vec![vec!["fresh:1".into()], vec!["fresh:2".into(), "ageing:1".into()]]);
+    for (kind, images, decision) in [
+        ("Pod", &["fresh:1", "old:1"][..], Decision::Warn),
+        ("Pod", &["fresh:2", "ageing:1", "old:1"], Decision::Warn),
+        // An old image in the place of what the controller runs is no sidecar.
+        ("Pod", &["old:1"], Decision::Deny),
+        ("Pod", &["fresh:2", "old:1"], Decision::Deny),
+        ("ReplicaSet", &["fresh:1", "old:1"], Decision::Deny),
+        ("Job", &["fresh:1", "old:1"], Decision::Deny),
+        ("Deployment", &["fresh:1", "old:1"], Decision::Deny),
     ] {
-        let (subject, evidence) =
-            owned(create(&["fresh:1", "old:1"]), OwnerFound::Images(vec!["fresh:1".into(), "fresh:2".into()]));
-        assert_eq!(decide(&Subject { kind: kind.into(), ..subject }, &evidence, &set), decision, "{kind}");
+        let (subject, evidence) = owned(create(images), templates());
+        assert_eq!(decide(&Subject { kind: kind.into(), ..subject }, &evidence, &set), decision, "{kind} {images:?}");
     }
 }
 
@@ -428,7 +431,7 @@ fn an_object_of_an_unknown_controller_is_judged_as_far_as_its_setting_goes() {
 fn an_ephemeral_container_is_somebodys_doing() {
     let set = denying(&json!({}));
     for found in [
-        OwnerFound::Images(vec!["fresh:1".into()]),
+        OwnerFound::Templates(vec![vec!["fresh:1".into()]]),
         OwnerFound::Forged { detail: "there is none".into() },
         OwnerFound::UnknownKind,
         OwnerFound::NotLookedUp { detail: "away".into() },
@@ -685,7 +688,7 @@ proptest! {
     fn what_its_owner_runs_passes(subject in any_subject(), evidence in any_evidence()) {
         let set = denying(&json!({"onUnknown": "Deny", "unchangedImages": "Deny", "movedTags": "Deny"}));
         let images = subject.images.iter().map(|used| used.image.clone()).collect();
-        let owner = Owner { kind: "ReplicaSet".into(), name: "x".into(), found: OwnerFound::Images(images) };
+        let owner = Owner { kind: "ReplicaSet".into(), name: "x".into(), found: OwnerFound::Templates(vec![images]) };
         let verdict = evaluate(&subject, &Evidence { owner: Some(owner), ..evidence }, &set, now());
         prop_assert_eq!((verdict.decision, verdict.findings.len()), (Decision::Allow, 0));
     }
