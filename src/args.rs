@@ -103,6 +103,13 @@ pub struct ServeArgs {
     /// Where decisions and facts are kept: sqlite:FILE, or stdout to print decisions and keep nothing
     #[arg(long, value_name = "STORE", env = "FRESHGATE_STORE", value_parser = store)]
     pub store: StoreArg,
+    /// File with the key that signs what the gate grants, in PEM; made where it is missing; default FILE.signing-key of
+    /// the store
+    #[arg(long, value_name = "FILE", env = "FRESHGATE_SIGNING_KEY", conflicts_with = "signing_secret")]
+    pub signing_key: Option<PathBuf>,
+    /// Secret of the gate's namespace that holds that key instead, shared by replicas; made where it is missing
+    #[arg(long, value_name = "NAME", env = "FRESHGATE_SIGNING_SECRET", requires = "kubernetes")]
+    pub signing_secret: Option<String>,
     /// Certificate chain, in PEM; read again when it changes
     #[arg(
         long,

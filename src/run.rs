@@ -12,16 +12,20 @@ use thiserror::Error;
 use tokio::sync::watch;
 
 use crate::admin::{self, Admin};
-use crate::admission::{Gate, Recording};
+use crate::admission::{Gate, Granting, Recording};
 use crate::args::{AuditDurability, RegistryArgs, ServeArgs, StoreArg};
 use crate::audit::record::Labels;
-use crate::audit::{Audit, AuditError, AuditSettings, Durability};
+use crate::audit::{self, Audit, AuditError, AuditSettings, Durability};
 use crate::background::Background;
 use crate::clock;
+use crate::cluster::authorization::Authorizer;
+use crate::cluster::events::EventSink;
+use crate::cluster::exceptions::{ClusterExceptions, FindGrant};
 use crate::cluster::policies::ClusterPolicies;
 use crate::cluster::watch::WatchHealth;
 use crate::cluster::{self, Cluster};
 use crate::evidence::gather::{Gatherer, StatedLabels};
+use crate::exception::Exceptions;
 use crate::image::registry::credentials::{Credentials, InvalidCredentials};
 use crate::image::registry::settings::RegistrySettings;
 use crate::image::registry::{Registries, SettingsError};
@@ -33,6 +37,7 @@ use crate::policy_folder::{self, FolderError};
 use crate::server::certificates::{CertificateError, Certificates};
 use crate::server::readiness::Readiness;
 use crate::server::{Drain, Listener, ServerError, signals};
+use crate::signing::{KeySource, KeySourceError};
 use crate::store::{Ledger, Store, StoreError};
 use crate::subject::kinds::WorkloadKinds;
 
@@ -41,6 +46,9 @@ const END_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long the first lists of a cluster may take.
 const SYNC_WITHIN: Duration = Duration::from_secs(30);
+
+/// How long exceptions may keep the gate from being ready: their definition may come later than the gate does.
+const EXCEPTIONS_WITHIN: Duration = Duration::from_secs(10);
 
 /// Why the gate cannot start.
 #[derive(Debug, Error)]
@@ -74,6 +82,9 @@ pub enum StartError {
     /// The cluster.
     #[error("the cluster cannot be reached: {0}; check KUBECONFIG, or the Pod's service account")]
     Cluster(String),
+    /// Keys.
+    #[error(transparent)]
+    Keys(#[from] KeySourceError),
     /// Threads.
     #[error("the threads for background work cannot be started: {0}")]
     Background(std::io::Error),
@@ -134,6 +145,7 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
     let metrics = Arc::new(Metrics::default());
     let readiness = Arc::new(Readiness::default());
     let in_force: Arc<ArcSwap<PolicySet>> = Arc::default();
+    let exceptions: Arc<ArcSwap<Exceptions>> = Arc::default();
 
     let background = Background::start().map_err(StartError::Background)?;
     let certificates = Arc::new(certificates(&args, &provider)?);
@@ -173,11 +185,38 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
     let listener = Listener::bind(args.listen, Arc::clone(&certificates), Arc::clone(&provider)).await?;
     let admin_socket = admin::bind(args.admin_listen).await?;
 
+    let name = args.id.clone().unwrap_or_else(host_name);
+    let granting = match (&client, &cluster) {
+        (Some(client), Some(cluster)) => {
+            let keys = key_source(&args).keys(Some(client)).await?;
+            tracing::info!(key_id = %keys.signer_id(), "exceptions are signed");
+            Some(Granting {
+                authorizer: Authorizer::new(client.clone()),
+                exceptions: ClusterExceptions::start(
+                    client,
+                    keys,
+                    find_grant(&args.store),
+                    Arc::clone(&exceptions),
+                    clock::now,
+                    Arc::clone(&metrics),
+                ),
+                cluster: Arc::clone(cluster),
+                events: EventSink::start(client, kinds.clone(), &name, Arc::clone(&metrics)),
+            })
+        }
+        _ => None,
+    };
     let cluster_policies = client.as_ref().map(|client| {
         let policies = ClusterPolicies::start(client, Arc::clone(&in_force), Arc::clone(&metrics));
         let (health, readiness) = (Arc::clone(policies.health()), Arc::clone(&readiness));
+        let exceptions = granting.as_ref().map(|granting| Arc::clone(granting.exceptions.health()));
         tokio::spawn(async move {
             health.synced().await;
+            if let Some(exceptions) = exceptions
+                && tokio::time::timeout(EXCEPTIONS_WITHIN, exceptions.synced()).await.is_err()
+            {
+                tracing::warn!("exceptions could not be listed in time; none has an effect until they are");
+            }
             readiness.policies_are_synced();
         });
         policies
@@ -187,11 +226,7 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
     }
     tokio::spawn(certificates.follow(provider, Arc::clone(&metrics)));
 
-    let labels = Labels {
-        id: args.id.unwrap_or_else(host_name),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        cluster: args.cluster,
-    };
+    let labels = Labels { id: name, version: env!("CARGO_PKG_VERSION").to_owned(), cluster: args.cluster };
     let gate = Arc::new(Gate {
         kinds,
         policies: in_force,
@@ -209,6 +244,7 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
             args.public_url,
             Arc::clone(&metrics),
         ),
+        granting,
         metrics: Arc::clone(&metrics),
         clock: clock::now,
     });
@@ -273,6 +309,38 @@ fn certificates(args: &ServeArgs, provider: &CryptoProvider) -> Result<Certifica
         std::fs::write(path, pem).map_err(|why| StartError::Write { path: path.clone(), why })?;
     }
     Ok(made)
+}
+
+/// Where the signing key is: where a flag says, else beside the store.
+fn key_source(args: &ServeArgs) -> KeySource {
+    match (&args.signing_secret, &args.signing_key, &args.store) {
+        (Some(secret), _, _) => KeySource::Secret(secret.clone()),
+        (None, Some(file), _) => KeySource::File(file.clone()),
+        (None, None, StoreArg::Sqlite(location)) => KeySource::File(location.signing_key()),
+        (None, None, StoreArg::Stdout) => {
+            tracing::warn!(
+                "exceptions granted now have no effect after this process; give --signing-secret or --signing-key"
+            );
+            KeySource::Memory
+        }
+    }
+}
+
+/// Finds grants in the audit; what is printed alone cannot be found.
+fn find_grant(store: &StoreArg) -> FindGrant {
+    let location = match store {
+        StoreArg::Sqlite(location) => Some(location.clone()),
+        StoreArg::Stdout => None,
+    };
+    Arc::new(move |asked| {
+        let location = location.clone();
+        Box::pin(async move {
+            match location {
+                Some(location) => audit::find_grant(&location, &asked).await.map_err(|error| error.to_string()),
+                None => Ok(None),
+            }
+        })
+    })
 }
 
 async fn client() -> Result<kube::Client, StartError> {

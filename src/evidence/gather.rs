@@ -107,7 +107,8 @@ impl Gatherer {
             Some(cluster) => {
                 let find = |fresh| cluster.owners.find(subject, claimed, fresh, deadline);
                 let found = find(false).await;
-                let runs = |image: &String| found.templates().is_none_or(|all| all.iter().flatten().any(|one| one == image));
+                let runs =
+                    |image: &String| found.templates().is_none_or(|all| all.iter().flatten().any(|one| one == image));
                 // What is remembered may be older than a rollout that is under way.
                 if subject.images.iter().all(|used| runs(&used.image)) { found } else { find(true).await }
             }

@@ -62,9 +62,13 @@ mod tests {
 
     #[test]
     fn timeouts_are_read_as_the_api_server_writes_them() {
-        for (query, seconds) in
-            [(None, 10.0), (Some("timeout=10s"), 10.0), (Some("a=b&timeout=1m30s"), 30.0), (Some("timeout=500ms"), 0.5), (Some("timeout=584000000000y"), 30.0)]
-        {
+        for (query, seconds) in [
+            (None, 10.0),
+            (Some("timeout=10s"), 10.0),
+            (Some("a=b&timeout=1m30s"), 30.0),
+            (Some("timeout=500ms"), 0.5),
+            (Some("timeout=584000000000y"), 30.0),
+        ] {
             let read = timeout_of(query).map(|timeout| timeout.as_secs_f64());
             assert_eq!(read, Ok(seconds), "{query:?}");
         }

@@ -45,7 +45,10 @@ const MADE_FROM_TEMPLATES: [(&str, &str); 4] =
 /// What `owner` can be to an object of this group and kind.
 pub fn ownership(group: &str, kind: &str, owner: &OwnerReference, kinds: &WorkloadKinds) -> Ownership {
     match ((group, kind), (owner.group(), owner.kind.as_str())) {
-        (("", "Pod"), ("apps", "ReplicaSet" | "StatefulSet" | "DaemonSet") | ("", "ReplicationController") | ("batch", "Job"))
+        (
+            ("", "Pod"),
+            ("apps", "ReplicaSet" | "StatefulSet" | "DaemonSet") | ("", "ReplicationController") | ("batch", "Job"),
+        )
         | (("apps", "ReplicaSet"), ("apps", "Deployment") | ("argoproj.io", "Rollout"))
         | (("batch", "Job"), ("batch", "CronJob")) => Ownership::ByTemplate,
         (_, (group, _)) if BUILT_IN_GROUPS.contains(&group) => Ownership::Impossible,
