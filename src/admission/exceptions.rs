@@ -295,7 +295,14 @@ fn updated(request: &Request<'_>) -> Option<Asked> {
 fn read(object: Option<&RawValue>) -> Result<Object, String> {
     let raw = object.ok_or_else(|| "the object is missing".to_owned())?;
     let mut deserializer = serde_json::Deserializer::from_str(raw.get());
-    serde_path_to_error::deserialize(&mut deserializer).map_err(|error| format!("{}: {}", error.path(), error.inner()))
+    serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let said = error.inner().to_string();
+        let said = said.split(" at line ").next().unwrap_or_default();
+        match error.path().to_string().as_str() {
+            "." => said.to_owned(),
+            path => format!("{path}: {said}"),
+        }
+    })
 }
 
 /// The user with all that a permission can hang on.
@@ -311,4 +318,60 @@ fn user(request: &Request<'_>) -> Result<User, String> {
 /// What neither grants nor changes anything.
 fn passed(request: &Request<'_>) -> Vec<u8> {
     Reply { uid: &request.uid, allowed: true, ..Reply::default() }.to_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::decode::decode;
+    use super::*;
+
+    fn spec(text: &str) -> Value {
+        json!({
+            "targets": [{"namespace": "shop", "kind": "Deployment", "name": "checkout"}],
+            "rules": ["imageAge"], "reason": "security", "text": text, "expiresAt": "2026-11-24T12:00:00Z"
+        })
+    }
+
+    /// Why an update is refused, if it is.
+    fn problems(new: &Value, old: &Value) -> Option<Vec<String>> {
+        let object = |spec: &Value| json!({"metadata": {"name": "fix", "uid": "u1"}, "spec": spec});
+        let body = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
+            "uid": "r1", "kind": {"group": "freshgate.dev", "version": "v1alpha1", "kind": "GateException"},
+            "name": "fix", "operation": "UPDATE", "object": object(new), "oldObject": object(old),
+        }});
+        let body = body.to_string();
+        let review = decode(body.as_bytes(), &WorkloadKinds::default()).unwrap();
+        assert!(is_exception(&review.request));
+        updated(&review.request).map(|asked| asked.problems)
+    }
+
+    #[test]
+    fn a_changed_spec_is_refused_and_the_same_in_other_words_is_not() {
+        let mut same = spec("a");
+        same["expiresAt"] = json!("2026-11-24T13:00:00+01:00");
+        same["digest"] = json!(null);
+        assert_eq!(problems(&same, &spec("a")), None);
+        assert_eq!(problems(&spec("b"), &spec("a")), Some(vec![words::CHANGED.to_owned()]));
+        // Neither into what cannot be read nor out of it.
+        assert!(problems(&json!({}), &spec("a")).is_some());
+        assert!(problems(&spec("a"), &json!({})).is_some());
+        assert_eq!(problems(&json!({}), &json!({"x": 1})), None);
+    }
+
+    #[test]
+    fn the_user_is_taken_with_all_that_rbac_may_look_at() {
+        let body = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
+            "uid": "r1", "kind": {"group": "freshgate.dev", "version": "v1alpha1", "kind": "GateException"},
+            "operation": "CREATE", "object": {"metadata": {}},
+            "userInfo": {"username": "ann", "uid": "7", "groups": ["sre"], "extra": {"scopes.example/one": ["a", "b"]}},
+        }});
+        let body = body.to_string();
+        let review = decode(body.as_bytes(), &WorkloadKinds::default()).unwrap();
+        let extra = BTreeMap::from([("scopes.example/one".to_owned(), vec!["a".to_owned(), "b".to_owned()])]);
+        let expected = User { username: "ann".into(), uid: "7".into(), groups: vec!["sre".into()], extra };
+        assert_eq!(user(&review.request), Ok(expected));
+        assert_eq!(read(review.request.object).map(|_| ()), Err("missing field `spec`".to_owned()));
+    }
 }

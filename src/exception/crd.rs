@@ -68,9 +68,10 @@ fn shape(spec: &mut Value) {
     for (field, longest) in [("namespace", 63), ("kind", 63), ("name", LONGEST_NAME)] {
         target["properties"][field]["maxLength"] = json!(longest);
     }
+    // "namespace" is a reserved word of CEL, so it is escaped.
     target["x-kubernetes-validations"] = rules(&[
         (
-            "self.namespace.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",
+            "self.__namespace__.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",
             "namespace: write one exact name; a glob or an empty name is for nothing",
         ),
         ("self.kind.matches('^[A-Z][A-Za-z0-9]*$')", "kind: write it as Deployment"),

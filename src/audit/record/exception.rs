@@ -200,6 +200,7 @@ mod tests {
         let review = decode(review.as_bytes(), &WorkloadKinds::default()).unwrap();
         let by = Grantor { username: "alice".into(), uid: "7".into() };
         let granted = Granted::new("u1", spec, by, "2026-11-20T12:00:00.9Z".parse().unwrap());
+        let problems = if is_granted { Vec::new() } else { vec!["spec.text: it is empty".to_owned()] };
         let body = exception_body(&ExceptionDecided {
             decision_id: "d1",
             timestamp: "2026-11-20T12:00:00.9Z".parse().unwrap(),
@@ -209,7 +210,7 @@ mod tests {
             uid: "u1",
             spec: Some(spec),
             granted: is_granted.then_some(&granted),
-            problems: if is_granted { &[] } else { &["spec.text: it is empty".to_owned()] },
+            problems: &problems,
             message: None,
             warnings: &[],
             deadline_ms: 8_750,
