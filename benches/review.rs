@@ -17,7 +17,7 @@ use freshgate::admission::{Gate, RecordLevel, Recording};
 use freshgate::audit::record::Labels;
 use freshgate::audit::{Audit, AuditSettings};
 use freshgate::clock;
-use freshgate::evidence::gather::{Gatherer, StatedLabels};
+use freshgate::evidence::gather::{Budgets, Gatherer, StatedLabels};
 use freshgate::image::registry::Registries;
 use freshgate::image::registry::credentials::Credentials;
 use freshgate::image::registry::settings::RegistrySettings;
@@ -84,6 +84,8 @@ fn reviews(criterion: &mut Criterion) {
         ledger: Some(store.ledger()),
         cluster: None,
         stated: StatedLabels::default(),
+        budgets: Budgets::default(),
+        exceptions: Arc::default(),
     };
     let subject = decode(UPDATE, &kinds).unwrap().subject.unwrap();
     let one = policies(1);

@@ -18,7 +18,6 @@ use self::exceptions::is_exception;
 pub use self::recording::{RecordLevel, Recording};
 use self::respond::{Annotations, Reply, respond};
 use crate::clock::Clock;
-use crate::evidence::Evidence;
 use crate::evidence::gather::{Gatherer, state_of};
 use crate::metrics::{DecisionLabels, ImageLabels, Metrics};
 use crate::policy::compile::PolicySet;
@@ -63,7 +62,7 @@ impl Reviewer for Gate {
             });
         };
         let evidence = if passes_unjudged(subject).is_some() {
-            Evidence::default()
+            self.gatherer.gather_unjudged(subject, now, deadline.evidence_until).await
         } else {
             self.gatherer.gather(subject, &policies, now, deadline.evidence_until).await
         };

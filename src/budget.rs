@@ -5,6 +5,8 @@
 
 pub mod figures;
 pub mod freeze;
+pub mod freezes;
+pub mod keeper;
 pub mod lift;
 pub mod measure;
 pub mod service;

@@ -10,7 +10,12 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::budget::freeze::Freeze;
+use crate::budget::measure::{Budget, Unmeasured};
+use crate::budget::service::IdentityFrom;
+use crate::exception::Grant;
 use crate::image::build_date::{BuildDate, Candidate};
+use crate::policy::compile::NamespaceLabels;
 
 /// Something known, or unknown for a named reason; never silently a default.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,7 +89,7 @@ impl UnknownReason {
 }
 
 /// Everything known when a review was decided.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Evidence {
     /// One entry for each distinct reference, as written, of the new template, and where it matters of the old one
@@ -102,6 +107,98 @@ pub struct Evidence {
     /// What ran before under this name.
     #[serde(default, skip_serializing_if = "History::is_empty")]
     pub history: History,
+    /// Why the namespace's labels could not be learnt, where there was somebody to ask.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace_unknown: Option<String>,
+    /// The services that the workload belongs to, and those it belonged to lately.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<ServiceIdentity>,
+    /// The error budgets of these services, as they were measured last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub budgets: Vec<BudgetEvidence>,
+    /// Sources of budgets that a policy names and that are missing or have not answered: why.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sources: BTreeMap<String, SourceState>,
+    /// What other workloads of the same service and namespace run at this moment.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub running_elsewhere: Vec<RunningElsewhere>,
+    /// Exceptions for this workload.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exceptions: Vec<Grant>,
+}
+
+impl Evidence {
+    /// What is known of the labels of the workload's namespace.
+    pub fn labels_of_namespace(&self) -> NamespaceLabels<'_> {
+        match (&self.namespace_labels, &self.namespace_unknown) {
+            (Some(labels), _) => NamespaceLabels::Known(labels),
+            (None, None) => NamespaceLabels::NameOnly,
+            (None, Some(_)) => NamespaceLabels::Unknown,
+        }
+    }
+}
+
+/// A service that a workload belongs to, or belonged to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceIdentity {
+    /// Name of the `BudgetSource` by whose rules it does.
+    pub source: String,
+    /// The service.
+    pub service: String,
+    /// The place that names it; `None` for what the ledger remembers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<IdentityFrom>,
+    /// When it last belonged to it, in UTC; `None` while it does, or did until this change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<DateTime<Utc>>,
+}
+
+/// A budget, and what went before it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BudgetEvidence {
+    /// The budget.
+    pub budget: Budget,
+    /// Freezes that held when it was last looked at, by policy.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub freezes: BTreeMap<String, Freeze>,
+    /// When more than so much will be left, if errors stay at the present rate.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lifts: Vec<Lift>,
+}
+
+/// When a budget will be above a threshold.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Lift {
+    /// The fraction.
+    pub unfreeze_above: f64,
+    /// When, in UTC; `None` where the present rate never lets it come to that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<DateTime<Utc>>,
+}
+
+/// What is known of a source of budgets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SourceState {
+    /// Its format, as `Sloth`; empty where there is no such source.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub format: String,
+    /// Why it has no answer, or no new one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<Unmeasured>,
+}
+
+/// Another workload and what it runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunningElsewhere {
+    /// As `Deployment checkout-canary`.
+    pub workload: String,
+    /// Digests that it runs.
+    pub digests: Vec<String>,
 }
 
 /// An image, resolved once: the digest is what is judged.

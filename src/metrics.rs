@@ -75,6 +75,8 @@ pub struct Metrics {
     pub policy_failures: Counter,
     /// How long ago the policies were last known to be those of their source, in seconds.
     pub policies_staleness: Gauge<f64, AtomicU64>,
+    /// Freezes that hold.
+    pub freezes: Gauge,
     /// Exceptions that were granted, by reason; those with reason `incident` are break-glass.
     pub exceptions_granted: Family<ReasonLabels, Counter>,
     /// Exceptions that were refused.
@@ -129,6 +131,7 @@ impl Default for Metrics {
             policies: Gauge::default(),
             policy_failures: Counter::default(),
             policies_staleness: Gauge::default(),
+            freezes: Gauge::default(),
             exceptions_granted: Family::default(),
             exceptions_refused: Counter::default(),
             exceptions: Gauge::default(),
@@ -182,6 +185,7 @@ impl Metrics {
             Unit::Seconds,
             self.policies_staleness.clone(),
         );
+        all.register("freezes", "Freezes that hold, by policy and objective", self.freezes.clone());
         all.register(
             "exceptions_granted",
             "Exceptions granted by reason; incident is break-glass",

@@ -24,7 +24,7 @@ use crate::cluster::exceptions::{ClusterExceptions, FindGrant};
 use crate::cluster::policies::ClusterPolicies;
 use crate::cluster::watch::WatchHealth;
 use crate::cluster::{self, Cluster};
-use crate::evidence::gather::{Gatherer, StatedLabels};
+use crate::evidence::gather::{Budgets, Gatherer, StatedLabels};
 use crate::exception::Exceptions;
 use crate::image::registry::credentials::{Credentials, InvalidCredentials};
 use crate::image::registry::settings::RegistrySettings;
@@ -235,6 +235,8 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
             ledger: Some(ledger),
             cluster,
             stated: StatedLabels::default(),
+            budgets: Budgets::default(),
+            exceptions,
         },
         recording: Recording::new(
             Arc::clone(&audit),

@@ -2,6 +2,7 @@
 //! One connection writes, in large batches behind the answers' back; a few read.
 
 pub(crate) mod decisions;
+mod freezes;
 pub mod ledger;
 pub mod location;
 mod read_only;

@@ -6,9 +6,12 @@
 pub mod change;
 pub mod difference;
 pub mod kinds;
+pub mod labels;
 pub mod ownership;
 pub mod pod_spec;
 pub mod template;
+
+use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -35,7 +38,7 @@ pub struct Subject {
     pub sub_resource: Option<String>,
     /// The images of the new template, in the order of the template; empty on deletion.
     pub images: Vec<ImageUse>,
-    /// The images of the template that was there; `None` where nothing was.
+    /// The images of the template that was there, also of what is deleted; `None` where nothing was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub old_images: Option<Vec<ImageUse>>,
     /// How the new template differs from the old one, its images aside.
@@ -61,6 +64,12 @@ pub struct Subject {
     /// Where the workload's own registry credentials are; not an input of the decision.
     #[serde(skip)]
     pub pull: PullHints,
+    /// Labels that can name its service; not an input of the decision, the service that they name is one.
+    #[serde(skip)]
+    pub labels: ServiceLabels,
+    /// The same of the object that was there.
+    #[serde(skip)]
+    pub old_labels: Option<ServiceLabels>,
 }
 
 /// What is done to an object.
@@ -138,7 +147,21 @@ pub struct PullHints {
     pub service_account: String,
 }
 
+/// Labels that can name a workload's service.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServiceLabels {
+    /// The object's own.
+    pub own: BTreeMap<String, String>,
+    /// Its template's.
+    pub template: BTreeMap<String, String>,
+}
+
 impl Subject {
+    /// Whether labels differ from what was there: it may become another service's.
+    pub fn is_relabelled(&self) -> bool {
+        self.old_labels.as_ref().is_some_and(|old| *old != self.labels)
+    }
+
     /// `Deployment shop/checkout`, as people name it.
     pub fn in_words(&self) -> String {
         if self.namespace.is_empty() {

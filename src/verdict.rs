@@ -7,6 +7,9 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::budget::measure::Weighting;
+use crate::budget::state::BudgetState;
+use crate::budget::window::Window;
 use crate::evidence::UnknownReason;
 use crate::image::build_date::Source;
 use crate::subject::ImageUse;
@@ -36,7 +39,7 @@ impl Decision {
 }
 
 /// A decision and what it comes from. The same inputs give the same verdict byte for byte; its prose may change.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Verdict {
     /// What becomes of the request.
@@ -48,8 +51,14 @@ pub struct Verdict {
     pub passed: Option<Passed>,
     /// Policies that apply, and the revision of each.
     pub policies: BTreeMap<String, String>,
+    /// The rules that each of them has.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rules: BTreeMap<String, Vec<Rule>>,
     /// What broke a rule or comes near to it, the gravest first.
     pub findings: Vec<Finding>,
+    /// The error budgets that were looked at, and the state of each under the strictest policy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub budgets: Vec<BudgetFinding>,
     /// Why it could not be told whether this goes back to what ran before, where it is refused and that would free it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub history_unknown: Option<String>,
@@ -126,8 +135,8 @@ pub enum Effect {
     Deny,
 }
 
-/// One image that one rule of one policy has something to say about.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What one rule of one policy has to say.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Finding {
     /// The policy.
@@ -139,6 +148,27 @@ pub struct Finding {
     /// Why it does less than the rule would, where it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub softened: Option<Softened>,
+    /// The exception that lets it pass, with [`Softened::Exception`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exception: Option<String>,
+    /// What it is about, and what was found.
+    pub about: About,
+}
+
+/// What a finding is about.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum About {
+    /// An image.
+    Image(ImageFinding),
+    /// A service's error budget.
+    Budget(Box<BudgetFinding>),
+}
+
+/// What was found of an image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ImageFinding {
     /// The image, in its place.
     pub image: ImageUse,
     /// The digest that was judged, where it is known.
@@ -146,6 +176,91 @@ pub struct Finding {
     pub digest: Option<String>,
     /// What was found.
     pub found: Found,
+}
+
+/// What was found of an error budget: the worst of those that the policy counts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BudgetFinding {
+    /// Name of the `BudgetSource`.
+    pub source: String,
+    /// The source's format, as `Sloth`; empty where there is no such source.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub format: String,
+    /// The service; `None` where nobody knows which.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// What state it is in.
+    pub state: BudgetState,
+    /// What happened, where it is an unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// The budget, where there is one; while the source is silent, as it was measured last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<BudgetFigures>,
+    /// Since when the service is frozen, in UTC; `None` where it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frozen_since: Option<DateTime<Utc>>,
+    /// Whether the freeze holds only because the source has fallen silent.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub silent: bool,
+    /// When it lifts.
+    pub lift: LiftEstimate,
+}
+
+/// The figures of a budget, as words need them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BudgetFigures {
+    /// Name of the objective.
+    pub slo: String,
+    /// The objective, as a fraction.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objective: Option<f64>,
+    /// Over which time it counts.
+    pub window: Window,
+    /// The fraction that is left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remaining: Option<f64>,
+    /// How many times faster than the window allows it is being spent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub burn_rate: Option<f64>,
+    /// Seconds until nothing is left at that rate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exhausted_in_seconds: Option<i64>,
+    /// What is beyond the budget.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beyond: Option<Beyond>,
+    /// What the ratio is a mean of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weighting: Option<Weighting>,
+    /// When it was sampled, in UTC.
+    pub sampled_at: DateTime<Utc>,
+    /// How old the sample was.
+    pub sample_age_seconds: i64,
+}
+
+/// What is beyond a budget.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Beyond {
+    /// So many bad events.
+    Events(f64),
+    /// So many bad minutes.
+    Minutes(f64),
+}
+
+/// When a freeze lifts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum LiftEstimate {
+    /// Nobody knows.
+    #[default]
+    Unknown,
+    /// Not at the present rate of errors.
+    Never,
+    /// Then, in UTC.
+    At(DateTime<Utc>),
 }
 
 /// Why a finding does less than its rule would.
@@ -156,10 +271,16 @@ pub enum Softened {
     Unchanged,
     /// It goes back to what ran before.
     Rollback,
+    /// It runs already in another workload of the service.
+    Promotion,
     /// It was added to an object that is otherwise its controller's.
     Injected,
     /// The object has a controller that could not be checked.
     UnknownOwner,
+    /// Somebody who may do so has made an exception.
+    Exception,
+    /// It could not be told whether the policy is for the namespace.
+    NamespaceUnknown,
     /// The policy denies from this day on.
     NotYet(NaiveDate),
 }
@@ -227,6 +348,24 @@ impl Found {
     }
 }
 
+impl Finding {
+    /// One word for machines, as records have it among a rule's properties.
+    pub fn found(&self) -> &'static str {
+        match &self.about {
+            About::Image(image) => image.found.as_str(),
+            About::Budget(budget) => budget.state.as_str(),
+        }
+    }
+
+    /// What it says of an image, where it is about one.
+    pub fn image(&self) -> Option<&ImageFinding> {
+        match &self.about {
+            About::Image(image) => Some(image),
+            About::Budget(_) => None,
+        }
+    }
+}
+
 impl Verdict {
     /// A verdict on what is not judged.
     pub fn passed(change: Change, why: Passed) -> Self {
@@ -235,7 +374,9 @@ impl Verdict {
             change,
             passed: Some(why),
             policies: BTreeMap::new(),
+            rules: BTreeMap::new(),
             findings: Vec::new(),
+            budgets: Vec::new(),
             history_unknown: None,
         }
     }

@@ -4,6 +4,7 @@
 //! once: metadata and the path to the Pod template are read, everything else is skipped.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use chrono::{DateTime, Utc};
@@ -15,7 +16,9 @@ use thiserror::Error;
 
 use crate::subject::kinds::{WorkloadKind, WorkloadKinds};
 use crate::subject::pod_spec::{PodSpecView, TemplateView};
-use crate::subject::{Difference, Fingerprints, Operation, OwnerReference, Subject, difference, template};
+use crate::subject::{
+    Difference, Fingerprints, Operation, OwnerReference, ServiceLabels, Subject, difference, labels, template,
+};
 
 /// Why a body is no review: the place, and what is wrong there.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -193,25 +196,34 @@ fn subject(request: &Request<'_>, operation: Operation, kind: &WorkloadKind) -> 
     if runs && new.is_none() {
         return Err(DecodeError::new("request.object", "it is missing"));
     }
-    let new = new.unwrap_or_default();
-    let old = match (operation, request.old_object) {
+    let mut new = new.unwrap_or_default();
+    let mut old = match (operation, request.old_object) {
         (Operation::Update, Some(raw)) => Some(Object::read(raw, kind, "request.oldObject")?),
         (Operation::Update, None) => {
             return Err(DecodeError::new("request.oldObject", "it is missing"));
         }
+        (Operation::Delete, Some(raw)) => Some(Object::read(raw, kind, "request.oldObject")?),
         _ => None,
     };
 
-    let pod_spec = new.pod_spec(kind, "request.object")?;
-    let old_images = match &old {
-        None => None,
+    let (pod_spec, template_labels) = new.pod_spec(kind, "request.object")?;
+    let (old_images, old_template_labels) = match &old {
+        None => (None, BTreeMap::new()),
         // The same bytes name the same images.
-        Some(old) if old.same_template(&new) => Some(pod_spec.images()),
-        Some(old) => Some(old.pod_spec(kind, "request.oldObject")?.images()),
+        Some(old) if old.same_template(&new) => (Some(pod_spec.images()), template_labels.clone()),
+        Some(old) => {
+            let (old_spec, labels) = old.pod_spec(kind, "request.oldObject")?;
+            (Some(old_spec.images()), labels)
+        }
     };
+    let service_labels = ServiceLabels { own: std::mem::take(&mut new.metadata.labels), template: template_labels };
+    let old_labels = old
+        .as_mut()
+        .map(|old| ServiceLabels { own: std::mem::take(&mut old.metadata.labels), template: old_template_labels });
     let (difference, fingerprints) = match &old {
         None => (Difference::Other, None),
         Some(old) if old.same_template(&new) => (Difference::Equal, None),
+        Some(_) if !runs => (Difference::Other, None),
         Some(old) => {
             let old = old.template_value(kind, "request.oldObject")?;
             let new = new.template_value(kind, "request.object")?;
@@ -239,10 +251,13 @@ fn subject(request: &Request<'_>, operation: Operation, kind: &WorkloadKind) -> 
         fingerprints,
         owner: metadata.controller(),
         mirror: kind.kind == "Pod" && metadata.has_annotation(MIRROR_ANNOTATION) && is_kubelet(&request.user_info),
-        hook: HOOK_ANNOTATIONS.iter().any(|annotation| metadata.has_annotation(annotation)),
+        hook: (kind.group.as_str(), kind.kind.as_str()) == ("batch", "Job")
+            && HOOK_ANNOTATIONS.iter().any(|annotation| metadata.has_annotation(annotation)),
         uid: metadata.uid.as_deref().unwrap_or_default().to_owned(),
         old_created_at: old.as_ref().and_then(|old| old.metadata.creation_timestamp),
         pull: pod_spec.pull_hints(),
+        labels: service_labels,
+        old_labels,
     })
 }
 
@@ -311,6 +326,8 @@ struct Metadata<'a> {
     #[serde(borrow)]
     uid: Option<Cow<'a, str>>,
     creation_timestamp: Option<DateTime<Utc>>,
+    #[serde(deserialize_with = "labels::lenient")]
+    labels: BTreeMap<String, String>,
     #[serde(borrow)]
     annotations: Option<AnnotationKeys<'a>>,
     #[serde(borrow)]
@@ -358,16 +375,23 @@ impl<'a> Object<'a> {
         self.template.map(RawValue::get) == other.template.map(RawValue::get)
     }
 
-    fn pod_spec(&self, kind: &WorkloadKind, place: &str) -> Result<PodSpecView<'a>, DecodeError> {
+    /// The Pod spec, and the labels of its template; what is its own template has none but its own.
+    fn pod_spec(
+        &self,
+        kind: &WorkloadKind,
+        place: &str,
+    ) -> Result<(PodSpecView<'a>, BTreeMap<String, String>), DecodeError> {
         let Some(raw) = self.template else {
-            return Ok(PodSpecView::default());
+            return Ok((PodSpecView::default(), BTreeMap::new()));
         };
         let wrong = |error| DecodeError::new(&template_place(kind, place), error);
         if kind.template.is_empty() {
-            serde_json::from_str(raw.get()).map_err(wrong)
-        } else {
-            serde_json::from_str::<TemplateView<'a>>(raw.get()).map(|template| template.spec).map_err(wrong)
+            let spec = serde_json::from_str(raw.get()).map_err(wrong)?;
+            return Ok((spec, BTreeMap::new()));
         }
+        let mut template: TemplateView<'a> = serde_json::from_str(raw.get()).map_err(wrong)?;
+        let labels = template.take_labels();
+        Ok((template.spec, labels))
     }
 
     /// The whole template; of what is its own template, the spec as a template's.

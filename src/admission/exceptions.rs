@@ -26,7 +26,7 @@ use crate::exception::book::Admitted;
 use crate::exception::check;
 use crate::exception::signature::Granted;
 use crate::metrics::{Metrics, ReasonLabels};
-use crate::policy::compile::PolicySet;
+use crate::policy::compile::{NamespaceLabels, PolicySet};
 use crate::server::deadline::Deadline;
 use crate::subject::Operation;
 use crate::subject::kinds::WorkloadKinds;
@@ -142,7 +142,9 @@ impl Context<'_> {
         let (labels, permissions) = tokio::join!(labels, may);
         let labels: HashMap<&str, BTreeMap<String, String>> =
             namespaces.iter().zip(labels).filter_map(|(name, labels)| Some((*name, labels.ok()?))).collect();
-        let limit = check::limit(spec, self.policies, |namespace| labels.get(namespace));
+        let limit = check::limit(spec, self.policies, |namespace| {
+            labels.get(namespace).map_or(NamespaceLabels::Unknown, NamespaceLabels::Known)
+        });
         let too_long = check::duration(spec, &limit, self.now, self.now);
         asked.problems.extend(too_long.as_ref().map(words::problem));
         let refused: Vec<(&str, Permission)> = namespaces

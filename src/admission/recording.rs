@@ -18,8 +18,8 @@ use crate::evidence::Evidence;
 use crate::metrics::Metrics;
 use crate::server::deadline::Deadline;
 use crate::store::ledger::WorkloadKey;
-use crate::subject::Subject;
-use crate::verdict::{Decision, Verdict, words};
+use crate::subject::{Operation, Subject};
+use crate::verdict::{About, Decision, Verdict, words};
 
 /// How long the same denial carries the first one's id.
 const REPEATED_WITHIN: Duration = Duration::from_secs(3_600);
@@ -94,6 +94,7 @@ impl Recording {
             dry_run,
             public_url: self.public_url.as_deref(),
             contact: self.contact.as_deref(),
+            subject: Some(subject),
         };
         let mut recorded = Recorded {
             decision_id: None,
@@ -109,7 +110,7 @@ impl Recording {
             );
             return recorded;
         }
-        if verdict.passed.is_some() && self.level != RecordLevel::All {
+        if verdict.passed.is_some() && self.level != RecordLevel::All && !teaches_the_ledger(subject, evidence) {
             return recorded;
         }
         let ledger = (verdict.decision != Decision::Deny).then(|| record::ledger_entry(subject, evidence, now));
@@ -216,6 +217,15 @@ impl Recording {
     }
 }
 
+/// Whether what passes unjudged has to be remembered all the same: that what was admitted ran until now, or that the
+/// workload belonged to another service until now.
+fn teaches_the_ledger(subject: &Subject, evidence: &Evidence) -> bool {
+    match subject.operation {
+        Operation::Delete => !evidence.history.admissions.is_empty(),
+        _ => subject.is_relabelled() && evidence.services.iter().filter(|one| one.until.is_none()).count() > 1,
+    }
+}
+
 /// The disk did not take the record in time; it may still do so.
 #[derive(Debug, Error)]
 #[error("the audit journal did not take the record before the answer had to leave")]
@@ -231,14 +241,23 @@ fn denial_key(subject: &Subject, verdict: &Verdict) -> [u8; 32] {
     add(&subject.in_words());
     for finding in verdict.denials() {
         let revision = verdict.policies.get(&finding.policy).map_or("", String::as_str);
-        for text in [
-            &finding.policy,
-            revision,
-            &finding.image.image,
-            finding.digest.as_deref().unwrap_or(""),
-            finding.found.as_str(),
-        ] {
+        for text in [&finding.policy, revision, finding.found()] {
             add(text);
+        }
+        match &finding.about {
+            About::Image(about) => {
+                add(&about.image.image);
+                add(about.digest.as_deref().unwrap_or(""));
+            }
+            About::Budget(about) => {
+                add(&about.source);
+                add(about.service.as_deref().unwrap_or(""));
+                // Each deploy into a freeze is one of its own.
+                for used in &subject.images {
+                    add(&used.image);
+                }
+                add(subject.fingerprints.as_ref().map_or("", |fingerprints| &fingerprints.new));
+            }
         }
     }
     hash.finalize().into()

@@ -161,6 +161,18 @@ struct LedgerMember<'a> {
     earlier_digests: Vec<EarlierDigest<'a>>,
     #[serde(borrow, default)]
     templates: Vec<Template<'a>>,
+    #[serde(borrow, default)]
+    services: Vec<Service<'a>>,
+    #[serde(borrow, default)]
+    ran: Vec<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+struct Service<'a> {
+    #[serde(borrow)]
+    source: Cow<'a, str>,
+    #[serde(borrow)]
+    service: Cow<'a, str>,
 }
 
 #[derive(Deserialize)]
@@ -227,6 +239,12 @@ impl Record<'_> {
         }
         for template in &ledger.templates {
             admitted.admit_template(&template.fingerprint, template.at);
+        }
+        for Service { source, service } in &ledger.services {
+            admitted.belongs_to(source, service, self.timestamp);
+        }
+        for reference in &ledger.ran {
+            admitted.ran_until(reference, self.timestamp);
         }
         let text = |text: &Option<Cow<'_, str>>| text.as_deref().unwrap_or_default().to_owned();
         let workload = WorkloadKey {

@@ -13,11 +13,15 @@ use serde_json::json;
 
 pub use self::exception::{ExceptionDecided, exception_body, granted_by};
 use crate::admission::decode::{GroupVersionKind, GroupVersionResource, Request, UserInfo};
+use crate::budget::measure::Weighting;
 use crate::evidence::{Evidence, Fact};
+use crate::exception::{Grant, Reason};
 use crate::image::build_date::{BuildDate, Candidate, rfc3339};
 use crate::store::ledger::{LedgerUpdate, WorkloadKey, WorkloadLedger};
-use crate::subject::{ImageUse, Subject};
-use crate::verdict::{Decision, Effect, Finding, Found, Rule, Verdict, words};
+use crate::subject::{ImageUse, Operation, Subject};
+use crate::verdict::{
+    About, BudgetFinding, Decision, Effect, Finding, Found, ImageFinding, LiftEstimate, Rule, Verdict, words,
+};
 
 /// Whose records these are.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -72,6 +76,10 @@ struct Record<'a> {
     policies: &'a BTreeMap<String, String>,
     rules: Vec<RuleRecord<'a>>,
     images: Vec<ImageRecord<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    budgets: Vec<BudgetRecord<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    exceptions: Vec<ExceptionRecord<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<&'a str>,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
@@ -139,11 +147,44 @@ struct ImageRecord<'a> {
     cache: Option<&'static str>,
 }
 
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct BudgetRecord<'a> {
+    source: &'a str,
+    service: Option<&'a str>,
+    slo: Option<&'a str>,
+    objective: Option<f64>,
+    window: Option<String>,
+    remaining: Option<f64>,
+    burn_rate: Option<f64>,
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    weighting: Option<&'static str>,
+    sample_time: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    frozen_since: Option<String>,
+    lift_at: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ExceptionRecord<'a> {
+    name: &'a str,
+    reason: Reason,
+    granted_by: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ticket: Option<&'a str>,
+    expires_at: String,
+}
+
 /// What the ledger learns from a decision that let something in.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LedgerEntry {
     /// Digests admitted by it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub digests: Vec<LedgerDigest>,
     /// Digests that ran before it, and since when at the latest.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -151,6 +192,21 @@ pub struct LedgerEntry {
     /// Fingerprints of the templates, and since when at the latest.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub templates: Vec<LedgerTemplate>,
+    /// Services that it belongs to, or belonged to until now.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<LedgerService>,
+    /// References that ran until now, of what is deleted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ran: Vec<String>,
+}
+
+/// A service in the ledger.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LedgerService {
+    /// Name of the `BudgetSource`.
+    pub source: String,
+    /// The service.
+    pub service: String,
 }
 
 /// A digest in the ledger.
@@ -194,6 +250,8 @@ pub fn body(decided: &Decided<'_>) -> Result<Vec<u8>, serde_json::Error> {
         policies: &verdict.policies,
         rules: rules(verdict),
         images: images(subject, evidence, decided.timestamp),
+        budgets: verdict.budgets.iter().map(budget_record).collect(),
+        exceptions: exceptions(evidence, verdict),
         message: decided.message,
         warnings: decided.warnings,
         deadline_ms: decided.deadline_ms,
@@ -242,31 +300,47 @@ fn instant(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
 }
 
-/// One entry for each finding, and one `pass` for each policy that found nothing.
+/// One entry for each finding, and one `pass` for each rule of a policy that found nothing.
 fn rules(verdict: &Verdict) -> Vec<RuleRecord<'_>> {
     let mut rules: Vec<RuleRecord<'_>> = verdict.findings.iter().map(rule_record).collect();
-    for policy in verdict.policies.keys() {
-        if verdict.findings.iter().all(|finding| finding.policy != *policy) {
-            rules.push(RuleRecord {
-                policy,
-                rule: Rule::ImageAge,
-                result: "pass",
-                message: String::new(),
-                properties: serde_json::Value::Null,
-            });
+    for (policy, of_policy) in &verdict.rules {
+        for rule in of_policy {
+            if verdict.findings.iter().all(|finding| finding.policy != *policy || finding.rule != *rule) {
+                rules.push(RuleRecord {
+                    policy,
+                    rule: *rule,
+                    result: "pass",
+                    message: String::new(),
+                    properties: serde_json::Value::Null,
+                });
+            }
         }
     }
     rules
 }
 
 fn rule_record(finding: &Finding) -> RuleRecord<'_> {
-    let result = match (finding.effect, &finding.found) {
-        (Effect::Deny, _) => "fail",
-        (Effect::Warn, _) => "warn",
-        (Effect::Audit, Found::Unknown { .. }) => "error",
-        (Effect::Audit, _) => "skip",
+    let is_unknown = match &finding.about {
+        About::Image(about) => matches!(about.found, Found::Unknown { .. }),
+        About::Budget(about) => !about.state.is_measured(),
     };
-    let figures = match &finding.found {
+    let result = match finding.effect {
+        Effect::Deny => "fail",
+        Effect::Warn => "warn",
+        Effect::Audit if is_unknown => "error",
+        Effect::Audit => "skip",
+    };
+    let mut properties = match &finding.about {
+        About::Image(about) => image_properties(about),
+        About::Budget(about) => json!({ "service": about.service, "source": about.source }),
+    };
+    properties["found"] = finding.found().into();
+    RuleRecord { policy: &finding.policy, rule: finding.rule, result, message: words::sentence(finding), properties }
+}
+
+fn image_properties(about: &ImageFinding) -> serde_json::Value {
+    let mut properties = json!({ "container": about.image.name, "image": about.image.image });
+    let figures = match &about.found {
         Found::TooOld { built, age_seconds, limit_seconds, .. }
         | Found::Ageing { built, age_seconds, limit_seconds, .. } => json!({
             "buildTime": rfc3339(*built), "ageSeconds": age_seconds, "limitSeconds": limit_seconds,
@@ -274,15 +348,50 @@ fn rule_record(finding: &Finding) -> RuleRecord<'_> {
         Found::Unknown { reason, .. } => json!({ "reason": reason.as_str() }),
         Found::MovedTag | Found::NotByDigest => json!({}),
     };
-    let mut properties = json!({
-        "found": finding.found.as_str(),
-        "container": finding.image.name,
-        "image": finding.image.image,
-    });
     if let (Some(properties), serde_json::Value::Object(figures)) = (properties.as_object_mut(), figures) {
         properties.extend(figures);
     }
-    RuleRecord { policy: &finding.policy, rule: finding.rule, result, message: words::sentence(finding), properties }
+    properties
+}
+
+/// What is recorded of a budget that was looked at.
+fn budget_record(finding: &BudgetFinding) -> BudgetRecord<'_> {
+    let budget = finding.budget.as_ref();
+    BudgetRecord {
+        source: &finding.source,
+        service: finding.service.as_deref(),
+        slo: budget.map(|budget| budget.slo.as_str()),
+        objective: budget.and_then(|budget| budget.objective),
+        window: budget.map(|budget| budget.window.in_short()),
+        remaining: budget.and_then(|budget| budget.remaining),
+        burn_rate: budget.and_then(|budget| budget.burn_rate),
+        state: finding.state.as_str(),
+        detail: finding.detail.as_deref(),
+        weighting: budget.and_then(|budget| budget.weighting).map(Weighting::as_str),
+        sample_time: budget.map(|budget| rfc3339(budget.sampled_at)),
+        frozen_since: finding.frozen_since.map(rfc3339),
+        lift_at: match finding.lift {
+            LiftEstimate::At(at) => Some(rfc3339(at)),
+            LiftEstimate::Never | LiftEstimate::Unknown => None,
+        },
+    }
+}
+
+/// The exceptions that let something pass.
+fn exceptions<'a>(evidence: &'a Evidence, verdict: &Verdict) -> Vec<ExceptionRecord<'a>> {
+    let used = |grant: &&Grant| verdict.findings.iter().any(|finding| finding.exception.as_ref() == Some(&grant.name));
+    evidence
+        .exceptions
+        .iter()
+        .filter(used)
+        .map(|grant| ExceptionRecord {
+            name: &grant.name,
+            reason: grant.reason,
+            granted_by: &grant.granted_by,
+            ticket: grant.ticket.as_deref(),
+            expires_at: rfc3339(grant.expires_at),
+        })
+        .collect()
 }
 
 /// One entry for each image in its place and each platform of it.
@@ -350,6 +459,12 @@ impl LedgerEntry {
         for template in &self.templates {
             admitted.admit_template(&template.fingerprint, template.at);
         }
+        for LedgerService { source, service } in &self.services {
+            admitted.belongs_to(source, service, now);
+        }
+        for reference in &self.ran {
+            admitted.ran_until(reference, now);
+        }
         LedgerUpdate { workload, admitted }
     }
 }
@@ -377,9 +492,15 @@ pub fn ledger_entry(subject: &Subject, evidence: &Evidence, now: DateTime<Utc>) 
             came.or(subject.old_created_at).map(|at| LedgerTemplate { fingerprint: fingerprints.old.clone(), at });
         old.into_iter().chain([LedgerTemplate { fingerprint: fingerprints.new.clone(), at: now }])
     });
+    let services = evidence.services.iter().filter(|identity| identity.until.is_none());
+    let deleted = subject.operation == Operation::Delete;
     LedgerEntry {
         digests: subject.images.iter().filter_map(|used| known(used, None)).collect(),
         earlier_digests,
         templates: templates.collect(),
+        services: services
+            .map(|identity| LedgerService { source: identity.source.clone(), service: identity.service.clone() })
+            .collect(),
+        ran: old_images.iter().filter(|_| deleted).map(|used| used.image.clone()).collect(),
     }
 }

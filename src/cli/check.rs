@@ -14,7 +14,7 @@ use crate::admission::decode::decode;
 use crate::args::{CheckArgs, Output};
 use crate::clock;
 use crate::evidence::Evidence;
-use crate::evidence::gather::{Gatherer, StatedLabels};
+use crate::evidence::gather::{Budgets, Gatherer, StatedLabels};
 use crate::image::resolver::facts::NoStore;
 use crate::policy::compile::{PolicySet, needs_namespace_labels};
 use crate::policy::evaluate::{evaluate, passes_unjudged};
@@ -44,6 +44,8 @@ pub async fn check(args: CheckArgs) -> Result<u8, Failure> {
         ledger: None,
         cluster: None,
         stated: StatedLabels { by_namespace, of_others: stated },
+        budgets: Budgets::default(),
+        exceptions: Arc::default(),
     };
 
     let kinds = WorkloadKinds::default();
@@ -98,7 +100,8 @@ async fn check_one(
         gatherer.gather(&subject, policies, now, deadline).await
     };
     let verdict = evaluate(&subject, &evidence, policies, now);
-    let context = words::Context { decision_id: "", dry_run: true, public_url: None, contact: None };
+    let context =
+        words::Context { decision_id: "", dry_run: true, public_url: None, contact: None, subject: Some(&subject) };
     let denial = words::denial(&verdict, &context);
     let messages = denial.into_iter().chain(words::warnings(&verdict, &context)).collect();
     Ok(Some(Checked {

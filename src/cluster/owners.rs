@@ -15,6 +15,7 @@ use super::resources::Resources;
 use super::revisions;
 use super::template_images::image_references;
 use crate::evidence::{OwnerFound, Revision};
+use crate::store::ledger::WorkloadKey;
 use crate::subject::kinds::WorkloadKinds;
 use crate::subject::ownership::{Ownership, ownership};
 use crate::subject::{OwnerReference, Subject};
@@ -96,6 +97,25 @@ impl Owners {
             return Ok(Vec::new());
         }
         revisions::of(&self.client, workload.group(), &workload.kind, &object, deadline).await
+    }
+
+    /// The image references that a workload runs at this moment; `None` where it is gone, scaled to nothing, or nobody
+    /// knows in time.
+    pub async fn running(&self, workload: &WorkloadKey, deadline: Instant) -> Option<Vec<String>> {
+        let kind = self.kinds.iter().find(|known| known.kind == workload.kind)?;
+        let version = if kind.group == "argoproj.io" { "v1alpha1" } else { "v1" };
+        let api_version = if kind.group.is_empty() { version.to_owned() } else { format!("{}/{version}", kind.group) };
+        let reference = OwnerReference {
+            api_version,
+            kind: workload.kind.clone(),
+            name: workload.name.clone(),
+            uid: String::new(),
+        };
+        let object = self.read(&workload.namespace, &reference, deadline).await.ok()?;
+        let stopped = object.data["spec"]["replicas"] == 0 || object.metadata.deletion_timestamp.is_some();
+        let path: String = kind.template.iter().map(|part| format!("/{part}")).collect();
+        let template = if path.is_empty() { &object.data } else { object.data.pointer(&path)? };
+        (!stopped).then(|| image_references(template))
     }
 
     /// The JSON pointer to the template, for kinds that have one. A Pod is none: it controls nothing.

@@ -1,20 +1,28 @@
 //! Gathers what a decision needs, side by side and under one deadline. It never fails: what could not be learnt in time
 //! is an unknown with its reason.
 
+mod budgets;
+mod elsewhere;
+mod services;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use chrono::{DateTime, Utc};
 use futures::future::join_all;
 use tokio::time::Instant;
 
+pub use self::budgets::Budgets;
+use self::elsewhere::Elsewhere;
 use super::{Evidence, Fact, History, Owner, OwnerFound, ResolvedImage, Revision, UnknownReason};
 use crate::cluster::Cluster;
+use crate::exception::Exceptions;
 use crate::image::registry::credentials::Credentials;
 use crate::image::resolver::{Request, Resolver};
 use crate::policy::api::{PlatformRule, Platforms};
-use crate::policy::compile::{CompiledPolicy, PolicySet};
-use crate::store::ledger::{Admission, Ledger, WorkloadKey};
+use crate::policy::compile::{Matching, PolicySet};
+use crate::store::ledger::{Admission, BelongedTo, Ledger, WorkloadKey, WorkloadLedger};
 use crate::subject::{Operation, Subject};
 
 /// Where evidence comes from.
@@ -28,6 +36,10 @@ pub struct Gatherer {
     pub cluster: Option<Arc<Cluster>>,
     /// Namespaces' labels as somebody stated them, where there is no cluster to ask.
     pub stated: StatedLabels,
+    /// Error budgets as they were measured last.
+    pub budgets: Budgets,
+    /// Exceptions that are good.
+    pub exceptions: Arc<ArcSwap<Exceptions>>,
 }
 
 /// Namespaces' labels as manifests or flags state them.
@@ -48,9 +60,8 @@ impl Gatherer {
         now: DateTime<Utc>,
         deadline: Instant,
     ) -> Evidence {
-        let mut evidence =
-            Evidence { namespace_labels: self.namespace_labels(subject, deadline).await, ..Evidence::default() };
-        let matching = policies.matching(&subject.namespace, evidence.namespace_labels.as_ref(), &subject.kind);
+        let mut evidence = self.namespace(subject, deadline).await;
+        let matching = policies.matching(&subject.namespace, evidence.labels_of_namespace(), &subject.kind);
         if matching.is_empty() {
             return evidence;
         }
@@ -71,18 +82,51 @@ impl Gatherer {
             let found = join_all(wanted.iter().map(|reference| self.resolver.resolve(reference, request))).await;
             wanted.iter().map(|reference| (*reference).to_owned()).zip(found).collect()
         };
-        let (images, history) = tokio::join!(look_ups, self.history(subject, &wanted, deadline));
+        let (images, past) = tokio::join!(look_ups, self.past(subject, &wanted, deadline));
         evidence.images = images;
-        evidence.history = history;
+        evidence.history = past.history;
+        if !wanted.is_empty() {
+            self.add_services(subject, &matching, &past.services, &mut evidence, now, deadline).await;
+            evidence.exceptions = self.exceptions.load().of(&subject.namespace, &subject.kind, &subject.name);
+            self.budgets.add(&matching, &mut evidence, now);
+        }
         self.add_admissions_in_namespace(subject, &mut evidence, deadline).await;
         evidence
     }
 
-    async fn namespace_labels(&self, subject: &Subject, deadline: Instant) -> Option<BTreeMap<String, String>> {
-        match &self.cluster {
-            Some(cluster) => namespace_labels(cluster, &subject.namespace, deadline).await,
-            None => self.stated.by_namespace.get(&subject.namespace).or(self.stated.of_others.as_ref()).cloned(),
+    /// What the ledger has to learn from a change that passes whatever policies say: another label can make a workload
+    /// another service's, and what is deleted ran until now.
+    pub async fn gather_unjudged(&self, subject: &Subject, now: DateTime<Utc>, deadline: Instant) -> Evidence {
+        let deleted = subject.operation == Operation::Delete && subject.old_images.is_some();
+        if !deleted && !subject.is_relabelled() {
+            return Evidence::default();
         }
+        let mut evidence = self.namespace(subject, deadline).await;
+        let known = self.ledger_of(subject, deadline).await.unwrap_or_default();
+        if deleted {
+            evidence.history.admissions = known.digests.iter().map(admission).collect();
+        } else {
+            services::add(self.budgets.snapshots.load().iter(), subject, &known.services, &mut evidence, now);
+        }
+        evidence
+    }
+
+    /// What is known of the namespace.
+    async fn namespace(&self, subject: &Subject, deadline: Instant) -> Evidence {
+        let (namespace_labels, namespace_unknown) = match &self.cluster {
+            None => {
+                (self.stated.by_namespace.get(&subject.namespace).or(self.stated.of_others.as_ref()).cloned(), None)
+            }
+            Some(_) if subject.namespace.is_empty() => (None, None),
+            Some(cluster) => match cluster.namespaces.of(&subject.namespace, deadline).await {
+                Ok(labels) => (Some(labels), None),
+                Err(error) => {
+                    tracing::warn!(namespace = subject.namespace, %error, "a namespace's labels could not be read");
+                    (None, Some(error.to_string()))
+                }
+            },
+        };
+        Evidence { namespace_labels, namespace_unknown, ..Evidence::default() }
     }
 
     async fn credentials(&self, subject: &Subject, deadline: Instant) -> Option<Credentials> {
@@ -116,30 +160,21 @@ impl Gatherer {
         Some(Owner { kind: claimed.kind.clone(), name: claimed.name.clone(), found })
     }
 
-    /// What ran before under this name, by the ledger and by the cluster's revisions.
-    async fn history(&self, subject: &Subject, wanted: &BTreeSet<&str>, deadline: Instant) -> History {
-        let mut history = History::default();
+    /// What was under this name before, by the ledger and by the cluster's revisions.
+    async fn past(&self, subject: &Subject, wanted: &BTreeSet<&str>, deadline: Instant) -> Past {
+        let mut past = Past::default();
         if wanted.is_empty() || subject.name.ends_with('*') {
-            return history;
+            return past;
         }
-        if let Some(ledger) = &self.ledger {
-            let key = WorkloadKey {
-                namespace: subject.namespace.clone(),
-                kind: subject.kind.clone(),
-                name: subject.name.clone(),
-            };
-            match tokio::time::timeout_at(deadline, ledger.history(&key)).await {
-                Ok(Ok(known)) => {
-                    history.admissions = known.digests.iter().map(admission).collect();
-                    history.revisions =
-                        known.templates.iter().map(|(fingerprint, at)| revision(fingerprint, *at)).collect();
-                }
-                Ok(Err(error)) => {
-                    tracing::warn!(%error, workload = %subject.in_words(), "the ledger could not be read");
-                    history.unknown = Some("the ledger could not be read".to_owned());
-                }
-                Err(_) => history.unknown = Some("the ledger did not answer in time".to_owned()),
+        let history = &mut past.history;
+        match self.ledger_of(subject, deadline).await {
+            Ok(known) => {
+                history.admissions = known.digests.iter().map(admission).collect();
+                history.revisions =
+                    known.templates.iter().map(|(fingerprint, at)| revision(fingerprint, *at)).collect();
+                past.services = known.services.clone();
             }
+            Err(why) => history.unknown = Some(why.to_owned()),
         }
         if subject.operation == Operation::Update
             && let Some(cluster) = &self.cluster
@@ -149,7 +184,51 @@ impl Gatherer {
                 Err(error) => history.unknown = Some(error.to_string()),
             }
         }
-        history
+        past
+    }
+
+    /// What the ledger knows of the workload, or why it does not say.
+    async fn ledger_of(&self, subject: &Subject, deadline: Instant) -> Result<Arc<WorkloadLedger>, &'static str> {
+        let Some(ledger) = &self.ledger else {
+            return Ok(Arc::default());
+        };
+        let key = WorkloadKey {
+            namespace: subject.namespace.clone(),
+            kind: subject.kind.clone(),
+            name: subject.name.clone(),
+        };
+        match tokio::time::timeout_at(deadline, ledger.history(&key)).await {
+            Ok(Ok(known)) => Ok(known),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, workload = %subject.in_words(), "the ledger could not be read");
+                Err("the ledger could not be read")
+            }
+            Err(_) => Err("the ledger did not answer in time"),
+        }
+    }
+
+    /// The services of the workload, and what other workloads of them run: by that a promotion is told.
+    async fn add_services(
+        &self,
+        subject: &Subject,
+        matching: &[Matching<'_>],
+        earlier: &[BelongedTo],
+        evidence: &mut Evidence,
+        now: DateTime<Utc>,
+        deadline: Instant,
+    ) {
+        services::add(self.budgets.snapshots.load().iter(), subject, earlier, evidence, now);
+        if let (false, Some(ledger), Some(cluster)) = (evidence.services.is_empty(), &self.ledger, &self.cluster) {
+            let elsewhere = Elsewhere { ledger, cluster, subject, deadline, now };
+            evidence.running_elsewhere = elsewhere.find(evidence).await;
+        }
+        for source in
+            matching.iter().filter_map(|one| one.policy.spec.error_budget.as_ref()).flat_map(|rule| &rule.sources)
+        {
+            if !evidence.sources.contains_key(source) {
+                evidence.sources.insert(source.clone(), self.budgets.state_of(source));
+            }
+        }
     }
 
     /// A hook's Job has another name each time, so what its namespace admitted counts for it.
@@ -164,12 +243,10 @@ impl Gatherer {
             .collect();
         for (reference, digest) in images {
             match tokio::time::timeout_at(deadline, ledger.admitted_in_namespace(&subject.namespace, &digest)).await {
-                Ok(Ok(Some(at))) => evidence.history.admissions.push(super::Admission {
-                    digest,
-                    reference,
-                    first_admitted_at: at,
-                    last_admitted_at: at,
-                }),
+                Ok(Ok(Some((first_admitted_at, last_admitted_at)))) => evidence
+                    .history
+                    .admissions
+                    .push(super::Admission { digest, reference, first_admitted_at, last_admitted_at }),
                 Ok(Ok(None)) => {}
                 Ok(Err(error)) => tracing::warn!(%error, "the ledger could not be read"),
                 Err(_) => evidence.history.unknown = Some("the ledger did not answer in time".to_owned()),
@@ -178,18 +255,11 @@ impl Gatherer {
     }
 }
 
-/// A namespace's labels; `None` where they cannot be told, and then only its name counts.
-async fn namespace_labels(cluster: &Cluster, namespace: &str, deadline: Instant) -> Option<BTreeMap<String, String>> {
-    if namespace.is_empty() {
-        return None;
-    }
-    match cluster.namespaces.of(namespace, deadline).await {
-        Ok(labels) => Some(labels),
-        Err(error) => {
-            tracing::warn!(namespace, %error, "a namespace's labels could not be read; only its name counts");
-            None
-        }
-    }
+/// What was under a workload's name before.
+#[derive(Default)]
+struct Past {
+    history: History,
+    services: Vec<BelongedTo>,
 }
 
 /// The ledger's words in the evidence's.
@@ -222,9 +292,9 @@ fn references<'a>(subject: &'a Subject, owned: &BTreeSet<&'a str>) -> BTreeSet<&
 }
 
 /// The platforms that any of the policies judges; empty for all.
-fn platforms(matching: &[&CompiledPolicy], nodes: &[String]) -> Vec<String> {
+fn platforms(matching: &[Matching<'_>], nodes: &[String]) -> Vec<String> {
     let mut wanted = BTreeSet::new();
-    for rule in matching.iter().filter_map(|policy| policy.spec.image_age.as_ref()) {
+    for rule in matching.iter().filter_map(|one| one.policy.spec.image_age.as_ref()) {
         match &rule.platforms {
             None | Some(Platforms::Named(PlatformRule::Nodes)) if !nodes.is_empty() => {
                 wanted.extend(nodes.iter().cloned());

@@ -1,11 +1,11 @@
 //! What is wrong with an exception before anybody asks who grants it: over-broad, over-long, past, or malformed. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
 use super::api::{GateExceptionSpec, Reason, Target};
-use crate::policy::compile::{CompiledPolicy, PolicySet, Problem, needs_namespace_labels};
+use crate::policy::compile::{Matching, NamespaceLabels, PolicySet, Problem};
 use crate::policy::duration::{PolicyDuration, in_words};
 use crate::subject::kinds::WorkloadKinds;
 
@@ -36,21 +36,20 @@ pub struct Limit {
 }
 
 /// The strictest limit among the policies that are for any of the targets. A policy that says nothing stands for the
-/// default, so one that allows more does not loosen another. Where `labels_of` does not know a namespace, every policy
-/// that selects by labels counts as being for it.
+/// default, so one that allows more does not loosen another. Where a namespace's labels are unknown, every policy that
+/// may be for it counts.
 pub fn limit<'a>(
     spec: &GateExceptionSpec,
     policies: &PolicySet,
-    labels_of: impl Fn(&str) -> Option<&'a BTreeMap<String, String>>,
+    labels_of: impl Fn(&str) -> NamespaceLabels<'a>,
 ) -> Limit {
     let default = Limit { most: default_most(spec.reason), policy: None };
-    let is_for_any = |policy: &&CompiledPolicy| {
-        spec.targets.iter().any(|target| is_for(policy, target, labels_of(&target.namespace)))
-    };
-    policies
+    let matching = spec
+        .targets
         .iter()
-        .filter(is_for_any)
-        .map(|policy| {
+        .flat_map(|target| policies.matching(&target.namespace, labels_of(&target.namespace), &target.kind));
+    matching
+        .map(|Matching { policy, .. }| {
             let set = policy.spec.exceptions.as_ref().and_then(|limits| limits.max_duration.of(spec.reason));
             match set {
                 Some(most) => Limit { most: most.clone(), policy: Some(policy.name.clone()) },
@@ -59,14 +58,6 @@ pub fn limit<'a>(
         })
         .min_by_key(|limit| limit.most.seconds())
         .unwrap_or(default)
-}
-
-fn is_for(policy: &CompiledPolicy, target: &Target, labels: Option<&BTreeMap<String, String>>) -> bool {
-    match labels {
-        Some(labels) => policy.is_for(&target.namespace, labels, &target.kind),
-        None if needs_namespace_labels(&policy.spec) => true,
-        None => policy.is_for(&target.namespace, &BTreeMap::new(), &target.kind),
-    }
 }
 
 /// What is wrong with its shape, whenever it is read.

@@ -13,9 +13,11 @@ use serde::de::{self, IntoDeserializer as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::duration::PolicyDuration;
+use super::percent::Percent;
+use crate::budget::state::{BudgetState, Thresholds};
 use crate::evidence::UnknownReason;
 use crate::exception::Reason;
-use crate::image::reference::ImagePattern;
+use crate::image::reference::{ImagePattern, glob_fits};
 
 /// Limits what may be deployed: every policy that matches a workload applies, and the strictest answer wins.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -45,6 +47,9 @@ pub struct GatePolicySpec {
     /// Limits how long ago an image was built.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_age: Option<ImageAge>,
+    /// Freezes the deploys of a service that has spent its error budget.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error_budget: Option<ErrorBudget>,
     /// Limits the exceptions for workloads that this policy is for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exceptions: Option<ExceptionLimits>,
@@ -235,6 +240,84 @@ pub struct ImageAgeOverride {
     /// What an unknown build date of these means.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_unknown: Option<OnUnknown>,
+}
+
+/// Freezes the deploys of a service that has spent its error budget: new versions and changed configuration wait;
+/// rollbacks, restarts, scaling and changes of resources, probes and scheduling pass.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ErrorBudget {
+    /// Names of the `BudgetSource` objects that measure.
+    pub sources: Vec<String>,
+    /// Which objectives count, by name or glob; default all. Of several the worst decides.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub slos: Vec<String>,
+    /// A freeze begins when no more than this is left; default `0%`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub freeze_below: Option<Percent>,
+    /// A freeze lifts when more than this is left; default 5 points more than `freezeBelow`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub unfreeze_above: Option<Percent>,
+    /// A warning begins when no more than this is left; default `20%`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub warn_below: Option<Percent>,
+    /// A warning begins when what is left will be spent within this time; default `4h`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub warn_when_exhausted_within: Option<PolicyDuration>,
+    /// For how long a frozen service stays frozen after its source has fallen silent; default `1h`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub stale_hold: Option<PolicyDuration>,
+    /// What each state means. Default: `Exhausted` denies, `Healthy` allows, all others warn.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub on: BTreeMap<BudgetState, Action>,
+    /// What breaking this rule means; without it the policy's `validationActions`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation_actions: Option<Vec<ValidationAction>>,
+}
+
+/// Points between the beginning of a freeze and its end, where the policy says nothing.
+const DEFAULT_HYSTERESIS: f64 = 0.05;
+
+impl ErrorBudget {
+    /// What budgets are held to.
+    pub fn thresholds(&self) -> Thresholds {
+        let default = Thresholds::default();
+        let fraction = |percent: &Option<Percent>| percent.as_ref().map(Percent::fraction);
+        let freeze_below = fraction(&self.freeze_below).unwrap_or(default.freeze_below);
+        Thresholds {
+            freeze_below,
+            unfreeze_above: fraction(&self.unfreeze_above).unwrap_or(freeze_below + DEFAULT_HYSTERESIS),
+            warn_below: fraction(&self.warn_below).unwrap_or(default.warn_below).max(freeze_below),
+            warn_when_exhausted_within_seconds: self
+                .warn_when_exhausted_within
+                .as_ref()
+                .map_or(default.warn_when_exhausted_within_seconds, PolicyDuration::seconds),
+        }
+    }
+
+    /// For how long silence holds a freeze, in seconds.
+    pub fn stale_hold_seconds(&self) -> i64 {
+        self.stale_hold.as_ref().map_or(3_600, PolicyDuration::seconds)
+    }
+
+    /// What a state means.
+    pub fn action(&self, state: BudgetState) -> Action {
+        self.on.get(&state).copied().unwrap_or(match state {
+            BudgetState::Exhausted => Action::Deny,
+            BudgetState::Healthy => Action::Allow,
+            _ => Action::Warn,
+        })
+    }
+
+    /// Whether an objective of this name counts.
+    pub fn counts(&self, slo: &str) -> bool {
+        self.slos.is_empty() || self.slos.iter().any(|glob| glob_fits(glob, slo))
+    }
 }
 
 /// A limit, or none.

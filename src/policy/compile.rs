@@ -2,17 +2,20 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use chrono::{DateTime, NaiveDate, Utc};
 use sha2::{Digest, Sha256};
 
 use super::api::{
-    Action, GatePolicySpec, ImageAge, LabelOperator, LabelSelector, Match, MaxAge, MaxDurations, OnUnknown, Platforms,
-    ValidationAction,
+    Action, ErrorBudget, GatePolicySpec, ImageAge, LabelOperator, LabelSelector, Match, MaxAge, MaxDurations,
+    OnUnknown, Platforms, ValidationAction,
 };
 use super::duration::PolicyDuration;
+use super::percent::Percent;
+use crate::budget::state::BudgetState;
 use crate::evidence::UnknownReason;
 use crate::image::reference::glob_fits;
 use crate::subject::kinds::WorkloadKinds;
-use crate::verdict::Effect;
+use crate::verdict::{Effect, Rule};
 
 /// The label that every namespace has, and nobody can set to anything but its name.
 pub const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";
@@ -53,13 +56,18 @@ impl CompiledPolicy {
             check_match(matches, &mut problems);
         }
         check_actions("spec.validationActions", spec.validation_actions.as_deref(), &mut problems);
-        match &spec.image_age {
-            Some(rule) => check_image_age(rule, &mut problems),
-            None => problems.push(Problem::new(
+        if let Some(rule) = &spec.image_age {
+            check_image_age(rule, &mut problems);
+        }
+        if let Some(rule) = &spec.error_budget {
+            check_error_budget(rule, &mut problems);
+        }
+        if spec.image_age.is_none() && spec.error_budget.is_none() {
+            problems.push(Problem::new(
                 "spec",
                 "it has no rule, so it would do nothing",
                 "add `imageAge: {maxAge: 90d}`",
-            )),
+            ));
         }
         if spec.exceptions.as_ref().is_some_and(|limits| limits.max_duration == MaxDurations::default()) {
             problems.push(Problem::new(
@@ -75,6 +83,13 @@ impl CompiledPolicy {
             vec![Problem::new("spec", format!("it cannot be written as JSON: {error}"), "report this")]
         })?;
         Ok(Self { name: name.to_owned(), revision: hex::encode(Sha256::digest(written)), spec })
+    }
+
+    /// The rules that it has.
+    pub fn rules(&self) -> Vec<Rule> {
+        let image_age = self.spec.image_age.as_ref().map(|_| Rule::ImageAge);
+        let error_budget = self.spec.error_budget.as_ref().map(|_| Rule::ErrorBudget);
+        image_age.into_iter().chain(error_budget).collect()
     }
 
     /// What is lawful but unwise: said by `policy lint`, never a refusal.
@@ -93,8 +108,11 @@ impl CompiledPolicy {
         let denies = |actions: Option<&Vec<ValidationAction>>| {
             actions.is_some_and(|actions| actions.contains(&ValidationAction::Deny))
         };
-        let rule = self.spec.image_age.as_ref().and_then(|rule| rule.validation_actions.as_ref());
-        if self.spec.enforce_from.is_some() && !denies(self.spec.validation_actions.as_ref()) && !denies(rule) {
+        let image_age = self.spec.image_age.as_ref().and_then(|rule| rule.validation_actions.as_ref());
+        let error_budget = self.spec.error_budget.as_ref().and_then(|rule| rule.validation_actions.as_ref());
+        if self.spec.enforce_from.is_some()
+            && ![self.spec.validation_actions.as_ref(), image_age, error_budget].into_iter().any(denies)
+        {
             advice.push(Problem::new(
                 "spec.enforceFrom",
                 "it has no effect, because nothing here denies",
@@ -116,8 +134,31 @@ impl CompiledPolicy {
         }
     }
 
+    /// What breaking the rule does at `now`, and the day from which on it denies, where that is yet to come.
+    pub fn effect_at(&self, rule: Option<&[ValidationAction]>, now: DateTime<Utc>) -> (Effect, Option<NaiveDate>) {
+        let full = self.effect(rule);
+        match self.spec.enforce_from.filter(|day| full == Effect::Deny && now.date_naive() < *day) {
+            Some(day) => (Effect::Warn, Some(day)),
+            None => (full, None),
+        }
+    }
+
     /// Whether it is for workloads of this kind in this namespace.
     pub fn is_for(&self, namespace: &str, labels: &BTreeMap<String, String>, kind: &str) -> bool {
+        let selector = self.spec.matches.as_ref().and_then(|matches| matches.namespace_selector.as_ref());
+        self.is_for_names(namespace, kind) && selector.is_none_or(|selector| selects(selector, namespace, labels))
+    }
+
+    /// Whether it can be for them, when nobody knows the namespace's labels.
+    fn may_be_for(&self, namespace: &str, kind: &str) -> bool {
+        if needs_namespace_labels(&self.spec) {
+            self.is_for_names(namespace, kind)
+        } else {
+            self.is_for(namespace, &BTreeMap::new(), kind)
+        }
+    }
+
+    fn is_for_names(&self, namespace: &str, kind: &str) -> bool {
         let Some(matches) = &self.spec.matches else {
             return true;
         };
@@ -125,8 +166,27 @@ impl CompiledPolicy {
         (matches.kinds.is_empty() || matches.kinds.iter().any(|known| known == kind))
             && (matches.namespaces.is_empty() || any_fits(&matches.namespaces))
             && !any_fits(&matches.exclude_namespaces)
-            && matches.namespace_selector.as_ref().is_none_or(|selector| selects(selector, namespace, labels))
     }
+}
+
+/// What is known of a namespace's labels.
+#[derive(Clone, Copy, Debug)]
+pub enum NamespaceLabels<'a> {
+    /// All of them.
+    Known(&'a BTreeMap<String, String>),
+    /// There is nobody to ask; only the name counts.
+    NameOnly,
+    /// Whoever was asked did not answer.
+    Unknown,
+}
+
+/// A policy that is for a workload.
+#[derive(Clone, Copy, Debug)]
+pub struct Matching<'a> {
+    /// The policy.
+    pub policy: &'a CompiledPolicy,
+    /// Whether it is for it for certain; else it may be, and then it does no more than warn.
+    pub certain: bool,
 }
 
 /// All policies in force, with an index so that a thousand cost little more than one.
@@ -166,16 +226,18 @@ impl PolicySet {
         set
     }
 
-    /// The policies for workloads of this kind in this namespace, by name. Where the namespace's labels are not known,
-    /// only its name is.
-    pub fn matching(
-        &self,
-        namespace: &str,
-        labels: Option<&BTreeMap<String, String>>,
-        kind: &str,
-    ) -> Vec<&CompiledPolicy> {
+    /// The policies for a workload, by name. Without a cluster only the name is known of a namespace; where there is one
+    /// and its labels could not be learnt, what selects by them may be for it, and is not certain.
+    pub fn matching(&self, namespace: &str, labels: NamespaceLabels<'_>, kind: &str) -> Vec<Matching<'_>> {
         let name_only = BTreeMap::new();
-        let labels = labels.unwrap_or(&name_only);
+        let labels = match labels {
+            NamespaceLabels::Known(labels) => labels,
+            NamespaceLabels::NameOnly => &name_only,
+            NamespaceLabels::Unknown => {
+                let all = self.policies.iter().filter(|policy| policy.may_be_for(namespace, kind));
+                return all.map(|policy| Matching { policy, certain: !needs_namespace_labels(&policy.spec) }).collect();
+            }
+        };
         let mut candidates = self.unindexed.clone();
         candidates.extend(self.by_namespace.get(namespace).into_iter().flatten());
         let name_label = (NAMESPACE_NAME_LABEL, namespace);
@@ -189,6 +251,7 @@ impl PolicySet {
             .into_iter()
             .filter_map(|index| self.policies.get(index))
             .filter(|policy| policy.is_for(namespace, labels, kind))
+            .map(|policy| Matching { policy, certain: true })
             .collect()
     }
 
@@ -365,6 +428,53 @@ fn check_image_age(rule: &ImageAge, problems: &mut Vec<Problem>) {
             ));
         }
         check_on_unknown(&field("onUnknown"), entry.on_unknown.as_ref(), problems);
+    }
+}
+
+fn check_error_budget(rule: &ErrorBudget, problems: &mut Vec<Problem>) {
+    let field = |name: &str| format!("spec.errorBudget.{name}");
+    check_actions(&field("validationActions"), rule.validation_actions.as_deref(), problems);
+    if rule.sources.is_empty() {
+        problems.push(Problem::new(
+            &field("sources"),
+            "it names no source, so nothing is measured",
+            "write the names of BudgetSource objects, as [slo]",
+        ));
+    }
+    for name in rule.sources.iter().filter(|name| name.is_empty()) {
+        problems.push(Problem::new(&field("sources"), format!("{name:?} is no name"), "write a BudgetSource's name"));
+    }
+    let thresholds = rule.thresholds();
+    if thresholds.unfreeze_above < thresholds.freeze_below {
+        problems.push(Problem::new(
+            &field("unfreezeAbove"),
+            "a freeze would lift before it began",
+            "make it at least freezeBelow; without it, it is 5 points more",
+        ));
+    }
+    if thresholds.freeze_below >= 1.0 {
+        problems.push(Problem::new(
+            &field("freezeBelow"),
+            "with all of the budget left the service would be frozen too",
+            "write what may be left at the least, as 0%",
+        ));
+    }
+    let written = |percent: &Option<Percent>| percent.as_ref().map(Percent::fraction);
+    if let (Some(warn), Some(freeze)) = (written(&rule.warn_below), written(&rule.freeze_below))
+        && warn < freeze
+    {
+        problems.push(Problem::new(
+            &field("warnBelow"),
+            "the warning would come after the freeze",
+            "make it more than freezeBelow",
+        ));
+    }
+    if rule.on.get(&BudgetState::Healthy).is_some_and(|action| *action == Action::Deny) {
+        problems.push(Problem::new(
+            &field("on.Healthy"),
+            "what is healthy would be refused, so nothing could be deployed",
+            "leave it out, or write Warn",
+        ));
     }
 }
 

@@ -4,6 +4,7 @@ use kube::CustomResourceExt as _;
 use serde_json::Value;
 
 use super::api::GatePolicy;
+use crate::budget::state::BudgetState;
 
 /// Most characters of a text, and most entries of a list: so that the cost of checks stays within the API server's limits.
 const LONGEST_TEXT: u64 = 512;
@@ -13,9 +14,21 @@ const LONGEST_MESSAGE: u64 = 32_768;
 /// A duration as Prometheus writes it.
 const DURATION: &str = "^([0-9]{1,6}y)?([0-9]{1,6}w)?([0-9]{1,6}d)?([0-9]{1,8}h)?([0-9]{1,10}m)?([0-9]{1,12}s)?$";
 
+/// A percentage.
+const PERCENT: &str = "^-?[0-9]{1,3}([.][0-9]{1,6})? ?%$";
+
 /// Fields that hold a duration.
-const DURATIONS: [&str; 7] =
-    ["maxAge", "warnBefore", "security", "incident", "reliability-fix", "dependency-outage", "other"];
+const DURATIONS: [&str; 9] = [
+    "maxAge",
+    "warnBefore",
+    "warnWhenExhaustedWithin",
+    "staleHold",
+    "security",
+    "incident",
+    "reliability-fix",
+    "dependency-outage",
+    "other",
+];
 
 /// The definitions of all kinds as YAML, one document each.
 pub fn yaml() -> Result<String, serde_saphyr::SerializeError> {
@@ -38,8 +51,13 @@ pub fn definition() -> Value {
         ]);
         if let Some(schema) = version.pointer_mut("/schema/openAPIV3Schema") {
             bound(schema);
-            let max_durations = "/properties/spec/properties/exceptions/properties/maxDuration";
-            for place in ["/properties/spec", "/properties/spec/properties/imageAge", max_durations] {
+            for place in [
+                "/properties/spec",
+                "/properties/spec/properties/imageAge",
+                "/properties/spec/properties/imageAge/properties/overrides/items",
+                "/properties/spec/properties/errorBudget",
+                "/properties/spec/properties/exceptions/properties/maxDuration",
+            ] {
                 if let Some(level) = schema.pointer_mut(place) {
                     add_rules(level);
                 }
@@ -75,7 +93,9 @@ pub(crate) fn bound(schema: &mut Value) {
             if name == "message" {
                 property["maxLength"] = LONGEST_MESSAGE.into();
             }
-            if DURATIONS.contains(&name.as_str())
+            let is_short = DURATIONS.contains(&name.as_str())
+                || ["freezeBelow", "unfreezeAbove", "warnBelow"].contains(&name.as_str());
+            if is_short
                 && property["type"] == "string"
                 && let Some(property) = property.as_object_mut()
             {
@@ -103,16 +123,36 @@ fn add_rules(level: &mut Value) {
         );
     }
     if has("imageAge") {
-        rule("has(self.imageAge)".to_owned(), "a policy needs a rule: add imageAge with a maxAge");
+        rule(
+            "has(self.imageAge) || has(self.errorBudget)".to_owned(),
+            "a policy needs a rule: add imageAge with a maxAge, or errorBudget with its sources",
+        );
     }
     for name in DURATIONS.into_iter().filter(|name| has(name)) {
         // CEL has no dashes in names.
         let field = name.replace('-', "__dash__");
-        let present = if name == "maxAge" { String::new() } else { format!("!has(self.{field}) || ") };
+        // Only an override may be without a limit.
+        let off = if name == "maxAge" && has("images") { " || self.maxAge == 'off'" } else { "" };
         rule(
-            format!("{present}(size(self.{field}) > 0 && self.{field}.matches('{DURATION}'))"),
+            format!("!has(self.{field}) || (size(self.{field}) > 0 && self.{field}.matches('{DURATION}')){off}"),
             &format!("{name}: write a number and a unit (y, w, d, h, m or s), as 90d or 1d12h"),
         );
+    }
+    for name in ["freezeBelow", "unfreezeAbove", "warnBelow"].into_iter().filter(|name| has(name)) {
+        rule(
+            format!("!has(self.{name}) || self.{name}.matches('{PERCENT}')"),
+            &format!("{name}: write a number and a percent sign, as 20% or 2.5%"),
+        );
+    }
+    if has("on") {
+        let states: Vec<String> = BudgetState::ALL.iter().map(|state| format!("'{}'", state.as_str())).collect();
+        rule(
+            format!("!has(self.on) || self.on.all(state, state in [{}])", states.join(", ")),
+            "on: name states of budgets, as {FastBurn: Deny, Stale: Warn}",
+        );
+    }
+    if has("sources") {
+        rule("size(self.sources) > 0".to_owned(), "sources: name at least one BudgetSource");
     }
     level["x-kubernetes-validations"] = rules.into();
 }

@@ -3,11 +3,13 @@
 use chrono::{DateTime, Utc};
 
 use super::compile::PolicySet;
+use super::error_budget;
+use super::exceptions;
 use super::image_age::{self, Judged};
 use crate::evidence::{Evidence, OwnerFound};
 use crate::subject::change::{self, Change};
 use crate::subject::{ImageUse, Operation, Subject};
-use crate::verdict::{Decision, Effect, Passed, Softened, Verdict};
+use crate::verdict::{BudgetFinding, Decision, Effect, Passed, Softened, Verdict};
 
 /// Decides. The same arguments give the same verdict, a year later too.
 pub fn evaluate(subject: &Subject, evidence: &Evidence, policies: &PolicySet, now: DateTime<Utc>) -> Verdict {
@@ -15,7 +17,7 @@ pub fn evaluate(subject: &Subject, evidence: &Evidence, policies: &PolicySet, no
         return Verdict::passed(change::classify(subject, evidence, now), passed);
     }
     let change = change::classify(subject, evidence, now);
-    let matching = policies.matching(&subject.namespace, evidence.namespace_labels.as_ref(), &subject.kind);
+    let matching = policies.matching(&subject.namespace, evidence.labels_of_namespace(), &subject.kind);
     if matching.is_empty() {
         return Verdict::passed(change, Passed::NoPolicy);
     }
@@ -24,10 +26,31 @@ pub fn evaluate(subject: &Subject, evidence: &Evidence, policies: &PolicySet, no
         return Verdict::passed(change, Passed::OwnerBacked);
     }
 
+    let unknown_owner = has_unknown_owner(subject, evidence);
     let mut findings = Vec::new();
-    for policy in &matching {
-        if let Some(rule) = &policy.spec.image_age {
-            findings.extend(judged.iter().flat_map(|image| image_age::judge(policy, rule, *image, evidence, now)));
+    let mut budgets: Vec<BudgetFinding> = Vec::new();
+    for one in &matching {
+        if let Some(rule) = &one.policy.spec.image_age {
+            let certain = one.certain;
+            findings.extend(
+                judged
+                    .iter()
+                    .flat_map(|image| image_age::judge(one.policy, rule, Judged { certain, ..*image }, evidence, now)),
+            );
+        }
+        if let Some(rule) = one.policy.spec.error_budget.as_ref().filter(|_| is_a_deploy(subject, evidence)) {
+            let found = error_budget::budgets(&one.policy.name, rule, evidence, now);
+            if let Some(worst) = found.first().filter(|_| error_budget::stops(change)) {
+                findings.extend(error_budget::judge(*one, rule, worst.clone(), unknown_owner, now));
+            }
+            add_worst(&mut budgets, found);
+        }
+    }
+    for finding in findings.iter_mut().filter(|finding| finding.effect == Effect::Deny) {
+        if let Some(grant) = exceptions::that_lets_pass(finding, subject, evidence, &matching, now) {
+            finding.effect = Effect::Warn;
+            finding.softened = Some(Softened::Exception);
+            finding.exception = Some(grant.name.clone());
         }
     }
     // Stable, so that findings of one gravity stay in the order of policies and images.
@@ -41,9 +64,33 @@ pub fn evaluate(subject: &Subject, evidence: &Evidence, policies: &PolicySet, no
         decision,
         change,
         passed: None,
-        policies: matching.iter().map(|policy| (policy.name.clone(), policy.revision.clone())).collect(),
+        policies: matching.iter().map(|one| (one.policy.name.clone(), one.policy.revision.clone())).collect(),
+        rules: matching.iter().map(|one| (one.policy.name.clone(), one.policy.rules())).collect(),
         findings,
+        budgets,
         history_unknown: evidence.history.unknown.clone().filter(|_| decision == Decision::Deny),
+    }
+}
+
+/// Whether it brings a service something new to run: not what a controller makes of what was judged, and not a container
+/// that somebody looks into a running Pod with.
+fn is_a_deploy(subject: &Subject, evidence: &Evidence) -> bool {
+    owner_templates(evidence).is_none() && subject.sub_resource.as_deref() != Some("ephemeralcontainers")
+}
+
+/// Of several policies' views of one budget the worst is kept.
+fn add_worst(budgets: &mut Vec<BudgetFinding>, found: Vec<BudgetFinding>) {
+    let slo = |finding: &BudgetFinding| finding.budget.as_ref().map(|budget| budget.slo.clone());
+    let gravity = |finding: &BudgetFinding| (finding.frozen_since.is_some(), finding.state.gravity());
+    for new in found {
+        let same = |known: &&mut BudgetFinding| {
+            known.source == new.source && known.service == new.service && slo(known) == slo(&new)
+        };
+        match budgets.iter_mut().find(same) {
+            Some(known) if gravity(&new) > gravity(known) => *known = new,
+            Some(_) => {}
+            None => budgets.push(new),
+        }
     }
 }
 
@@ -81,11 +128,13 @@ fn images_to_judge<'a>(subject: &'a Subject, evidence: &Evidence, change: Change
                 is_injected.then_some(Softened::Injected)
             } else if change == Change::Rollback {
                 Some(Softened::Rollback)
+            } else if change == Change::Promotion {
+                Some(Softened::Promotion)
             } else {
                 (subject.old_images.is_some() && !is_new(image)).then_some(Softened::Unchanged)
             };
             let moved = change == Change::Restart && moved.contains(&image);
-            Some(Judged { image, change, softened, unknown_owner, moved })
+            Some(Judged { image, change, softened, unknown_owner, moved, certain: true })
         })
         .collect()
 }

@@ -126,8 +126,8 @@ fn in_words(error: &serde_saphyr::Error) -> (String, String) {
 
 /// "did you mean …?", where something is near; else what is known.
 fn nearest(unknown: &str, known: &[&str]) -> String {
-    if let "errorBudget" | "dependencies" = unknown {
-        return "this version of freshgate has the rule imageAge alone".to_owned();
+    if unknown == "dependencies" {
+        return "this version of freshgate has the rules imageAge and errorBudget".to_owned();
     }
     let near = known.iter().min_by_key(|known| strsim::damerau_levenshtein(known, unknown));
     match near {
@@ -331,8 +331,24 @@ spec:
                 r#"p.yaml:7: spec.imageAge.maxage: unknown field "maxage"; did you mean "maxAge"?"#,
             ),
             (
-                with("  errorBudget: {}\n"),
-                r#"p.yaml:7: spec.errorBudget: unknown field "errorBudget"; this version of freshgate has the rule imageAge alone"#,
+                with("  dependencies: {}\n"),
+                r#"p.yaml:7: spec.dependencies: unknown field "dependencies"; this version of freshgate has the rules imageAge and errorBudget"#,
+            ),
+            (
+                with("  errorBudget: {sources: [slo], on: {Exausted: Deny}}\n"),
+                r#"p.yaml:7: spec.errorBudget.on: "Exausted" is no value here; did you mean "Exhausted"?"#,
+            ),
+            (
+                with("  errorBudget: {sources: [slo], freezeBelow: 0.1}\n"),
+                r#"p.yaml:7: spec.errorBudget.freezeBelow: "0.1" is not a percentage: write a number from -100 to 100 and a percent sign, as `20%` or `2.5%`"#,
+            ),
+            (
+                with("  errorBudget: {sources: []}\n"),
+                "p.yaml:7: spec.errorBudget.sources: it names no source, so nothing is measured; write the names of BudgetSource objects, as [slo]",
+            ),
+            (
+                with("  errorBudget: {sources: [slo], freezeBelow: 10%, unfreezeAbove: 5%}\n"),
+                "p.yaml:7: spec.errorBudget.unfreezeAbove: a freeze would lift before it began; make it at least freezeBelow; without it, it is 5 points more",
             ),
             (
                 with("  validationActions: [Forbid]\n"),

@@ -12,7 +12,7 @@ use crate::image::build_date::Source;
 use crate::image::reference::ImageReference;
 use crate::subject::ImageUse;
 use crate::subject::change::Change;
-use crate::verdict::{Effect, Finding, Found, Rule, Softened};
+use crate::verdict::{About, Effect, Finding, Found, ImageFinding, Rule, Softened};
 
 /// An image to judge, and how much a finding about it may do at the most.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +25,8 @@ pub struct Judged<'a> {
     pub softened: Option<Softened>,
     /// Whether the object has a controller of which nothing could be learnt; that softens too.
     pub unknown_owner: bool,
+    /// Whether the policy is for it for certain.
+    pub certain: bool,
     /// Whether its tag means another digest than what was admitted here.
     pub moved: bool,
 }
@@ -50,9 +52,12 @@ pub fn judge(
         rule: Rule::ImageAge,
         effect: effect.min(most),
         softened: softened.filter(|_| effect > most),
-        image: judged.image.clone(),
-        digest: image.and_then(Fact::known).map(|image| image.digest.clone()),
-        found,
+        exception: None,
+        about: About::Image(ImageFinding {
+            image: judged.image.clone(),
+            digest: image.and_then(Fact::known).map(|image| image.digest.clone()),
+            found,
+        }),
     };
 
     let most = most_effect(policy, rule, judged, now);
@@ -89,10 +94,10 @@ fn most_effect(
     now: DateTime<Utc>,
 ) -> (Effect, Option<Softened>) {
     let full = policy.effect(rule.validation_actions.as_deref());
-    let enforced_from = policy.spec.enforce_from.filter(|day| full == Effect::Deny && now.date_naive() < *day);
-    let full_now = if enforced_from.is_some() { Effect::Warn } else { full };
+    let (full_now, enforced_from) = policy.effect_at(rule.validation_actions.as_deref(), now);
     let unknown_owner = judged.unknown_owner.then_some(Softened::UnknownOwner);
-    let softest = [judged.softened, unknown_owner]
+    let uncertain = (!judged.certain).then_some(Softened::NamespaceUnknown);
+    let softest = [judged.softened, unknown_owner, uncertain]
         .into_iter()
         .flatten()
         .map(|softened| (most_if(softened, rule, judged.change), softened))
@@ -113,7 +118,12 @@ fn most_if(softened: Softened, rule: &ImageAge, change: Change) -> Effect {
         Softened::Unchanged if change == Change::NewImage => set(rule.unchanged_images),
         Softened::Unchanged => set(rule.unchanged_images).min(Effect::Warn),
         Softened::UnknownOwner => set(rule.unknown_owners),
-        Softened::Rollback | Softened::Injected | Softened::NotYet(_) => Effect::Warn,
+        Softened::Rollback
+        | Softened::Promotion
+        | Softened::Injected
+        | Softened::Exception
+        | Softened::NamespaceUnknown
+        | Softened::NotYet(_) => Effect::Warn,
     }
 }
 

@@ -49,6 +49,21 @@ pub struct WorkloadLedger {
     pub digests: Vec<Admission>,
     /// The fingerprints of its Pod templates, each once, and when each was first admitted.
     pub templates: Vec<(String, DateTime<Utc>)>,
+    /// The services that it belonged to, each once, and when it last did.
+    pub services: Vec<BelongedTo>,
+    /// References that it ran until it was deleted: what they mean to its admissions is told when those are known.
+    pub ran: Vec<(String, DateTime<Utc>)>,
+}
+
+/// That a workload belonged to a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BelongedTo {
+    /// Name of the `BudgetSource` by whose rules it did.
+    pub source: String,
+    /// The service.
+    pub service: String,
+    /// When it last did.
+    pub last_at: DateTime<Utc>,
 }
 
 impl WorkloadLedger {
@@ -70,6 +85,24 @@ impl WorkloadLedger {
         }
     }
 
+    /// Adds that it belonged to a service at `at`.
+    pub fn belongs_to(&mut self, source: &str, service: &str, at: DateTime<Utc>) {
+        match self.services.iter_mut().find(|known| known.source == source && known.service == service) {
+            Some(known) => known.last_at = known.last_at.max(at),
+            None => {
+                self.services.push(BelongedTo { source: source.to_owned(), service: service.to_owned(), last_at: at });
+            }
+        }
+    }
+
+    /// Adds that it ran a reference until `at`.
+    pub fn ran_until(&mut self, reference: &str, at: DateTime<Utc>) {
+        match self.ran.iter_mut().find(|(known, _)| known == reference) {
+            Some((_, last)) => *last = at.max(*last),
+            None => self.ran.push((reference.to_owned(), at)),
+        }
+    }
+
     /// Takes over what `other` knows: the earliest first time, the latest last time and its reference.
     pub fn merge(&mut self, other: &Self) {
         for admission in &other.digests {
@@ -77,6 +110,25 @@ impl WorkloadLedger {
         }
         for (fingerprint, at) in &other.templates {
             self.admit_template(fingerprint, *at);
+        }
+        for BelongedTo { source, service, last_at } in &other.services {
+            self.belongs_to(source, service, *last_at);
+        }
+        for (reference, at) in &other.ran {
+            self.ran_until(reference, *at);
+        }
+        self.settle();
+    }
+
+    /// What a reference meant when it was last admitted ran until the workload was deleted.
+    fn settle(&mut self) {
+        for (reference, until) in &self.ran {
+            let of_reference = self.digests.iter_mut().filter(|known| known.reference == *reference);
+            if let Some(latest) = of_reference.max_by_key(|known| known.last_admitted_at)
+                && latest.first_admitted_at <= *until
+            {
+                latest.last_admitted_at = latest.last_admitted_at.max(*until);
+            }
         }
     }
 
@@ -185,26 +237,54 @@ impl Ledger {
         Ok(overlay.complete(workload, &looked_up, stored))
     }
 
-    /// When the digest was first admitted in any workload of the namespace: a hook's Job has a new name each time.
+    /// When the digest was first and last admitted in any workload of the namespace: a hook's Job has a new name each
+    /// time.
     pub async fn admitted_in_namespace(
         &self,
         namespace: &str,
         digest: &str,
-    ) -> Result<Option<DateTime<Utc>>, StoreError> {
+    ) -> Result<Option<(DateTime<Utc>, DateTime<Utc>)>, StoreError> {
         // Memory first: what moves from there to the store meanwhile is then seen in the store.
         let unstored = self.memory.overlay.admitted_in_namespace(namespace, digest);
         let Some(store) = &self.store else {
             return Ok(unstored);
         };
-        let stored: Option<String> =
-            sqlx::query_scalar("SELECT min(first_admitted_at) FROM admissions WHERE namespace = ? AND digest = ?")
-                .bind(namespace)
-                .bind(digest)
-                .fetch_one(store.readers())
-                .await
-                .map_err(StoreError::failed("looking a digest up by namespace"))?;
-        let stored = stored.as_deref().and_then(from_column);
-        Ok([unstored, stored].into_iter().flatten().min())
+        let stored: (Option<String>, Option<String>) = sqlx::query_as(
+            "SELECT min(first_admitted_at), max(last_admitted_at) FROM admissions WHERE namespace = ? AND digest = ?",
+        )
+        .bind(namespace)
+        .bind(digest)
+        .fetch_one(store.readers())
+        .await
+        .map_err(StoreError::failed("looking a digest up by namespace"))?;
+        let stored = stored.0.as_deref().and_then(from_column).zip(stored.1.as_deref().and_then(from_column));
+        let both = [unstored, stored].into_iter().flatten();
+        Ok(both.reduce(|(first, last), (other_first, other_last)| (first.min(other_first), last.max(other_last))))
+    }
+
+    /// The workloads of the namespace in which the digest was admitted, each by kind and name; the latest first, some.
+    pub async fn workloads_with(&self, namespace: &str, digest: &str) -> Result<Vec<WorkloadKey>, StoreError> {
+        let mut found = self.memory.overlay.workloads_with(namespace, digest);
+        if let Some(store) = &self.store {
+            let stored: Vec<(String, String)> = sqlx::query_as(
+                "SELECT kind, name FROM admissions WHERE namespace = ? AND digest = ?
+                 ORDER BY last_admitted_at DESC LIMIT 16",
+            )
+            .bind(namespace)
+            .bind(digest)
+            .fetch_all(store.readers())
+            .await
+            .map_err(StoreError::failed("looking workloads up by digest"))?;
+            let namespace = namespace.to_owned();
+            found.extend(stored.into_iter().map(|(kind, name)| WorkloadKey {
+                namespace: namespace.clone(),
+                kind,
+                name,
+            }));
+        }
+        found.sort_unstable();
+        found.dedup();
+        Ok(found)
     }
 }
 
@@ -239,7 +319,22 @@ async fn read_history(store: &Store, workload: &WorkloadKey) -> Result<WorkloadL
     .fetch_all(&mut *connection)
     .await
     .map_err(StoreError::failed(ACT))?;
+    let services =
+        sqlx::query("SELECT source, service, last_at FROM services WHERE namespace = ? AND kind = ? AND name = ?")
+            .bind(&workload.namespace)
+            .bind(&workload.kind)
+            .bind(&workload.name)
+            .fetch_all(&mut *connection)
+            .await
+            .map_err(StoreError::failed(ACT))?;
     let mut ledger = WorkloadLedger::default();
+    for row in &services {
+        ledger.services.push(BelongedTo {
+            source: row.try_get(0).map_err(StoreError::failed(ACT))?,
+            service: row.try_get(1).map_err(StoreError::failed(ACT))?,
+            last_at: time(row, 2).map_err(StoreError::failed(ACT))?,
+        });
+    }
     for row in &digests {
         ledger.digests.push(Admission {
             digest: row.try_get(0).map_err(StoreError::failed(ACT))?,
@@ -287,9 +382,38 @@ mod tests {
         let expected = WorkloadLedger {
             digests: vec![admission("sha256:a", "shop:2", 10, 20), admission("sha256:b", "shop:b", 5, 5)],
             templates: vec![("t".to_owned(), at(10))],
+            ..WorkloadLedger::default()
         };
         assert_eq!(ledger, expected);
         ledger.merge(&expected);
         assert_eq!(ledger, expected, "merging the same again changes nothing");
+    }
+
+    #[test]
+    fn what_ran_until_it_was_deleted_counts_as_admitted_until_then() {
+        let mut deleted = WorkloadLedger::default();
+        deleted.ran_until("shop:1", at(50));
+        // The admissions may come to light before or after it.
+        let mut ledger = WorkloadLedger::default();
+        ledger.admit("sha256:old", "shop:1", at(5));
+        ledger.admit("sha256:a", "shop:1", at(20));
+        ledger.admit("sha256:b", "shop:2", at(30));
+        let mut other_way = deleted.clone();
+        other_way.merge(&ledger);
+        ledger.merge(&deleted);
+        for ledger in [&ledger, &other_way] {
+            let last = |digest: &str| ledger.digests.iter().find(|one| one.digest == digest).unwrap().last_admitted_at;
+            assert_eq!(["sha256:old", "sha256:a", "sha256:b"].map(last), [at(5), at(50), at(30)]);
+        }
+    }
+
+    #[test]
+    fn services_keep_the_last_time() {
+        let mut ledger = WorkloadLedger::default();
+        for (service, second) in [("checkout", 10), ("basket", 20), ("checkout", 30), ("checkout", 15)] {
+            ledger.belongs_to("slo", service, at(second));
+        }
+        let found: Vec<_> = ledger.services.iter().map(|one| (one.service.as_str(), one.last_at)).collect();
+        assert_eq!(found, [("checkout", at(30)), ("basket", at(20))]);
     }
 }

@@ -8,10 +8,10 @@ use sqlx::{Connection, Row, SqliteConnection};
 use super::StoreError;
 
 /// What each version adds; the first brings a store from nothing to version 1.
-const STEPS: [&str; 1] = [include_str!("schema/0001-first.sql")];
+const STEPS: [&str; 2] = [include_str!("schema/0001-first.sql"), include_str!("schema/0002-budgets.sql")];
 
 /// The version this program writes and reads.
-const KNOWN_VERSION: i64 = 1;
+const KNOWN_VERSION: i64 = 2;
 
 const _: () = assert!(KNOWN_VERSION.unsigned_abs() == STEPS.len() as u64);
 

@@ -21,6 +21,8 @@ pub enum Change {
     NewImage,
     /// Back to what ran before.
     Rollback,
+    /// To what another workload of the same service and namespace runs: from canary to primary, from blue to green.
+    Promotion,
     /// The template differs in what it does: environment, arguments, volumes …
     Config,
     /// It differs only in resources, scheduling, probes, grace periods, template labels and annotations.
@@ -42,6 +44,7 @@ impl Change {
             Self::Create => "Create",
             Self::NewImage => "NewImage",
             Self::Rollback => "Rollback",
+            Self::Promotion => "Promotion",
             Self::Config => "Config",
             Self::Mitigation => "Mitigation",
             Self::Restart => "Restart",
@@ -52,7 +55,7 @@ impl Change {
     }
 }
 
-/// A Create counts as a restore for this long after the workload was last admitted.
+/// A Create counts as a restore for this long after the workload was last admitted, or deleted.
 pub const RECREATE_WINDOW: TimeDelta = TimeDelta::days(30);
 
 /// Tells what kind of change the subject is, from what is known as of `now`.
@@ -63,7 +66,14 @@ pub fn classify(subject: &Subject, evidence: &Evidence, now: DateTime<Utc>) -> C
         Operation::Create | Operation::Update => {}
     }
     let Some(old_images) = &subject.old_images else {
-        return if is_restore(subject, evidence, now) { Change::Rollback } else { Change::Create };
+        let all: Vec<&ImageUse> = subject.images.iter().collect();
+        return if is_restore(subject, evidence, now) {
+            Change::Rollback
+        } else if runs_elsewhere(&all, evidence) {
+            Change::Promotion
+        } else {
+            Change::Create
+        };
     };
     if subject.template_unchanged() {
         return Change::Scale;
@@ -78,6 +88,8 @@ pub fn classify(subject: &Subject, evidence: &Evidence, now: DateTime<Utc>) -> C
     if !new.is_empty() {
         return if returns_to_earlier_digests(&new, old_images, subject, evidence) {
             Change::Rollback
+        } else if runs_elsewhere(&new, evidence) {
+            Change::Promotion
         } else {
             Change::NewImage
         };
@@ -173,22 +185,14 @@ fn returns_to_an_earlier_template(subject: &Subject, evidence: &Evidence) -> boo
     }
 }
 
-/// Whether every new image was first admitted here before what it takes the place of.
+/// Whether every new image first ran here before what it takes the place of.
 fn returns_to_earlier_digests(
     new: &[&ImageUse],
     old_images: &[ImageUse],
     subject: &Subject,
     evidence: &Evidence,
 ) -> bool {
-    let first_admitted = |digest: &str| {
-        evidence
-            .history
-            .admissions
-            .iter()
-            .filter(|admission| admission.digest == digest)
-            .map(|admission| admission.first_admitted_at)
-            .min()
-    };
+    let first_admitted = |digest: &str| first_ran(digest, evidence);
     // What is replaced, by the name of its container; a container that is new replaces all that goes.
     let replaced_by = |used: &ImageUse| -> Vec<&ImageUse> {
         let same_place: Vec<_> =
@@ -209,6 +213,26 @@ fn returns_to_earlier_digests(
             .collect();
         !running.is_empty() && running.iter().all(|admitted| admitted.is_some_and(|admitted| before < admitted))
     })
+}
+
+/// When a digest first ran here: when it was first admitted, or when the first revision came that has it.
+///
+/// A tag in a revision counts as what it means now, unless it is known to have meant something else.
+fn first_ran(digest: &str, evidence: &Evidence) -> Option<DateTime<Utc>> {
+    let admissions = &evidence.history.admissions;
+    let admitted = admissions.iter().filter(|admission| admission.digest == digest).map(|one| one.first_admitted_at);
+    let meant_another =
+        |reference: &str| admissions.iter().any(|one| one.reference == reference && one.digest != digest);
+    let has_it = |reference: &String| digest_of(reference, evidence) == Some(digest) && !meant_another(reference);
+    let revisions = evidence.history.revisions.iter().filter(|revision| revision.images.iter().any(has_it));
+    admitted.chain(revisions.map(|revision| revision.created_at)).min()
+}
+
+/// Whether every image runs at this moment in another workload of the same service and namespace.
+fn runs_elsewhere(images: &[&ImageUse], evidence: &Evidence) -> bool {
+    let runs =
+        |digest: &str| evidence.running_elsewhere.iter().any(|other| other.digests.iter().any(|one| one == digest));
+    !images.is_empty() && images.iter().all(|used| digest_of(&used.image, evidence).is_some_and(runs))
 }
 
 /// Whether a Create puts back what was admitted under this name (or, for a hook's Job, in this namespace) not long ago.

@@ -1,18 +1,34 @@
 //! Reads a Pod spec only as far as a decision needs it: its images, in every place, and its pull secrets.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer};
 
-use super::PullHints;
 use super::template::{ImageUse, Place};
+use super::{PullHints, labels};
 
 /// A Pod template, as `spec.template` has it.
 #[derive(Debug, Deserialize)]
 pub struct TemplateView<'a> {
+    #[serde(default)]
+    metadata: Option<TemplateMetadata>,
     /// Its Pod spec.
     #[serde(borrow)]
     pub spec: PodSpecView<'a>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct TemplateMetadata {
+    #[serde(default, deserialize_with = "labels::lenient")]
+    labels: BTreeMap<String, String>,
+}
+
+impl TemplateView<'_> {
+    /// Its labels.
+    pub fn take_labels(&mut self) -> BTreeMap<String, String> {
+        self.metadata.take().unwrap_or_default().labels
+    }
 }
 
 /// A Pod spec, borrowed from the review's bytes where its text allows.

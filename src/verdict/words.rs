@@ -3,15 +3,15 @@
 //! A denial names every refused image with what was measured, the limit, where the date comes from, the way out, whom
 //! to ask and the decision's id. A warning is one short line. No word of it blames anybody.
 
+mod budget;
+mod image;
 mod way_out;
 
 use chrono::NaiveDate;
 
 use self::way_out::ways_out;
-use super::{Decision, Effect, Finding, Found, Softened, Verdict};
-use crate::evidence::UnknownReason;
-use crate::image::build_date::Source;
-use crate::policy::duration::{in_words, left_in_words};
+use super::{About, Decision, Effect, Finding, Softened, Verdict};
+use crate::subject::Subject;
 use crate::subject::change::Change;
 
 /// What a message needs beside the verdict.
@@ -25,6 +25,8 @@ pub struct Context<'a> {
     pub public_url: Option<&'a str>,
     /// Whom to ask, in words; else the policies' owners are named.
     pub contact: Option<&'a str>,
+    /// The workload, for the words of an exception that could be asked for.
+    pub subject: Option<&'a Subject>,
 }
 
 /// Most warnings in one answer.
@@ -33,8 +35,6 @@ const MOST_WARNINGS: usize = 3;
 const LONGEST_WARNING: usize = 120;
 /// Most findings spelled out in one denial; the API server passes messages on uncut, people do not read walls.
 const MOST_DENIALS: usize = 20;
-/// Digits of a digest that are shown; the record has them all.
-const DIGEST_DIGITS: usize = 12;
 
 /// The message of a denial; `None` where nothing is refused.
 pub fn denial(verdict: &Verdict, context: &Context<'_>) -> Option<String> {
@@ -48,7 +48,7 @@ pub fn denial(verdict: &Verdict, context: &Context<'_>) -> Option<String> {
     if left_out > 0 {
         lines.push(format!("And {left_out} more, all in the record."));
     }
-    lines.extend(ways_out(&denials));
+    lines.extend(ways_out(&denials, context.subject));
     if let Some(why) = &verdict.history_unknown {
         lines.push(format!(
             "If it goes back to what ran before, try again: what ran is not known now ({}).",
@@ -81,63 +81,11 @@ fn last_line(denials: &[&Finding], context: &Context<'_>) -> String {
 
 /// One finding as a sentence, without its full stop: what records and reports show too.
 pub fn sentence(finding: &Finding) -> String {
-    let image =
-        format!("image {} ({} {:?})", image_in_words(finding), finding.image.place.in_words(), finding.image.name);
-    let (rule, policy) = (finding.rule.in_words(), &finding.policy);
-    let softened = finding.softened.map(softened_in_words).unwrap_or_default();
-    let said = match &finding.found {
-        Found::TooOld { built, source, age_seconds, limit_seconds, platform } => format!(
-            "{image} {}, on {} ({}); the limit here is {} (policy {policy:?})",
-            past_limit(*source, *age_seconds, *limit_seconds),
-            built.format("%Y-%m-%d"),
-            source_in_words(*source, platform.as_deref()),
-            in_words(*limit_seconds),
-        ),
-        Found::Ageing { built, source, age_seconds, limit_seconds, refused, platform } => format!(
-            "{image} was {} {} ago, on {} ({}); it will be {} in {}, at {} (policy {policy:?})",
-            verb(*source),
-            in_words(*age_seconds),
-            built.format("%Y-%m-%d"),
-            source_in_words(*source, platform.as_deref()),
-            fate(*refused),
-            left_in_words(limit_seconds - age_seconds),
-            in_words(*limit_seconds),
-        ),
-        Found::Unknown { reason: UnknownReason::IntegrityFailure, detail } => {
-            format!("{image} is not what its digest says: {} (policy {policy:?})", printable(detail))
-        }
-        Found::Unknown { reason, detail } => {
-            format!("{image} has no known build date ({}): {} (policy {policy:?})", reason.as_str(), printable(detail))
-        }
-        Found::MovedTag => format!(
-            "{image} is another image than the one this tag named when it was last admitted here (policy {policy:?})"
-        ),
-        Found::NotByDigest => {
-            format!("{image} is named by tag; here images are named by digest (policy {policy:?})")
-        }
+    let said = match &finding.about {
+        About::Image(about) => image::said(finding, about),
+        About::Budget(about) => budget::said(finding, about),
     };
-    format!("{rule}: {said}{softened}")
-}
-
-fn verb(source: Source) -> &'static str {
-    if source == Source::FirstSeen { "already here" } else { "built" }
-}
-
-/// `was built 112 days ago`; what is past its limit by less than the words can tell is said to be so.
-fn past_limit(source: Source, age_seconds: i64, limit_seconds: i64) -> String {
-    let (age, limit) = (in_words(age_seconds), in_words(limit_seconds));
-    let just_over = if age == limit { "just over " } else { "" };
-    format!("was {} {just_over}{age} ago", verb(source))
-}
-
-/// What becomes of an image when it reaches the limit.
-fn fate(refused: bool) -> &'static str {
-    if refused { "refused" } else { "too old" }
-}
-
-fn source_in_words(source: Source, platform: Option<&str>) -> String {
-    let source = if source == Source::FirstSeen { "first seen by this gate" } else { source.in_words() };
-    platform.map_or_else(|| source.to_owned(), |platform| format!("{source}, {platform}"))
+    format!("{}: {said}{}", finding.rule.in_words(), softened_in_words(finding))
 }
 
 /// A text from outside, on one line and without what a terminal would obey.
@@ -151,38 +99,28 @@ fn printable(text: &str) -> String {
     })
 }
 
-fn softened_in_words(softened: Softened) -> String {
+fn softened_in_words(finding: &Finding) -> String {
+    let Some(softened) = finding.softened else {
+        return String::new();
+    };
     match softened {
         Softened::Unchanged => ", allowed because it ran here before".to_owned(),
         Softened::Rollback => ", allowed because this goes back to what ran before".to_owned(),
+        Softened::Promotion => ", allowed because it runs already in another workload of the service".to_owned(),
         Softened::Injected => ", allowed because it was added to an object of its controller".to_owned(),
         Softened::UnknownOwner => ", allowed because the object's controller could not be checked".to_owned(),
+        Softened::NamespaceUnknown => {
+            ", allowed because it could not be told whether the policy is for this namespace".to_owned()
+        }
+        Softened::Exception => {
+            format!(", allowed by the exception {:?}", finding.exception.as_deref().unwrap_or_default())
+        }
         Softened::NotYet(day) => format!(", allowed until {}", day_in_words(day)),
     }
 }
 
 fn day_in_words(day: NaiveDate) -> String {
     day.format("%Y-%m-%d").to_string()
-}
-
-/// The image as written, with the digest that was judged, shortened.
-fn image_in_words(finding: &Finding) -> String {
-    let written = &finding.image.image;
-    let shown: String = written.split('@').next().unwrap_or(written).chars().take(256).collect();
-    let shown = printable(&shown);
-    match finding.digest.as_deref().or_else(|| written.split_once('@').map(|(_, digest)| digest)) {
-        Some(digest) => format!("{shown}@{}", short_digest(digest)),
-        None => shown,
-    }
-}
-
-fn short_digest(digest: &str) -> String {
-    match digest.split_once(':') {
-        Some((algorithm, hex)) if hex.len() > DIGEST_DIGITS && hex.is_ascii() => {
-            format!("{algorithm}:{}…", &hex[..DIGEST_DIGITS])
-        }
-        _ => digest.to_owned(),
-    }
 }
 
 /// The warnings of an answer: at most three, each at most 120 characters.
@@ -208,46 +146,27 @@ pub fn warnings(verdict: &Verdict, context: &Context<'_>) -> Vec<String> {
 
 /// One finding as a line of at most 120 characters: the figures stay, names are shortened.
 fn warning(finding: &Finding, change: Change) -> String {
-    let tail = match &finding.found {
-        Found::TooOld { age_seconds, limit_seconds, source, .. } => {
-            format!("{}, limit {}", past_limit(*source, *age_seconds, *limit_seconds), in_words(*limit_seconds))
-        }
-        Found::Ageing { age_seconds, limit_seconds, source, refused, .. } => format!(
-            "was {} {} ago and will be {} in {}",
-            verb(*source),
-            in_words(*age_seconds),
-            fate(*refused),
-            left_in_words(limit_seconds - age_seconds)
-        ),
-        Found::Unknown { reason: UnknownReason::IntegrityFailure, .. } => "is not what its digest says".to_owned(),
-        Found::Unknown { reason, .. } => format!("has no known build date ({})", reason.as_str()),
-        Found::MovedTag => {
-            format!("is another image than this tag named before this {}", change.as_str().to_lowercase())
-        }
-        Found::NotByDigest => "is named by tag, here images are named by digest".to_owned(),
+    let (name, tail) = match &finding.about {
+        About::Image(about) => (printable(image::last_component(&about.image.image)), image::briefly(about, change)),
+        About::Budget(about) => (budget::name(about), budget::briefly(about)),
     };
     let softened = match finding.softened {
         Some(Softened::NotYet(day)) => format!("; refused from {}", day_in_words(day)),
         Some(Softened::Unchanged) => "; it ran before, so it passes".to_owned(),
         Some(Softened::Rollback) => "; a rollback passes".to_owned(),
-        Some(Softened::Injected | Softened::UnknownOwner) | None => String::new(),
+        Some(Softened::Promotion) => "; it runs elsewhere, so it passes".to_owned(),
+        Some(Softened::Exception) => "; an exception lets it pass".to_owned(),
+        Some(Softened::Injected | Softened::UnknownOwner | Softened::NamespaceUnknown) | None => String::new(),
     };
     let tail = tail + &softened;
     let policy = format!(" (policy {:?})", finding.policy);
     let prefix = "freshgate: ";
     let room = LONGEST_WARNING.saturating_sub(prefix.len() + 1 + tail.chars().count());
-    let name = printable(last_component(&finding.image.image));
     if name.chars().count() + policy.chars().count() <= room {
         format!("{prefix}{name} {tail}{policy}")
     } else {
-        format!("{prefix}{} {tail}", shortened(&name, room))
+        shortened(&format!("{prefix}{} {tail}", shortened(&name, room)), LONGEST_WARNING)
     }
-}
-
-/// `checkout:1.2` of `registry.example/shop/checkout:1.2@sha256:…`.
-fn last_component(written: &str) -> &str {
-    let name = written.split('@').next().unwrap_or(written);
-    name.rsplit('/').next().unwrap_or(name)
 }
 
 fn shortened(text: &str, most: usize) -> String {

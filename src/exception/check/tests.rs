@@ -1,9 +1,12 @@
 //! Every problem that an exception can have, with its words.
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::policy::compile::CompiledPolicy;
 
 fn spec(changes: &Value) -> GateExceptionSpec {
     let mut spec = json!({
@@ -118,9 +121,9 @@ fn policies(specs: &[(&str, Value)]) -> PolicySet {
     PolicySet::new(compiled.collect())
 }
 
-fn limit_of(policies: &PolicySet, labels: Option<&BTreeMap<String, String>>) -> (String, Option<String>) {
+fn limit_of(policies: &PolicySet, labels: NamespaceLabels<'_>) -> (String, Option<String>) {
     let two = json!({"targets": [target("shop", "Deployment", "checkout"), target("pay", "Job", "bill")]});
-    let limit = limit(&spec(&two), policies, |namespace| labels.filter(|_| namespace == "shop"));
+    let limit = limit(&spec(&two), policies, |_| labels);
     (limit.most.to_string(), limit.policy)
 }
 
@@ -129,7 +132,7 @@ fn the_strictest_policy_of_any_target_limits_it() {
     let set = |most: &str| json!({"exceptions": {"maxDuration": {"security": most}}});
     let only = |namespace: &str, most: &str| json!({"match": {"namespaces": [namespace]}, "exceptions": {"maxDuration": {"security": most}}});
     let named = |name: &str| Some(name.to_owned());
-    let of = |specs: &[(&str, Value)]| limit_of(&policies(specs), None);
+    let of = |specs: &[(&str, Value)]| limit_of(&policies(specs), NamespaceLabels::NameOnly);
     assert_eq!(of(&[]), ("14d".into(), None));
     assert_eq!(of(&[("a", json!({}))]), ("14d".into(), None));
     assert_eq!(of(&[("a", set("30d"))]), ("30d".into(), named("a")));
@@ -141,18 +144,16 @@ fn the_strictest_policy_of_any_target_limits_it() {
 }
 
 #[test]
-fn where_labels_are_not_known_every_policy_that_selects_by_them_counts() {
+fn where_labels_are_unknown_every_policy_that_selects_by_them_counts() {
     let selects = json!({
         "match": {"namespaceSelector": {"matchLabels": {"tier": "gold"}}},
         "exceptions": {"maxDuration": {"security": "1d"}}
     });
     let policies = policies(&[("gold", selects)]);
     let labels = |tier: &str| BTreeMap::from([("tier".to_owned(), tier.to_owned())]);
-    assert_eq!(limit_of(&policies, Some(&labels("gold"))).0, "1d");
-    assert_eq!(limit_of(&policies, None).0, "1d");
-    let tin = labels("tin");
-    let known = limit(&spec(&json!({})), &policies, |_| Some(&tin));
-    assert_eq!(known.policy, None);
+    assert_eq!(limit_of(&policies, NamespaceLabels::Known(&labels("gold"))).0, "1d");
+    assert_eq!(limit_of(&policies, NamespaceLabels::Unknown).0, "1d");
+    assert_eq!(limit_of(&policies, NamespaceLabels::Known(&labels("tin"))).0, "14d");
 }
 
 #[test]

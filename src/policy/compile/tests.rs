@@ -20,7 +20,8 @@ fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
 /// Whether a policy is for a Deployment in `shop`, whose namespace has these labels.
 fn is_for_shop(matches: &Value, of_shop: Option<&BTreeMap<String, String>>) -> bool {
     let set = PolicySet::new(vec![policy("p", matches)]);
-    !set.matching("shop", of_shop, "Deployment").is_empty()
+    let labels = of_shop.map_or(NamespaceLabels::NameOnly, NamespaceLabels::Known);
+    !set.matching("shop", labels, "Deployment").is_empty()
 }
 
 #[test]
@@ -97,9 +98,28 @@ fn policies_come_in_the_order_of_their_names() {
         policy("a", &json!({"namespaces": ["shop"]})),
         policy("b", &json!({"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "shop"}}})),
     ]);
-    let names: Vec<_> = set.matching("shop", None, "Job").iter().map(|policy| policy.name.as_str()).collect();
+    let names: Vec<_> =
+        set.matching("shop", NamespaceLabels::NameOnly, "Job").iter().map(|one| one.policy.name.as_str()).collect();
     assert_eq!(names, ["a", "b", "c"]);
     assert_eq!((set.len(), set.is_empty()), (3, false));
+}
+
+#[test]
+fn what_selects_by_labels_that_nobody_could_read_may_be_for_a_workload() {
+    let set = PolicySet::new(vec![
+        policy("by-label", &json!({"namespaceSelector": {"matchLabels": {"environment": "production"}}})),
+        policy(
+            "by-label-elsewhere",
+            &json!({"namespaces": ["bank"], "namespaceSelector": {"matchLabels": {"a": "b"}}}),
+        ),
+        policy("by-label-of-jobs", &json!({"kinds": ["Job"], "namespaceSelector": {"matchLabels": {"a": "b"}}})),
+        policy("by-name", &json!({"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "shop"}}})),
+        policy("by-name-elsewhere", &json!({"namespaces": ["bank"]})),
+        policy("everywhere", &json!({})),
+    ]);
+    let found = set.matching("shop", NamespaceLabels::Unknown, "Deployment");
+    let found: Vec<_> = found.iter().map(|one| (one.policy.name.as_str(), one.certain)).collect();
+    assert_eq!(found, [("by-label", false), ("by-name", true), ("everywhere", true)]);
 }
 
 #[test]
@@ -341,8 +361,9 @@ proptest! {
         );
         let known = of_namespace.clone().unwrap_or_default();
         let naive: Vec<_> = set.iter().filter(|policy| policy.is_for(&namespace, &known, kind)).map(|one| &one.name).collect();
+        let labels = of_namespace.as_ref().map_or(NamespaceLabels::NameOnly, NamespaceLabels::Known);
         let found: Vec<_> =
-            set.matching(&namespace, of_namespace.as_ref(), kind).into_iter().map(|one| &one.name).collect();
+            set.matching(&namespace, labels, kind).into_iter().map(|one| &one.policy.name).collect();
         prop_assert_eq!(found, naive);
     }
 }

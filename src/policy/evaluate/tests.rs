@@ -93,6 +93,8 @@ fn create(images: &[&str]) -> Subject {
         uid: String::new(),
         old_created_at: None,
         pull: PullHints::default(),
+        labels: crate::subject::ServiceLabels::default(),
+        old_labels: None,
     }
 }
 
@@ -283,10 +285,10 @@ fn a_bound_proves_too_old_and_never_fresh() {
     };
     let set = denying(&json!({"onUnknown": "Allow"}));
     let verdict = evaluate(&create(&["x:1"]), &with(evidence(), "x:1", image("d", vec![seen(100)])), &set, now());
-    assert!(matches!(verdict.findings[0].found, Found::TooOld { source: Source::FirstSeen, .. }));
+    assert!(matches!(verdict.findings[0].image().unwrap().found, Found::TooOld { source: Source::FirstSeen, .. }));
     let set = denying(&json!({"onUnknown": "Deny"}));
     let verdict = evaluate(&create(&["x:1"]), &with(evidence(), "x:1", image("d", vec![seen(1)])), &set, now());
-    assert!(matches!(verdict.findings[0].found, Found::Unknown { reason: UnknownReason::NoDate, .. }));
+    assert!(matches!(verdict.findings[0].image().unwrap().found, Found::Unknown { reason: UnknownReason::NoDate, .. }));
 }
 
 #[test]
@@ -451,7 +453,7 @@ fn an_old_image_is_found_in_every_place() {
         let mut subject = create(&["fresh:1", "old:1"]);
         subject.images[1].place = place;
         let verdict = evaluate(&subject, &evidence(), &set, now());
-        assert_eq!((verdict.decision, verdict.findings[0].image.place), (Decision::Deny, place));
+        assert_eq!((verdict.decision, verdict.findings[0].image().unwrap().image.place), (Decision::Deny, place));
     }
 }
 
@@ -492,7 +494,7 @@ fn wrong_bytes_are_refused() {
         let verdict = evaluate(&subject, &mixed, &denying(&rule), now());
         assert_eq!(verdict.decision, Decision::Deny, "{rule}");
         let reason = UnknownReason::IntegrityFailure;
-        assert_eq!(verdict.findings[0].found, Found::Unknown { reason, detail: "wrong bytes".into() });
+        assert_eq!(verdict.findings[0].image().unwrap().found, Found::Unknown { reason, detail: "wrong bytes".into() });
     }
     let warns = policies(&[json!({"imageAge": {"maxAge": "90d"}})]);
     assert_eq!(decide(&create(&["x:1"]), &with(evidence(), "x:1", wrong()), &warns), Decision::Warn);
@@ -518,7 +520,7 @@ fn the_earliest_of_date_and_bound_counts() {
     ] {
         let evidence = with(evidence(), "x:1", image("d", vec![seen(days)]));
         let verdict = evaluate(&create(&["x:1"]), &evidence, &denying(&json!({})), now());
-        let found = verdict.findings.first().map(|finding| match &finding.found {
+        let found = verdict.findings.first().map(|finding| match &finding.image().unwrap().found {
             Found::TooOld { source, .. } | Found::Ageing { source, .. } => *source,
             other => panic!("{other:?}"),
         });
@@ -532,7 +534,7 @@ fn an_ageing_platform_is_told_beside_an_unknown_one_that_is_allowed() {
     let evidence = with(evidence(), "x:1", image("d", vec![undated, platform("linux/amd64", 80 * DAY)]));
     let verdict = evaluate(&create(&["x:1"]), &evidence, &denying(&json!({"onUnknown": "Allow"})), now());
     assert!(
-        matches!(&verdict.findings[0].found, Found::Ageing { platform: Some(platform), .. } if platform == "linux/amd64"),
+        matches!(&verdict.findings[0].image().unwrap().found, Found::Ageing { platform: Some(platform), .. } if platform == "linux/amd64"),
         "{verdict:?}"
     );
 }
@@ -551,7 +553,7 @@ fn what_is_ageing_says_whether_it_will_be_refused() {
         let mut spec = json!({"imageAge": {"maxAge": "90d"}});
         spec.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
         let verdict = evaluate(subject, &evidence(), &policies(&[spec]), now());
-        let Found::Ageing { refused, .. } = verdict.findings[0].found else { panic!("{verdict:?}") };
+        let Found::Ageing { refused, .. } = verdict.findings[0].image().unwrap().found else { panic!("{verdict:?}") };
         assert_eq!((verdict.decision, refused), (Decision::Warn, expected), "{fields} {:?}", verdict.change);
     }
 }

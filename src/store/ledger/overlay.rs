@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use chrono::{DateTime, Utc};
 use moka::sync::Cache;
 
-use super::{LedgerUpdate, WorkloadKey, WorkloadLedger};
+use super::{Admission, LedgerUpdate, WorkloadKey, WorkloadLedger};
 
 /// Admissions and templates in the cache, over all workloads; about 250 bytes each.
 const CACHED_ENTRIES: u64 = 100_000;
@@ -66,7 +66,10 @@ impl Overlay {
         let cache = Cache::builder()
             .max_capacity(CACHED_ENTRIES)
             .weigher(|_, ledger: &Arc<WorkloadLedger>| {
-                u32::try_from(1 + ledger.digests.len() + ledger.templates.len()).unwrap_or(u32::MAX)
+                u32::try_from(
+                    1 + ledger.digests.len() + ledger.templates.len() + ledger.services.len() + ledger.ran.len(),
+                )
+                .unwrap_or(u32::MAX)
             })
             .build();
         let state = State { unstored: HashMap::new(), admissions: Box::new([0; GROUPS]) };
@@ -134,16 +137,40 @@ impl Overlay {
         ledger
     }
 
-    pub(super) fn admitted_in_namespace(&self, namespace: &str, digest: &str) -> Option<DateTime<Utc>> {
-        let first = |workload: &WorkloadKey, ledger: &WorkloadLedger| {
-            let admission = ledger.digests.iter().find(|admission| admission.digest == digest)?;
-            (workload.namespace == namespace).then_some(admission.first_admitted_at)
+    pub(super) fn admitted_in_namespace(
+        &self,
+        namespace: &str,
+        digest: &str,
+    ) -> Option<(DateTime<Utc>, DateTime<Utc>)> {
+        let mut found: Option<(DateTime<Utc>, DateTime<Utc>)> = None;
+        self.each_with(namespace, digest, |_, admission| {
+            let (first, last) = (admission.first_admitted_at, admission.last_admitted_at);
+            found = Some(found.map_or((first, last), |known| (known.0.min(first), known.1.max(last))));
+        });
+        found
+    }
+
+    pub(super) fn workloads_with(&self, namespace: &str, digest: &str) -> Vec<WorkloadKey> {
+        let mut found = Vec::new();
+        self.each_with(namespace, digest, |workload, _| found.push(workload.clone()));
+        found
+    }
+
+    /// Every workload of the namespace in which the digest was admitted, as far as the store does not know yet; without
+    /// a store, as far as is remembered.
+    fn each_with(&self, namespace: &str, digest: &str, mut seen: impl FnMut(&WorkloadKey, &Admission)) {
+        let mut look = |workload: &WorkloadKey, ledger: &WorkloadLedger| {
+            if workload.namespace == namespace
+                && let Some(admission) = ledger.digests.iter().find(|admission| admission.digest == digest)
+            {
+                seen(workload, admission);
+            }
         };
         if self.has_store {
             let state = self.state();
-            state.unstored.iter().filter_map(|(workload, unstored)| first(workload, &unstored.ledger)).min()
+            state.unstored.iter().for_each(|(workload, unstored)| look(workload, &unstored.ledger));
         } else {
-            self.cache.iter().filter_map(|(workload, ledger)| first(&workload, &ledger)).min()
+            self.cache.iter().for_each(|(workload, ledger)| look(&workload, &ledger));
         }
     }
 
@@ -222,7 +249,7 @@ mod tests {
     fn the_namespace_counts_what_is_not_stored_yet() {
         let overlay = Overlay::over_a_store();
         overlay.admit(update("sha256:a", 7), 2);
-        let first = DateTime::from_timestamp(1_800_000_007, 0);
+        let first = DateTime::from_timestamp(1_800_000_007, 0).map(|at| (at, at));
         assert_eq!(overlay.admitted_in_namespace("shop", "sha256:a"), first);
         assert_eq!(overlay.admitted_in_namespace("bank", "sha256:a"), None);
         assert_eq!(overlay.admitted_in_namespace("shop", "sha256:b"), None);

@@ -1,11 +1,11 @@
-//! Writes what decisions admitted into the tables `admissions` and `templates`, in the transaction of those decisions.
+//! Writes what decisions admitted into the tables `admissions`, `templates` and `services`, in the transaction of those decisions.
 //! Writing the same again changes nothing, so records may be moved twice.
 
 use std::collections::HashMap;
 
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
-use super::{LedgerUpdate, WorkloadKey, WorkloadLedger};
+use super::{BelongedTo, LedgerUpdate, WorkloadKey, WorkloadLedger};
 use crate::store::time::to_column;
 
 /// `SQLite` takes 32,766 values in a statement; larger ones gain nothing.
@@ -64,6 +64,38 @@ pub(crate) async fn write(
                 first_admitted_at = min(first_admitted_at, excluded.first_admitted_at)",
         );
         insert.build().persistent(false).execute(&mut *connection).await?;
+    }
+    for (workload, ledger) in &by_workload {
+        for BelongedTo { source, service, last_at } in &ledger.services {
+            let insert = "INSERT INTO services (namespace, kind, name, source, service, last_at) VALUES (?, ?, ?, ?, ?, ?)
+                ON CONFLICT (namespace, kind, name, source, service) DO UPDATE SET last_at = max(last_at, excluded.last_at)";
+            sqlx::query(insert)
+                .bind(&workload.namespace)
+                .bind(&workload.kind)
+                .bind(&workload.name)
+                .bind(source)
+                .bind(service)
+                .bind(to_column(*last_at))
+                .execute(&mut *connection)
+                .await?;
+        }
+        for (reference, until) in &ledger.ran {
+            // What the reference meant when it was last admitted, as the ledger in memory takes it.
+            let update = "UPDATE admissions SET last_admitted_at = max(last_admitted_at, ?1)
+                WHERE (namespace, kind, name, digest) IN (
+                    SELECT namespace, kind, name, digest FROM admissions
+                    WHERE namespace = ?2 AND kind = ?3 AND name = ?4 AND reference = ?5
+                    ORDER BY last_admitted_at DESC LIMIT 1)
+                AND first_admitted_at <= ?1";
+            sqlx::query(update)
+                .bind(to_column(*until))
+                .bind(&workload.namespace)
+                .bind(&workload.kind)
+                .bind(&workload.name)
+                .bind(reference)
+                .execute(&mut *connection)
+                .await?;
+        }
     }
     Ok(())
 }

@@ -43,6 +43,8 @@ fn update(old: &[&str], new: &[&str], difference: Difference) -> Subject {
         uid: "uid".into(),
         old_created_at: Some(at(1)),
         pull: crate::subject::PullHints::default(),
+        labels: crate::subject::ServiceLabels::default(),
+        old_labels: None,
     }
 }
 
@@ -185,6 +187,50 @@ fn a_template_that_was_here_before_the_present_one_is_a_rollback() {
     // Configuration alone goes back too.
     let config = update(&["app=a:1"], &["app=a:1"], Difference::Other);
     is(&config, &with_revisions(digests(), &[("new", 1), ("old", 10)]), Change::Rollback);
+}
+
+#[test]
+fn a_digest_of_an_earlier_revision_is_a_rollback_with_other_configuration_too() {
+    let digests = || meaning(&["a:1=d1", "a:2=d2"]);
+    let revision = |image: &str, day| Revision {
+        fingerprint: format!("of {image}"),
+        images: vec![image.to_owned()],
+        created_at: at(day),
+    };
+    let owned = |evidence: Evidence| Evidence {
+        history: History { revisions: vec![revision("a:1", 1), revision("a:2", 10)], ..evidence.history.clone() },
+        ..evidence
+    };
+    let back = update(&["app=a:2"], &["app=a:1"], Difference::Other);
+    is(&back, &owned(digests()), Change::Rollback);
+    is(&update(&["app=a:1"], &["app=a:2"], Difference::Other), &owned(digests()), Change::NewImage);
+    // A tag that is known to have meant something else is not what ran then.
+    let moved = admitted(digests(), &[("a:1=d0", 2)]);
+    is(&back, &owned(moved), Change::NewImage);
+}
+
+#[test]
+fn what_runs_in_another_workload_of_the_service_is_promoted() {
+    let elsewhere = |evidence: Evidence, digests: &[&str]| Evidence {
+        running_elsewhere: vec![crate::evidence::RunningElsewhere {
+            workload: "Deployment checkout-canary".into(),
+            digests: digests.iter().map(|&digest| digest.to_owned()).collect(),
+        }],
+        ..evidence
+    };
+    let digests = || meaning(&["a:1=d1", "a:2=d2", "b:2=d3"]);
+    let primary = update(&["app=a:1"], &["app=a:2"], Difference::Equal);
+    is(&primary, &elsewhere(digests(), &["d2"]), Change::Promotion);
+    is(&primary, &elsewhere(digests(), &["d1"]), Change::NewImage);
+    is(&primary, &digests(), Change::NewImage);
+    // Each new digest must run there; one of two is not enough.
+    let both = update(&["app=a:1"], &["app=a:2", "side=b:2"], Difference::Other);
+    is(&both, &elsewhere(digests(), &["d2"]), Change::NewImage);
+    is(&both, &elsewhere(digests(), &["d2", "d3"]), Change::Promotion);
+    // Green is made of what blue runs.
+    is(&create(&["app=a:2"]), &elsewhere(digests(), &["d2"]), Change::Promotion);
+    // What cannot be learnt runs nowhere.
+    is(&primary, &elsewhere(meaning(&["a:1=d1"]), &["d2"]), Change::NewImage);
 }
 
 /// A reference that names its digest, and that digest.

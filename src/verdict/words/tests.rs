@@ -5,9 +5,10 @@ use insta::assert_snapshot;
 use proptest::prelude::*;
 
 use super::*;
-use crate::image::build_date::read_date;
+use crate::evidence::UnknownReason;
+use crate::image::build_date::{Source, read_date};
 use crate::subject::{ImageUse, Place};
-use crate::verdict::Rule;
+use crate::verdict::{Found, ImageFinding, Passed, Rule};
 
 const DAY: i64 = 86_400;
 const ID: &str = "01JD0000-0000-7000-8000-000000000001";
@@ -22,13 +23,23 @@ fn finding(effect: Effect, found: Found) -> Finding {
         rule: Rule::ImageAge,
         effect,
         softened: None,
-        image: ImageUse {
-            place: Place::Container,
-            name: "app".into(),
-            image: format!("registry.example/shop/checkout@sha256:{}", "4f1c".repeat(16)),
-        },
-        digest: Some(format!("sha256:{}", "4f1c".repeat(16))),
-        found,
+        exception: None,
+        about: About::Image(ImageFinding {
+            image: ImageUse {
+                place: Place::Container,
+                name: "app".into(),
+                image: format!("registry.example/shop/checkout@sha256:{}", "4f1c".repeat(16)),
+            },
+            digest: Some(format!("sha256:{}", "4f1c".repeat(16))),
+            found,
+        }),
+    }
+}
+
+fn image(finding: &mut Finding) -> &mut ImageFinding {
+    match &mut finding.about {
+        About::Image(about) => about,
+        About::Budget(_) => panic!("it is about an image"),
     }
 }
 
@@ -60,10 +71,11 @@ fn unknown(reason: UnknownReason, detail: &str) -> Found {
 
 fn verdict(findings: Vec<Finding>) -> Verdict {
     let decision = if findings.iter().any(|one| one.effect == Effect::Deny) { Decision::Deny } else { Decision::Warn };
-    Verdict { decision, change: Change::Create, passed: None, policies: [].into(), findings, history_unknown: None }
+    Verdict { decision, passed: None, findings, ..Verdict::passed(Change::Create, Passed::NoPolicy) }
 }
 
-const CONTEXT: Context<'_> = Context { decision_id: ID, dry_run: false, public_url: None, contact: None };
+const CONTEXT: Context<'_> =
+    Context { decision_id: ID, dry_run: false, public_url: None, contact: None, subject: None };
 
 fn denied(found: Found) -> String {
     denial(&verdict(vec![finding(Effect::Deny, found)]), &CONTEXT).unwrap()
@@ -127,7 +139,7 @@ fn each_source_has_its_words() {
 #[test]
 fn somebody_elses_image_has_a_newer_tag() {
     let mut of_docker = finding(Effect::Deny, too_old(Source::Config));
-    of_docker.image.image = "node:18".into();
+    image(&mut of_docker).image.image = "node:18".into();
     let said = denial(&verdict(vec![of_docker]), &CONTEXT).unwrap();
     assert_snapshot!(said, @r#"
     binary-age: image node:18@sha256:4f1c4f1c4f1c… (container "app") was built 112 days ago, on 2026-08-03 (image config); the limit here is 90 days (policy "production").
@@ -179,13 +191,13 @@ fn each_unknown_has_its_way_out() {
 #[test]
 fn an_image_named_by_tag_shows_what_was_judged() {
     let mut by_tag = finding(Effect::Deny, Found::NotByDigest);
-    by_tag.image.image = "registry.example/shop/checkout:1.0".into();
+    image(&mut by_tag).image.image = "registry.example/shop/checkout:1.0".into();
     assert_snapshot!(denial(&verdict(vec![by_tag.clone()]), &CONTEXT).unwrap(), @r#"
     binary-age: image registry.example/shop/checkout:1.0@sha256:4f1c4f1c4f1c… (container "app") is named by tag; here images are named by digest (policy "production").
     Name it by digest: registry.example/shop/checkout@sha256:4f1c4f1c4f1c4f1c4f1c4f1c4f1c4f1c4f1c4f1c4f1c4f1c4f1c4f1c4f1c4f1c.
     decision 01JD0000-0000-7000-8000-000000000001 · ask whoever owns policy "production"
     "#);
-    by_tag.digest = None;
+    image(&mut by_tag).digest = None;
     assert_snapshot!(denial(&verdict(vec![by_tag]), &CONTEXT).unwrap(), @r#"
     binary-age: image registry.example/shop/checkout:1.0 (container "app") is named by tag; here images are named by digest (policy "production").
     Name it by digest: registry.example/shop/checkout@sha256:….
@@ -197,7 +209,8 @@ fn an_image_named_by_tag_shows_what_was_judged() {
 fn where_several_ways_lead_out_each_says_for_which_container() {
     let place = |place, name: &str, found| {
         let mut one = finding(Effect::Deny, found);
-        one.image = ImageUse { place, name: name.into(), image: format!("registry.example/shop/{name}:1.2") };
+        image(&mut one).image =
+            ImageUse { place, name: name.into(), image: format!("registry.example/shop/{name}:1.2") };
         one
     };
     let denials = vec![
@@ -237,8 +250,8 @@ fn a_rollback_that_cannot_be_told_as_one_is_asked_to_try_again() {
 #[test]
 fn what_comes_from_outside_stays_on_its_line() {
     let mut hostile = finding(Effect::Deny, unknown(UnknownReason::InvalidReference, "no\nsuch\u{1b}[31m \"thing\""));
-    hostile.image.image = "evil\n\u{202e}:1".into();
-    hostile.digest = None;
+    image(&mut hostile).image.image = "evil\n\u{202e}:1".into();
+    image(&mut hostile).digest = None;
     let said = denial(&verdict(vec![hostile.clone()]), &CONTEXT).unwrap();
     assert_snapshot!(said, @r#"
     binary-age: image evil\n\u{202e}:1 (container "app") has no known build date (InvalidReference): no\nsuch\u{1b}[31m "thing" (policy "production").
@@ -271,7 +284,7 @@ fn what_is_only_recorded_says_why_it_passed() {
 fn a_warning_says_what_will_happen_and_nothing_else() {
     let warn = |found, softened| {
         let mut finding = Finding { softened, ..finding(Effect::Warn, found) };
-        finding.image.image = "registry.example/shop/checkout:1.2".into();
+        image(&mut finding).image.image = "registry.example/shop/checkout:1.2".into();
         warnings(&verdict(vec![finding]), &CONTEXT).remove(0)
     };
     let day = Some(Softened::NotYet(NaiveDate::from_ymd_opt(2027, 1, 15).unwrap()));
@@ -289,7 +302,7 @@ fn past_three_warnings_the_record_has_the_rest() {
             (0..count)
                 .map(|index| {
                     let mut one = finding(Effect::Warn, too_old(Source::Config));
-                    one.image.image = format!("registry.example/shop/part-{index}:1.2");
+                    image(&mut one).image.image = format!("registry.example/shop/part-{index}:1.2");
                     one
                 })
                 .collect(),
@@ -316,7 +329,7 @@ fn other_findings_have_theirs() {
     decision 01JD0000-0000-7000-8000-000000000001 · ask whoever owns policy "production"
     "#);
     let mut by_tag = finding(Effect::Deny, Found::NotByDigest);
-    by_tag.image.image = "registry.example/shop/checkout:1.0".into();
+    image(&mut by_tag).image.image = "registry.example/shop/checkout:1.0".into();
     let said = denial(&verdict(vec![by_tag]), &CONTEXT).unwrap();
     assert!(said.contains("\nName it by digest: registry.example/shop/checkout@sha256:4f1c4f1c"), "{said}");
 }
@@ -324,8 +337,8 @@ fn other_findings_have_theirs() {
 #[test]
 fn several_images_are_all_named_and_a_way_out_once() {
     let mut second = finding(Effect::Deny, too_old(Source::Config));
-    second.image.place = Place::InitContainer;
-    second.image.name = "migrate".into();
+    image(&mut second).image.place = Place::InitContainer;
+    image(&mut second).image.name = "migrate".into();
     second.policy = "strict".into();
     let warned = finding(Effect::Warn, Found::MovedTag);
     let said =
@@ -354,7 +367,7 @@ fn the_last_line_says_where_it_is_found_and_whom_to_ask() {
 fn warnings_are_short_lines() {
     let warn = |found, softened| {
         let mut finding = Finding { softened, ..finding(Effect::Warn, found) };
-        finding.image.image = "registry.example/shop/checkout:1.2".into();
+        image(&mut finding).image.image = "registry.example/shop/checkout:1.2".into();
         warnings(&verdict(vec![finding]), &CONTEXT).remove(0)
     };
     let day = NaiveDate::from_ymd_opt(2027, 1, 15).unwrap();
@@ -416,7 +429,7 @@ proptest! {
     ) {
         let findings: Vec<_> = named.into_iter().map(|(found, softened, name)| {
             let mut finding = Finding { softened, ..finding(Effect::Warn, found) };
-            finding.image.image = name;
+            image(&mut finding).image.image = name;
             finding.policy = policy.clone();
             finding
         }).collect();
@@ -435,7 +448,7 @@ proptest! {
     fn warnings_are_at_most_three_of_120_characters(names in proptest::collection::vec("\\PC{0,300}", 0..8), policy in "[a-z.-]{1,253}") {
         let findings = names.iter().map(|name| {
             let mut finding = finding(Effect::Warn, too_old(Source::Config));
-            finding.image.image = name.clone();
+            image(&mut finding).image.image = name.clone();
             finding.policy = policy.clone();
             finding
         });

@@ -3,13 +3,17 @@
 use crate::evidence::UnknownReason;
 use crate::image::build_date::Source;
 use crate::image::reference::ImageReference;
-use crate::verdict::{Finding, Found};
+use crate::subject::Subject;
+use crate::verdict::{About, Finding, Found, ImageFinding};
 
 /// The ways out of some denials, each once; where there are several, each says for which containers it is.
-pub fn ways_out(denials: &[&Finding]) -> Vec<String> {
+pub fn ways_out(denials: &[&Finding], subject: Option<&Subject>) -> Vec<String> {
     let mut ways: Vec<(String, Vec<&str>)> = Vec::new();
     for finding in denials {
-        let (way, name) = (way_out(finding), finding.image.name.as_str());
+        let (way, name) = match &finding.about {
+            About::Image(about) => (way_out(about), about.image.name.as_str()),
+            About::Budget(_) => (way_around_a_freeze(subject), "error budget"),
+        };
         match ways.iter_mut().find(|(known, _)| *known == way) {
             Some((_, names)) if names.contains(&name) => {}
             Some((_, names)) => names.push(name),
@@ -22,7 +26,18 @@ pub fn ways_out(denials: &[&Finding]) -> Vec<String> {
     ways.into_iter().map(|(way, names)| format!("{}: {way}", names.join(", "))).collect()
 }
 
-fn way_out(finding: &Finding) -> String {
+/// What a freeze lets through, and how somebody with the right to do so makes an exception.
+fn way_around_a_freeze(subject: Option<&Subject>) -> String {
+    let target = subject.map_or_else(
+        || "NAMESPACE/KIND/NAME".to_owned(),
+        |subject| format!("{}/{}/{}", subject.namespace, subject.kind, subject.name),
+    );
+    format!(
+        "Rollbacks, restarts, scaling and changes of resources, probes and scheduling pass meanwhile. For a fix that cannot wait, whoever may grant it makes an exception: freshgate exception new --target {target} --rule errorBudget --reason reliability-fix"
+    )
+}
+
+fn way_out(finding: &ImageFinding) -> String {
     match &finding.found {
         Found::TooOld { source: Source::FirstSeen, .. } => {
             "It has no date of its own to go by, and a reproducible rebuild keeps its digest: update what it is built from, deploy the new digest, and let the build write its date (SOURCE_DATE_EPOCH).".to_owned()
@@ -52,7 +67,7 @@ fn way_out(finding: &Finding) -> String {
     }
 }
 
-fn is_of_docker_official(finding: &Finding) -> bool {
+fn is_of_docker_official(finding: &ImageFinding) -> bool {
     ImageReference::parse(&finding.image.image).is_ok_and(|image| image.name().starts_with("docker.io/library/"))
 }
 

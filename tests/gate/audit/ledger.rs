@@ -53,7 +53,8 @@ async fn an_admission_counts_at_once_later_and_after_a_restart() {
     for name in ["asked", "unasked"] {
         assert_eq!(history(&store, name).await, (expected(&[1, 2], name), templates.clone()), "{name}, restarted");
     }
-    assert_eq!(store.ledger().admitted_in_namespace("shop", "sha256:old").await.unwrap(), Some(at(-1000)));
+    let old = store.ledger().admitted_in_namespace("shop", "sha256:old").await.unwrap();
+    assert_eq!(old.map(|(first, _)| first), Some(at(-1000)));
     assert_eq!(store.ledger().admitted_in_namespace("bank", "sha256:old").await.unwrap(), None);
     close(store, audit).await;
 }
@@ -75,7 +76,8 @@ async fn admissions_left_in_the_journal_count_while_the_store_is_locked() {
     assert_eq!(audit.counts().unstored_records, 1);
     assert_eq!(history(&store, "checkout").await.0, expected(&[1], "checkout"));
     let digest = format!("sha256:{:064x}", 1);
-    assert_eq!(store.ledger().admitted_in_namespace("shop", &digest).await.unwrap(), Some(at(1)));
+    let admitted = store.ledger().admitted_in_namespace("shop", &digest).await.unwrap();
+    assert_eq!(admitted.map(|(first, _)| first), Some(at(1)));
     sqlx::raw_sql("COMMIT").execute(&mut lock).await.unwrap();
     lock.close().await.unwrap();
     stored(&audit).await;

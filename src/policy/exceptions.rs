@@ -1,0 +1,51 @@
+//! Which exception lets pass what a rule would refuse. It touches the decision, never the measurement.
+
+use chrono::{DateTime, Utc};
+
+use super::compile::Matching;
+use crate::budget::state::{BudgetState, Thresholds};
+use crate::evidence::Evidence;
+use crate::exception::{Grant, Reason};
+use crate::subject::Subject;
+use crate::subject::change::{digest_of, new_images};
+use crate::verdict::{About, Finding};
+
+/// The first exception, by name, that lets this finding pass.
+pub fn that_lets_pass<'a>(
+    finding: &Finding,
+    subject: &Subject,
+    evidence: &'a Evidence,
+    _matching: &[Matching<'_>],
+    now: DateTime<Utc>,
+) -> Option<&'a Grant> {
+    let fits = |grant: &&Grant| {
+        grant.holds(finding.rule, now)
+            && is_for_digests_of(grant, finding, subject, evidence)
+            && is_reason_true(grant, evidence, now)
+    };
+    evidence.exceptions.iter().find(fits)
+}
+
+/// One that names a digest is for that alone: for the finding about it, or for a deploy that brings nothing else.
+fn is_for_digests_of(grant: &Grant, finding: &Finding, subject: &Subject, evidence: &Evidence) -> bool {
+    match &finding.about {
+        _ if grant.digest.is_none() => true,
+        About::Image(image) => grant.fits_digest(image.digest.as_deref()),
+        About::Budget(_) => {
+            let new = new_images(subject, evidence);
+            !new.is_empty() && new.iter().all(|used| grant.fits_digest(digest_of(&used.image, evidence)))
+        }
+    }
+}
+
+/// Another team's outage is a reason only while that service has spent its budget too.
+fn is_reason_true(grant: &Grant, evidence: &Evidence, now: DateTime<Utc>) -> bool {
+    grant.reason != Reason::DependencyOutage
+        || grant.dependency.as_deref().is_some_and(|service| {
+            let of_service = evidence.budgets.iter().filter(|one| one.budget.service == service);
+            let is_out = |one: &crate::evidence::BudgetEvidence| {
+                !one.freezes.is_empty() || one.budget.state(&Thresholds::default(), now).state == BudgetState::Exhausted
+            };
+            of_service.into_iter().any(is_out)
+        })
+}
