@@ -2,6 +2,7 @@
 
 mod audit;
 mod check;
+mod exception;
 mod inspect;
 mod manifests;
 mod policy;
@@ -18,7 +19,7 @@ use indicatif::ProgressBar;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use tracing_subscriber::EnvFilter;
 
-use crate::args::{Cli, Command, ServeArgs};
+use crate::args::{Cli, Command, ExceptionCommand, ServeArgs};
 use crate::policy::crd;
 use crate::verdict::Decision;
 
@@ -90,6 +91,7 @@ fn run(cli: Cli) -> Result<u8, Failure> {
             block_on(audit::run(command))
         }
         Command::Policy(command) => policy::run(&command),
+        Command::Exception(ExceptionCommand::New(args)) => exception::new(*args),
         Command::Crds => {
             print(&crd::yaml().map_err(|error| Failure::new(format!("the definitions cannot be written: {error}")))?);
             Ok(OK)

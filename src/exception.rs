@@ -6,6 +6,7 @@ pub mod api;
 pub mod book;
 pub mod check;
 pub mod crd;
+pub mod file;
 pub mod signature;
 
 use std::collections::{BTreeMap, HashMap};

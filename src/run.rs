@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use rustls::crypto::CryptoProvider;
 use thiserror::Error;
 use tokio::sync::watch;
@@ -25,15 +24,13 @@ use crate::cluster::policies::ClusterPolicies;
 use crate::cluster::watch::WatchHealth;
 use crate::cluster::{self, Cluster};
 use crate::evidence::gather::{Budgets, Gatherer, StatedLabels};
-use crate::exception::Exceptions;
 use crate::image::registry::credentials::{Credentials, InvalidCredentials};
 use crate::image::registry::settings::RegistrySettings;
 use crate::image::registry::{Registries, SettingsError};
 use crate::image::resolver::Resolver;
 use crate::image::resolver::facts::{FactStore, LedgerOnly, StoredFacts};
 use crate::metrics::Metrics;
-use crate::policy::compile::PolicySet;
-use crate::policy_folder::{self, FolderError};
+use crate::policy_folder::{self, FolderError, InForce};
 use crate::server::certificates::{CertificateError, Certificates};
 use crate::server::readiness::Readiness;
 use crate::server::{Drain, Listener, ServerError, signals};
@@ -144,13 +141,12 @@ pub fn resolver(args: &RegistryArgs, store: Arc<dyn FactStore>) -> Result<Resolv
 pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(), StartError> {
     let metrics = Arc::new(Metrics::default());
     let readiness = Arc::new(Readiness::default());
-    let in_force: Arc<ArcSwap<PolicySet>> = Arc::default();
-    let exceptions: Arc<ArcSwap<Exceptions>> = Arc::default();
+    let in_force = InForce::default();
 
     let background = Background::start().map_err(StartError::Background)?;
     let certificates = Arc::new(certificates(&args, &provider)?);
     if let Some(folder) = &args.policies {
-        in_force.store(Arc::new(policy_folder::set(policy_folder::read_without_cluster(folder)?)));
+        in_force.put(policy_folder::read_all_without_cluster(folder, clock::now())?, &metrics);
         readiness.policies_are_synced();
     }
     let durability = match args.audit_durability {
@@ -196,7 +192,7 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
                     client,
                     keys,
                     find_grant(&args.store),
-                    Arc::clone(&exceptions),
+                    Arc::clone(&in_force.exceptions),
                     clock::now,
                     Arc::clone(&metrics),
                 ),
@@ -207,7 +203,7 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
         _ => None,
     };
     let cluster_policies = client.as_ref().map(|client| {
-        let policies = ClusterPolicies::start(client, Arc::clone(&in_force), Arc::clone(&metrics));
+        let policies = ClusterPolicies::start(client, Arc::clone(&in_force.policies), Arc::clone(&metrics));
         let (health, readiness) = (Arc::clone(policies.health()), Arc::clone(&readiness));
         let exceptions = granting.as_ref().map(|granting| Arc::clone(granting.exceptions.health()));
         tokio::spawn(async move {
@@ -222,21 +218,21 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
         policies
     });
     if let Some(folder) = args.policies.clone() {
-        tokio::spawn(policy_folder::follow(folder, Arc::clone(&in_force), Arc::clone(&metrics)));
+        tokio::spawn(policy_folder::follow(folder, in_force.clone(), clock::now, Arc::clone(&metrics)));
     }
     tokio::spawn(certificates.follow(provider, Arc::clone(&metrics)));
 
     let labels = Labels { id: name, version: env!("CARGO_PKG_VERSION").to_owned(), cluster: args.cluster };
     let gate = Arc::new(Gate {
         kinds,
-        policies: in_force,
+        policies: in_force.policies,
         gatherer: Gatherer {
             resolver: resolver.clone(),
             ledger: Some(ledger),
             cluster,
             stated: StatedLabels::default(),
             budgets: Budgets::default(),
-            exceptions,
+            exceptions: in_force.exceptions,
         },
         recording: Recording::new(
             Arc::clone(&audit),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -16,7 +17,7 @@ use crate::clock;
 use crate::evidence::Evidence;
 use crate::evidence::gather::{Budgets, Gatherer, StatedLabels};
 use crate::image::resolver::facts::NoStore;
-use crate::policy::compile::{PolicySet, needs_namespace_labels};
+use crate::policy::compile::{NamespaceLabels, PolicySet, needs_namespace_labels};
 use crate::policy::evaluate::{evaluate, passes_unjudged};
 use crate::policy_folder;
 use crate::subject::kinds::WorkloadKinds;
@@ -32,20 +33,25 @@ struct Checked {
 }
 
 pub async fn check(args: CheckArgs) -> Result<u8, Failure> {
-    let policies = policy_folder::read(&args.policies)
-        .map_err(|error| Failure::new(error).hint("freshgate policy lint DIR says more"))?;
-    let policies = policy_folder::set(policies);
+    let bad_folder = |error| Failure::new(error).hint("freshgate policy lint DIR says more");
+    let policies = policy_folder::set(policy_folder::read(&args.policies).map_err(bad_folder)?);
     let stated = labels(&args.namespace_labels)?;
     let Manifests { objects, unreadable } = manifests::read(&args.files);
     let by_namespace = namespaces(&objects);
     warn_of_unknown_labels(&policies, &by_namespace, stated.as_ref());
+    let texts = policy_folder::texts(&args.policies).map_err(bad_folder)?;
+    let labels_of = |namespace: &str| {
+        let labels = by_namespace.get(namespace).or(stated.as_ref());
+        labels.map_or(NamespaceLabels::Unknown, NamespaceLabels::Known)
+    };
+    let exceptions = policy_folder::exceptions(&texts, &policies, labels_of, clock::now()).map_err(bad_folder)?;
     let gatherer = Gatherer {
         resolver: crate::run::resolver(&args.registries, Arc::new(NoStore)).map_err(Failure::new)?,
         ledger: None,
         cluster: None,
         stated: StatedLabels { by_namespace, of_others: stated },
         budgets: Budgets::default(),
-        exceptions: Arc::default(),
+        exceptions: Arc::new(ArcSwap::from_pointee(exceptions)),
     };
 
     let kinds = WorkloadKinds::default();

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use super::{FAILED, Failure, OK, print};
 use crate::args::PolicyCommand;
-use crate::policy::file;
+use crate::clock;
+use crate::policy::compile::NamespaceLabels;
+use crate::policy::file::{self, PolicyError};
 use crate::policy_folder::{self, FolderError};
 
 pub fn run(command: &PolicyCommand) -> Result<u8, Failure> {
@@ -19,14 +21,16 @@ fn lint(paths: &[PathBuf]) -> Result<u8, Failure> {
         files.extend(texts(path).map_err(Failure::new)?);
     }
     match file::policies(&files) {
-        Err(errors) => {
-            for error in &errors {
-                print(&format!("{error}\n"));
-            }
-            print(&format!("{} wrong\n", errors.len()));
-            Ok(FAILED)
-        }
+        Err(errors) => Ok(tell_all(&errors)),
         Ok(policies) => {
+            let set = policy_folder::set(policies.clone());
+            // Whose labels a namespace has is not known here, so the strictest policy that may be for it counts.
+            let exceptions = policy_folder::exceptions(&files, &set, |_| NamespaceLabels::Unknown, clock::now());
+            match exceptions {
+                Ok(_) => {}
+                Err(FolderError::Policies(errors)) => return Ok(tell_all(&errors)),
+                Err(error) => return Err(Failure::new(error)),
+            }
             let mut advised = 0;
             for source in &policies {
                 for advice in source.policy.advice() {
@@ -41,6 +45,14 @@ fn lint(paths: &[PathBuf]) -> Result<u8, Failure> {
             Ok(OK)
         }
     }
+}
+
+fn tell_all(errors: &[PolicyError]) -> u8 {
+    for error in errors {
+        print(&format!("{error}\n"));
+    }
+    print(&format!("{} wrong\n", errors.len()));
+    FAILED
 }
 
 fn texts(path: &Path) -> Result<Vec<(String, String)>, FolderError> {

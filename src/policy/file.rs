@@ -139,13 +139,21 @@ fn nearest(unknown: &str, known: &[&str]) -> String {
     }
 }
 
-#[derive(Deserialize)]
+/// What a document says that it is.
+#[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Head {
+pub(crate) struct Head {
     #[serde(default)]
-    api_version: String,
+    pub(crate) api_version: String,
     #[serde(default)]
-    kind: String,
+    pub(crate) kind: String,
+}
+
+impl Head {
+    /// Whether it is of this kind, and of the version that is known here.
+    pub(crate) fn is(&self, kind: &str) -> bool {
+        self.kind == kind && self.api_version == API_VERSION
+    }
 }
 
 #[derive(Deserialize)]
@@ -188,6 +196,10 @@ pub fn policies(files: &[(String, String)]) -> Result<Vec<SourcePolicy>, Vec<Pol
             errors.push(error(file, None, "", "there is no policy in it", "write one, or remove the file"));
         }
         for document in documents {
+            // Exceptions stand beside policies, and are read by `exception::file`.
+            if document.read::<Head>(file).is_ok_and(|head| head.is("GateException")) {
+                continue;
+            }
             match policy(file, &document) {
                 Ok(policy) => found.push(policy),
                 Err(problems) => errors.extend(problems),
@@ -208,10 +220,12 @@ pub fn policies(files: &[(String, String)]) -> Result<Vec<SourcePolicy>, Vec<Pol
 fn policy(file: &str, document: &Document<'_>) -> Result<SourcePolicy, Vec<PolicyError>> {
     let line = document.line as u64;
     let head: Head = document.read(file).map_err(|error| vec![error])?;
-    if head.kind != "GatePolicy" || head.api_version != API_VERSION {
-        let message =
-            format!("expected a GatePolicy of {API_VERSION}, found {:?} of {:?}", head.kind, head.api_version);
-        return Err(vec![error(file, Some(line), "kind", &message, "a policy folder holds policies alone")]);
+    if !head.is("GatePolicy") {
+        let message = format!(
+            "expected a GatePolicy or GateException of {API_VERSION}, found {:?} of {:?}",
+            head.kind, head.api_version
+        );
+        return Err(vec![error(file, Some(line), "kind", &message, "a policy folder holds these alone")]);
     }
     let read: PolicyDocument = document.read(file).map_err(|error| vec![error])?;
     if read.metadata.name.is_empty() {
@@ -260,7 +274,7 @@ fn line_of(document: &Document<'_>, field: &str) -> u64 {
     (document.line + at) as u64
 }
 
-fn error(file: &str, line: Option<u64>, field: &str, message: &str, remedy: &str) -> PolicyError {
+pub(crate) fn error(file: &str, line: Option<u64>, field: &str, message: &str, remedy: &str) -> PolicyError {
     PolicyError {
         file: file.to_owned(),
         line,
@@ -372,7 +386,7 @@ spec:
             ),
             (
                 "apiVersion: v1\nkind: ConfigMap\n".to_owned(),
-                r#"p.yaml:1: kind: expected a GatePolicy of freshgate.dev/v1alpha1, found "ConfigMap" of "v1"; a policy folder holds policies alone"#,
+                r#"p.yaml:1: kind: expected a GatePolicy or GateException of freshgate.dev/v1alpha1, found "ConfigMap" of "v1"; a policy folder holds these alone"#,
             ),
             (GOOD.replace("{name: a}", "{}"), "p.yaml:1: metadata.name: it is missing; give the policy a name"),
             (

@@ -12,6 +12,7 @@ use crate::cluster::gate::Gate;
 
 pub const SCENARIOS: &[Scenario] = &[
     ("an_exception_is_granted_by_who_has_the_verb_and_recorded", granted),
+    ("an_exception_lets_its_workload_in_and_no_other", deploys),
     ("an_exception_is_refused_without_the_verb_and_the_refusals_commands_give_it", without_verb),
     ("an_exception_needs_the_verb_in_every_namespace", one_of_two),
     ("an_exception_that_is_too_long_or_past_is_refused", too_long),
@@ -144,6 +145,63 @@ fn granted(bed: &Bed) {
     assert!(explained.contains("grant-incident"), "{explained}");
     let (code, story, _) = bed.gate.run(&["audit", "verify", "--store", &bed.gate.store()]);
     assert_eq!(code, Some(0), "{story}");
+}
+
+fn deploys(bed: &Bed) {
+    let plane = &bed.plane;
+    bed.production("ex-deploy");
+    let old = |name: &str| deployment(name, &bed.old);
+    let refused = |name: &str| bed.denied(&bed.create("ex-deploy", &old(name)), "container", "app");
+    let except = |name: &str, target: &str, change: Value| {
+        let mut object = exception(name, "security", &["ex-deploy"], 24);
+        object["spec"]["targets"][0]["name"] = json!(target);
+        for (field, value) in change.as_object().unwrap() {
+            object["spec"][field] = value.clone();
+        }
+        let said = create_as(plane, "admin", &object);
+        assert!(said.success, "{}", said.stderr);
+        wait_until_active(plane, name);
+    };
+    refused("app");
+    except("deploy", "app", json!({}));
+    let warnings = allowed(&bed.create("ex-deploy", &old("app")));
+    assert_eq!(
+        warnings,
+        ["freshgate: app:1 was built 112 days ago, limit 90 days; an exception lets it pass (policy \"production\")"]
+    );
+    assert_eq!(bed.gate.records(&["--namespace", "ex-deploy", "--name", "app"])[0]["decision"], "warn");
+    refused("other");
+    bed.denied(&bed.create("ex-deploy", &pod("app", &bed.old)), "container", "app");
+
+    except("deploy-rule", "rule", json!({"rules": ["errorBudget"]}));
+    refused("rule");
+    except("deploy-digest", "digest", json!({"digest": format!("sha256:{}", "0".repeat(64))}));
+    refused("digest");
+    except("deploy-digest-too", "digest", json!({"digest": bed.old_digest}));
+    allowed(&bed.create("ex-deploy", &old("digest")));
+    let soon = (Utc::now() + TimeDelta::seconds(6)).to_rfc3339_opts(SecondsFormat::Secs, true);
+    except("deploy-short", "short", json!({"expiresAt": soon}));
+    let dry = || {
+        plane
+            .kubectl_as(
+                "admin",
+                &["-n", "ex-deploy", "create", "--dry-run=server", "-f", "-"],
+                &old("short").to_string(),
+            )
+            .success
+    };
+    assert!(dry());
+    wait_for("its end", || !dry());
+    refused("short");
+    wait_for("its condition", || active(plane, "deploy-short").1 == "Expired");
+    // What is deleted ends with it.
+    except("deploy-gone", "gone", json!({}));
+    assert!(plane.kubectl(&["delete", "gexc", "deploy-gone"]).success);
+    let dry = || {
+        let object = old("gone").to_string();
+        plane.kubectl_as("admin", &["-n", "ex-deploy", "create", "--dry-run=server", "-f", "-"], &object).success
+    };
+    wait_for("its end", || !dry());
 }
 
 fn without_verb(bed: &Bed) {
@@ -306,8 +364,9 @@ fn while_unregistered<T>(bed: &Bed, act: impl FnOnce() -> T) -> T {
 
 fn unseen(bed: &Bed) {
     let plane = &bed.plane;
-    plane.namespace("ex-unseen", &[]);
-    assert!(allowed(&create_as(plane, "admin", &exception("seen", "security", &["ex-unseen"], 24))).is_empty());
+    bed.production("ex-unseen");
+    let deploy = || bed.create("ex-unseen", &deployment("app", &bed.old));
+    assert!(allowed(&create_as(plane, "admin", &exception("seen", "security", &["ex-seen"], 24))).is_empty());
     wait_until_active(plane, "seen");
     while_unregistered(bed, || {
         for name in ["unseen", "copied"] {
@@ -330,10 +389,12 @@ fn unseen(bed: &Bed) {
     }
     assert!(bed.metric("freshgate_exceptions_inert") >= 2.0);
     assert_eq!(active(plane, "seen").0, "True");
+    bed.denied(&deploy(), "container", "app");
     // Created again, it is granted.
     assert!(plane.kubectl(&["delete", "gexc", "unseen", "copied"]).success);
     assert!(allowed(&create_as(plane, "admin", &exception("unseen", "security", &["ex-unseen"], 24))).is_empty());
     wait_until_active(plane, "unseen");
+    allowed(&deploy());
 }
 
 /// On a control plane of its own, where the gate has only the permissions that it needs, and at first one less.
@@ -414,7 +475,7 @@ fn events(bed: &Bed, namespace: &str) -> Vec<Value> {
 
 fn break_glass(bed: &Bed) {
     let plane = &bed.plane;
-    plane.namespace("ex-glass", &[]);
+    bed.production("ex-glass");
     allowed(&bed.create("ex-glass", &deployment("app", &bed.fresh)));
     user(plane, "ex-dora", &[("incident", "ex-glass")]);
     let object = exception("glass", "incident", &["ex-glass"], 2);
@@ -423,6 +484,9 @@ fn break_glass(bed: &Bed) {
         allowed(&create_as(plane, "ex-dora", &object)),
         [format!("freshgate: break-glass works from now until {expires}; an Event on its workload says so")]
     );
+    // At once: the next request passes, whatever becomes of the status.
+    let image = json!({"spec": {"template": {"spec": {"containers": [{"name": "app", "image": bed.old}]}}}});
+    allowed(&bed.patch("ex-glass", "deployment/app", &image));
     wait_for("the Event", || !events(bed, "ex-glass").is_empty());
     let event = events(bed, "ex-glass").remove(0);
     assert_eq!((&event["reason"], &event["type"]), (&json!("BreakGlass"), &json!("Warning")));
