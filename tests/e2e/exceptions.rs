@@ -15,6 +15,7 @@ pub const SCENARIOS: &[Scenario] = &[
     ("an_exception_lets_its_workload_in_and_no_other", deploys),
     ("an_exception_is_refused_without_the_verb_and_the_refusals_commands_give_it", without_verb),
     ("an_exception_needs_the_verb_in_every_namespace", one_of_two),
+    ("an_exception_is_refused_while_nobody_can_say_who_may_grant_it", untold),
     ("an_exception_that_is_too_long_or_past_is_refused", too_long),
     ("an_exception_for_more_than_exact_workloads_is_refused", too_broad),
     ("the_spec_of_an_exception_cannot_be_changed", edited),
@@ -246,6 +247,35 @@ fn one_of_two(bed: &Bed) {
     assert_eq!(message.matches("exception: ").count(), 1, "{message}");
     assert!(message.contains("in namespace \"ex-two\": the verb grant-security"), "{message}");
     assert!(allowed(&create_as(plane, "ex-carol", &exception("one", "security", &["ex-one"], 24))).is_empty());
+}
+
+/// The API server stands still, and the gate is asked as it would have asked.
+fn untold(bed: &Bed) {
+    let mut object = exception("untold", "security", &["ex-untold"], 24);
+    object["metadata"]["uid"] = json!("u1");
+    let review = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
+        "uid": "r1", "operation": "CREATE", "name": "untold", "object": object,
+        "kind": {"group": "freshgate.dev", "version": "v1alpha1", "kind": "GateException"},
+        "userInfo": {"username": "admin", "groups": ["system:masters"]},
+    }});
+    let ask = || {
+        let output = std::process::Command::new("curl")
+            .args(["-sk", "--max-time", "20", "-H", "content-type: application/json", "-d", &review.to_string()])
+            .arg(format!("{}?timeout=3s", bed.gate.url()))
+            .output()
+            .unwrap();
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()
+    };
+    bed.plane.api_server.signal("STOP");
+    let answered = std::panic::catch_unwind(std::panic::AssertUnwindSafe(ask));
+    bed.plane.api_server.signal("CONT");
+    let answer = answered.unwrap();
+    let message = answer["response"]["status"]["message"].as_str().unwrap_or_default();
+    assert_eq!(answer["response"]["allowed"], false);
+    assert!(
+        message.starts_with("exception: whether \"admin\" may grant exceptions with reason security in namespace \"ex-untold\" could not be told (the API server did not answer in time when asked for the permission grant-security in namespace \"ex-untold\"), and what cannot be told is refused; try again.\n"),
+        "{message}"
+    );
 }
 
 fn too_long(bed: &Bed) {

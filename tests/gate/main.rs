@@ -8,6 +8,7 @@ mod answered;
 mod audit;
 mod command_line;
 mod dates;
+mod exceptions;
 mod purity;
 mod registries;
 mod reviews;
