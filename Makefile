@@ -46,15 +46,14 @@ clean: ## Remove what builds and tests left, the cached test bed included
 	rm -rf "$(CACHE)"
 
 # What the tests need from the system. Elsewhere than on Debian it says what is missing.
-PACKAGES := etcd-server docker-registry curl util-linux
+PACKAGES := etcd-server docker-registry prometheus curl util-linux gcc libc6-dev
 setup:
 	@missing=(); \
-	for program in etcd docker-registry curl flock; do command -v $$program >/dev/null || missing+=("$$program"); done; \
+	for program in etcd docker-registry prometheus promtool curl flock cc; do command -v $$program >/dev/null || missing+=("$$program"); done; \
 	if [ $${#missing[@]} -gt 0 ]; then \
 	  if command -v apt-get >/dev/null; then \
 	    echo "installing $(PACKAGES)"; $(SUDO) apt-get update -qq && $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(PACKAGES) >/dev/null; \
 	  else echo "error: missing: $${missing[*]}; install them (on Debian: $(PACKAGES))" >&2; exit 1; fi; \
 	fi
-	@command -v cc >/dev/null || { echo "error: a C compiler is missing; install gcc or clang" >&2; exit 1; }
 	@[ -n "$${KUBEBUILDER_ASSETS:-}" ] || command -v go >/dev/null || { echo "error: go is missing; install Go 1.26, or set KUBEBUILDER_ASSETS to a folder with kube-apiserver, etcd and kubectl" >&2; exit 1; }
 	@tests/cluster/build.sh >/dev/null

@@ -1,14 +1,22 @@
 //! What can be typed: every command, every flag, and the environment variable for each.
 
+mod relations;
+mod values;
+
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 
 use crate::admission::RecordLevel;
 use crate::image::registry::settings::Mirror;
-use crate::store::{StoreError, StoreLocation};
+use crate::store::StoreLocation;
 use crate::subject::kinds::WorkloadKind;
+pub use relations::FlagsError;
+
+/// Seconds that look-ups may take: an hour is longer than anybody waits.
+const TIMEOUT_SECONDS: RangeInclusive<u64> = 1..=3_600;
 
 /// A deployment policy gate for Kubernetes: limits the build age of images, and audits every decision.
 #[derive(Debug, Parser)]
@@ -26,7 +34,8 @@ pub enum Command {
     Serve(Box<ServeArgs>),
     /// Say what admission would say to manifests: exit 0 allowed, 1 refused, 2 unreadable.
     Check(CheckArgs),
-    /// Show every date that an image carries, and which one counts.
+    /// Show every date that an image carries, and which one counts: exit 0 shown, 1 the image cannot be read, 2 wrong
+    /// settings.
     Inspect(InspectArgs),
     /// Ask for recorded decisions.
     #[command(subcommand)]
@@ -75,27 +84,14 @@ pub enum StoreArg {
     Stdout,
 }
 
-fn store(written: &str) -> Result<StoreArg, String> {
-    if written == "stdout" {
-        return Ok(StoreArg::Stdout);
-    }
-    written.parse().map(StoreArg::Sqlite).map_err(|error: StoreError| format!("{error}, or write stdout"))
-}
-
 /// Flags of `serve`.
 #[derive(Debug, Args)]
 pub struct ServeArgs {
     /// Folder with policies: its top-level *.yaml and *.yml, read again when they change
-    #[arg(
-        long,
-        value_name = "DIR",
-        env = "FRESHGATE_POLICIES",
-        required_unless_present = "kubernetes",
-        conflicts_with = "kubernetes"
-    )]
+    #[arg(long, value_name = "DIR", env = "FRESHGATE_POLICIES")]
     pub policies: Option<PathBuf>,
     /// Follow the GatePolicy objects of the cluster that the kubeconfig or the Pod's service account names
-    #[arg(long, env = "FRESHGATE_KUBERNETES")]
+    #[arg(long, env = "FRESHGATE_KUBERNETES", value_parser = values::yes_or_no)]
     pub kubernetes: bool,
     /// Address for reviews, by TLS
     #[arg(long, value_name = "ADDR", env = "FRESHGATE_LISTEN", default_value = "0.0.0.0:8443")]
@@ -104,7 +100,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "ADDR", env = "FRESHGATE_ADMIN_LISTEN", default_value = "127.0.0.1:8080")]
     pub admin_listen: SocketAddr,
     /// Where decisions and facts are kept: sqlite:FILE, or stdout to print decisions and keep nothing
-    #[arg(long, value_name = "STORE", env = "FRESHGATE_STORE", value_parser = store)]
+    #[arg(long, value_name = "STORE", env = "FRESHGATE_STORE", value_parser = values::store)]
     pub store: StoreArg,
     /// File with the key that signs what the gate grants, in PEM; made where it is missing; default FILE.signing-key of
     /// the store
@@ -114,26 +110,19 @@ pub struct ServeArgs {
     #[arg(long, value_name = "NAME", env = "FRESHGATE_SIGNING_SECRET", requires = "kubernetes")]
     pub signing_secret: Option<String>,
     /// Certificate chain, in PEM; read again when it changes
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "FRESHGATE_TLS_CERT",
-        requires = "tls_key",
-        required_unless_present = "tls_self_signed",
-        conflicts_with = "tls_self_signed"
-    )]
+    #[arg(long, value_name = "FILE", env = "FRESHGATE_TLS_CERT")]
     pub tls_cert: Option<PathBuf>,
     /// Private key of the certificate, in PEM
-    #[arg(long, value_name = "FILE", env = "FRESHGATE_TLS_KEY", requires = "tls_cert")]
+    #[arg(long, value_name = "FILE", env = "FRESHGATE_TLS_KEY")]
     pub tls_key: Option<PathBuf>,
     /// Make a certificate, for development
-    #[arg(long, env = "FRESHGATE_TLS_SELF_SIGNED")]
+    #[arg(long, env = "FRESHGATE_TLS_SELF_SIGNED", value_parser = values::yes_or_no)]
     pub tls_self_signed: bool,
     /// Names in the self-made certificate
     #[arg(long, value_name = "NAME", env = "FRESHGATE_TLS_NAMES", value_delimiter = ',', default_values = ["localhost", "127.0.0.1"])]
     pub tls_name: Vec<String>,
     /// File to write the self-made certificate to, for a caBundle
-    #[arg(long, value_name = "FILE", env = "FRESHGATE_TLS_WRITE_CERT", requires = "tls_self_signed")]
+    #[arg(long, value_name = "FILE", env = "FRESHGATE_TLS_WRITE_CERT")]
     pub tls_write_cert: Option<PathBuf>,
     /// When an answer may leave: when the disk has its record, or at once
     #[arg(long, value_enum, env = "FRESHGATE_AUDIT_DURABILITY", default_value_t)]
@@ -157,13 +146,13 @@ pub struct ServeArgs {
     #[arg(long, value_name = "GROUP/KIND=PATH", env = "FRESHGATE_WORKLOAD_KINDS", value_delimiter = ',', value_parser = WorkloadKind::parse)]
     pub workload_kind: Vec<WorkloadKind>,
     /// Read the workloads' imagePullSecrets, where RBAC grants it
-    #[arg(long, env = "FRESHGATE_READ_PULL_SECRETS")]
+    #[arg(long, env = "FRESHGATE_READ_PULL_SECRETS", value_parser = values::yes_or_no)]
     pub read_pull_secrets: bool,
     /// Seconds for which new connections are still served after the signal to stop
-    #[arg(long, value_name = "SECONDS", env = "FRESHGATE_DRAIN_DELAY_SECONDS", default_value_t = 0)]
+    #[arg(long, value_name = "SECONDS", env = "FRESHGATE_DRAIN_DELAY_SECONDS", default_value_t = 0, value_parser = value_parser!(u64).range(0..=*TIMEOUT_SECONDS.end()))]
     pub drain_delay_seconds: u64,
     /// Log as JSON lines
-    #[arg(long, env = "FRESHGATE_LOG_JSON")]
+    #[arg(long, env = "FRESHGATE_LOG_JSON", value_parser = values::yes_or_no)]
     pub log_json: bool,
     /// Registries.
     #[command(flatten)]
@@ -175,13 +164,13 @@ pub struct ServeArgs {
 #[command(next_help_heading = "Registries")]
 pub struct RegistryArgs {
     /// Registry reached by plain HTTP, allowed whatever its address (repeatable)
-    #[arg(long, value_name = "HOST[:PORT]", env = "FRESHGATE_INSECURE_REGISTRIES", value_delimiter = ',')]
+    #[arg(long, value_name = "HOST[:PORT]", env = "FRESHGATE_INSECURE_REGISTRIES", value_delimiter = ',', value_parser = values::host)]
     pub insecure_registry: Vec<String>,
     /// Registry that may be asked, as a glob (repeatable); none given: every public one
-    #[arg(long, value_name = "GLOB", env = "FRESHGATE_ALLOW_REGISTRIES", value_delimiter = ',')]
+    #[arg(long, value_name = "GLOB", env = "FRESHGATE_ALLOW_REGISTRIES", value_delimiter = ',', value_parser = values::host)]
     pub allow_registry: Vec<String>,
     /// Registry that is allowed although its address is not public (repeatable)
-    #[arg(long, value_name = "HOST[:PORT]", env = "FRESHGATE_PRIVATE_REGISTRIES", value_delimiter = ',')]
+    #[arg(long, value_name = "HOST[:PORT]", env = "FRESHGATE_PRIVATE_REGISTRIES", value_delimiter = ',', value_parser = values::host)]
     pub private_registry: Vec<String>,
     /// Certificate authorities of registries beside the system's, in PEM (repeatable)
     #[arg(long, value_name = "FILE", env = "FRESHGATE_REGISTRY_CA", value_delimiter = ',')]
@@ -190,10 +179,16 @@ pub struct RegistryArgs {
     #[arg(long, value_name = "HOST[/PATH]=oci:DIR|HOST", env = "FRESHGATE_MIRRORS", value_delimiter = ',')]
     pub mirror: Vec<Mirror>,
     /// Host of a token service that may have registry credentials, beside each registry's own (repeatable)
-    #[arg(long, value_name = "HOST", env = "FRESHGATE_TOKEN_HOSTS", value_delimiter = ',')]
+    #[arg(long, value_name = "HOST", env = "FRESHGATE_TOKEN_HOSTS", value_delimiter = ',', value_parser = values::host)]
     pub token_host: Vec<String>,
-    /// Docker config with the gate's own credentials; default $`DOCKER_CONFIG/config.json` where that is set
-    #[arg(long, value_name = "FILE", env = "FRESHGATE_REGISTRY_AUTH")]
+    /// Docker config with the gate's own credentials.
+    // Help is printed as it is; what rustdoc wants in code marks would have them here too.
+    #[arg(
+        help = "Docker config with the gate's own credentials; default $DOCKER_CONFIG/config.json where that is set",
+        long,
+        value_name = "FILE",
+        env = "FRESHGATE_REGISTRY_AUTH"
+    )]
     pub registry_auth: Option<PathBuf>,
 }
 
@@ -212,11 +207,14 @@ pub struct CheckArgs {
     /// Namespace of manifests that name none
     #[arg(short = 'n', long, value_name = "NAMESPACE", default_value = "default")]
     pub namespace: String,
+    /// Another kind with a Pod template, as apps.kruise.io/CloneSet=spec.template (repeatable)
+    #[arg(long, value_name = "GROUP/KIND=PATH", env = "FRESHGATE_WORKLOAD_KINDS", value_delimiter = ',', value_parser = WorkloadKind::parse)]
+    pub workload_kind: Vec<WorkloadKind>,
     /// How the result is printed
     #[arg(short = 'o', long, value_enum, default_value_t)]
     pub output: Output,
-    /// Seconds for all look-ups of one manifest
-    #[arg(long, value_name = "SECONDS", default_value_t = 20)]
+    /// Seconds for all look-ups of one manifest, 1 to 3600
+    #[arg(long, value_name = "SECONDS", default_value_t = 20, value_parser = value_parser!(u64).range(TIMEOUT_SECONDS))]
     pub timeout_seconds: u64,
     /// Registries.
     #[command(flatten)]
@@ -232,8 +230,8 @@ pub struct InspectArgs {
     /// How the result is printed
     #[arg(short = 'o', long, value_enum, default_value_t)]
     pub output: Output,
-    /// Seconds for all look-ups
-    #[arg(long, value_name = "SECONDS", default_value_t = 20)]
+    /// Seconds for all look-ups, 1 to 3600
+    #[arg(long, value_name = "SECONDS", default_value_t = 20, value_parser = value_parser!(u64).range(TIMEOUT_SECONDS))]
     pub timeout_seconds: u64,
     /// Registries.
     #[command(flatten)]
@@ -291,7 +289,7 @@ pub struct QueryArgs {
     /// A part of an image's reference or digest
     #[arg(long)]
     pub image: Option<String>,
-    /// Most decisions
+    /// Most decisions; when there are more, stderr says so
     #[arg(long, default_value_t = 100)]
     pub limit: usize,
     /// How the result is printed

@@ -33,7 +33,7 @@ use journal::{FolderLock, Journal, Output, Segments};
 
 pub use grants::find_grant;
 pub use query::{QueryFilter, ReadError, StoredRecord, query, show};
-pub use verify::{BadRecord, Fault, VerifyReport, verify};
+pub use verify::{BadRecord, Fault, VerifyReport, verify, verify_watched};
 
 /// When a record counts as kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

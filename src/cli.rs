@@ -2,26 +2,27 @@
 
 mod audit;
 mod check;
+mod environment;
 mod exception;
 mod inspect;
 mod manifests;
+mod output;
 mod policy;
 mod time;
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::error::Error;
+use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anstyle::{AnsiColor, Style};
 use clap::{CommandFactory as _, Parser as _};
-use indicatif::ProgressBar;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use tracing_subscriber::EnvFilter;
 
+use self::output::{print, print_bytes, say, tell, written};
 use crate::args::{Cli, Command, ExceptionCommand, ServeArgs};
 use crate::policy::crd;
-use crate::verdict::Decision;
 
 /// It was done, and the answer is yes.
 const OK: u8 = 0;
@@ -37,8 +38,22 @@ struct Failure {
 }
 
 impl Failure {
-    fn new(what: impl ToString) -> Self {
-        Self { what: what.to_string(), hint: None }
+    fn new(what: impl Into<String>) -> Self {
+        Self { what: what.into(), hint: None }
+    }
+
+    /// An error with the causes that it does not tell itself.
+    fn of(error: impl Error) -> Self {
+        let mut what = error.to_string();
+        let mut cause = error.source();
+        while let Some(inner) = cause {
+            let why = inner.to_string();
+            if !what.contains(&why) {
+                what = format!("{what}: {why}");
+            }
+            cause = inner.source();
+        }
+        Self::new(what)
     }
 
     fn hint(mut self, hint: &'static str) -> Self {
@@ -49,35 +64,33 @@ impl Failure {
 
 /// Does what was typed.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    match run(cli) {
-        Ok(code) => ExitCode::from(code),
-        Err(failure) => {
-            tell(&failure);
-            ExitCode::from(FAILED)
-        }
-    }
-}
-
-fn tell(failure: &Failure) {
-    let red = Style::new().bold().fg_color(Some(AnsiColor::Red.into()));
-    let mut stderr = anstream::stderr();
-    for line in failure.what.lines() {
-        let _ = writeln!(stderr, "{red}error:{red:#} {line}"); // nobody is left to be told
-    }
-    if let Some(hint) = failure.hint {
-        let _ = writeln!(stderr, "hint: {hint}");
-    }
+    let done = match Cli::try_parse() {
+        Ok(cli) => run(cli),
+        // Help is a result, and what was typed wrong is told; which of both goes where is clap's to know.
+        Err(said) => written(said.print()).map(|()| {
+            if let Some(variable) = environment::behind(&said) {
+                say("hint", &format!("the value comes from the environment variable {variable}"));
+            }
+            if said.use_stderr() { FAILED } else { OK }
+        }),
+    };
+    ExitCode::from(done.unwrap_or_else(|failure| {
+        tell(&failure);
+        FAILED
+    }))
 }
 
 fn run(cli: Cli) -> Result<u8, Failure> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     // Everything that speaks TLS in this process uses the one provider.
     if CryptoProvider::install_default((*provider).clone()).is_err() {
-        return Err(Failure::new("TLS was set up already by something else in this process"));
+        return Err(Failure::new("TLS was set up already by something else in this process; report this as a bug"));
     }
     match cli.command {
-        Command::Serve(args) => serve(*args, provider),
+        Command::Serve(args) => {
+            args.check().map_err(|error| Failure::of(error).hint("freshgate serve --help says more"))?;
+            serve(*args, provider)
+        }
         Command::Check(args) => {
             log_to_stderr("error", false);
             block_on(check::check(args))
@@ -93,11 +106,16 @@ fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Policy(command) => policy::run(&command),
         Command::Exception(ExceptionCommand::New(args)) => exception::new(*args),
         Command::Crds => {
-            print(&crd::yaml().map_err(|error| Failure::new(format!("the definitions cannot be written: {error}")))?);
+            print(&crd::yaml().map_err(|error| {
+                Failure::new(format!("the definitions cannot be written: {error}; report this as a bug"))
+            })?)?;
             Ok(OK)
         }
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "freshgate", &mut io::stdout());
+            // Into memory first: the generator panics where it cannot write.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "freshgate", &mut script);
+            print_bytes(&script)?;
             Ok(OK)
         }
     }
@@ -106,16 +124,17 @@ fn run(cli: Cli) -> Result<u8, Failure> {
 fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<u8, Failure> {
     log_to_stderr("info", args.log_json);
     block_on(async {
-        crate::run::serve(args, provider).await.map_err(Failure::new)?;
+        crate::run::serve(args, provider).await.map_err(Failure::of)?;
         Ok(OK)
     })
 }
 
 fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(format!("the runtime cannot be started: {error}")))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
+        Failure::new(format!(
+            "the threads to work on cannot be started: {error}; look at the limits on processes and threads"
+        ))
+    })?;
     let done = runtime.block_on(work);
     runtime.shutdown_timeout(Duration::from_secs(1));
     done
@@ -133,52 +152,4 @@ fn log_to_stderr(default: &str, json: bool) {
     } else {
         logs.init();
     }
-}
-
-/// Prints to stdout; colours go where there is no terminal, or nobody wants them. A reader that closes the pipe has had
-/// enough.
-fn print(text: &str) {
-    let mut stdout = anstream::stdout();
-    if stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).is_err() {
-        std::process::exit(i32::from(OK));
-    }
-}
-
-fn print_json(value: &impl serde::Serialize) {
-    // What is printed has string keys alone, so it can be written.
-    print(&(serde_json::to_string_pretty(value).unwrap_or_default() + "\n"));
-}
-
-/// A decision in its colour.
-fn coloured(decision: &str) -> String {
-    let colour = match decision {
-        _ if decision == Decision::Deny.as_str() => AnsiColor::Red,
-        _ if decision == Decision::Warn.as_str() => AnsiColor::Yellow,
-        _ => AnsiColor::Green,
-    };
-    let style = Style::new().bold().fg_color(Some(colour.into()));
-    format!("{style}{decision}{style:#}")
-}
-
-/// A line that moves while something takes long; on a terminal alone.
-fn progress(length: u64, message: &'static str) -> ProgressBar {
-    let bar = ProgressBar::new(length);
-    bar.set_message(message);
-    if let Ok(style) = indicatif::ProgressStyle::with_template("{spinner} {msg} {pos}/{len}") {
-        bar.set_style(style);
-    }
-    bar.enable_steady_tick(Duration::from_millis(120));
-    bar
-}
-
-/// Columns of text, as wide as they need to be.
-fn table(head: &[&str], rows: Vec<Vec<String>>) -> String {
-    let mut table = comfy_table::Table::new();
-    table.load_preset(comfy_table::presets::NOTHING);
-    table.set_header(head.iter().map(|title| title.to_uppercase()));
-    table.add_rows(rows);
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
-    }
-    table.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
 }

@@ -211,7 +211,7 @@ pub struct ResolvedImage {
     pub platforms: Vec<PlatformImage>,
     /// How fresh the look-up was.
     pub cache: Cache,
-    /// When the registry was last asked about this, in UTC.
+    /// When the registry was last asked what the tag means, or where a digest is written, what that is; in UTC.
     pub fetched_at: DateTime<Utc>,
 }
 
@@ -240,9 +240,9 @@ pub struct PlatformImage {
 pub enum Cache {
     /// Asked just now.
     Fetched,
-    /// Remembered, and young enough to be trusted.
+    /// Remembered: what a tag means for a minute, what a digest is for ever.
     Cached,
-    /// Remembered from longer ago, used because the registry did not answer.
+    /// What a tag meant longer ago, used because the registry did not answer.
     Stale,
 }
 

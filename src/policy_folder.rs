@@ -29,7 +29,7 @@ const LARGEST_FILE_BYTES: u64 = 1 << 20;
 #[derive(Debug, Error)]
 pub enum FolderError {
     /// The folder or a file cannot be read.
-    #[error("the policies in {path} cannot be read: {why}")]
+    #[error("the policies in {path} cannot be read: {why}; name a folder whose *.yaml and *.yml files can be read")]
     Read {
         /// The folder or file.
         path: PathBuf,
@@ -48,10 +48,14 @@ pub enum FolderError {
 pub fn texts(folder: &Path) -> Result<Vec<(String, String)>, FolderError> {
     let cannot = |path: &Path, why: String| FolderError::Read { path: path.to_owned(), why };
     let entries = std::fs::read_dir(folder).map_err(|error| cannot(folder, error.to_string()))?;
+    let entries: std::io::Result<Vec<_>> = entries.collect();
     let mut paths: Vec<PathBuf> = entries
-        .filter_map(|entry| Some(entry.ok()?.path()))
+        .map_err(|error| cannot(folder, error.to_string()))?
+        .iter()
+        .map(std::fs::DirEntry::path)
         .filter(|path| path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml"))
-        .filter(|path| path.is_file())
+        // A link that leads nowhere stays: what it should lead to would be missing without a word.
+        .filter(|path| !path.is_dir())
         .collect();
     paths.sort();
     if paths.is_empty() {
@@ -62,7 +66,10 @@ pub fn texts(folder: &Path) -> Result<Vec<(String, String)>, FolderError> {
         .map(|path| {
             let size = std::fs::metadata(&path).map_err(|error| cannot(&path, error.to_string()))?.len();
             if size > LARGEST_FILE_BYTES {
-                return Err(cannot(&path, "it is larger than 1 MiB".to_owned()));
+                return Err(cannot(
+                    &path,
+                    "it is larger than 1 MiB, so write its policies to several files".to_owned(),
+                ));
             }
             let text = std::fs::read_to_string(&path).map_err(|error| cannot(&path, error.to_string()))?;
             Ok((path.display().to_string(), text))

@@ -25,7 +25,7 @@ use crate::cluster::watch::WatchHealth;
 use crate::cluster::{self, Cluster};
 use crate::evidence::gather::{Budgets, Gatherer, StatedLabels};
 use crate::image::registry::credentials::{Credentials, InvalidCredentials};
-use crate::image::registry::settings::RegistrySettings;
+use crate::image::registry::settings::{MirrorLocation, RegistrySettings};
 use crate::image::registry::{Registries, SettingsError};
 use crate::image::resolver::Resolver;
 use crate::image::resolver::facts::{FactStore, LedgerOnly, StoredFacts};
@@ -57,7 +57,9 @@ pub enum StartError {
     #[error(transparent)]
     Certificate(#[from] CertificateError),
     /// A file cannot be written.
-    #[error("{path} cannot be written: {why}")]
+    #[error(
+        "the certificate cannot be written to {path}: {why}; name another file with --tls-write-cert (FRESHGATE_TLS_WRITE_CERT)"
+    )]
     Write {
         /// The file.
         path: PathBuf,
@@ -97,10 +99,22 @@ pub enum RegistriesError {
     #[error(transparent)]
     Settings(#[from] SettingsError),
     /// The file with credentials cannot be read.
-    #[error("the registry credentials in {path} cannot be read: {why}")]
+    #[error(
+        "the registry credentials in {path} cannot be read: {why}; name a docker config with --registry-auth (FRESHGATE_REGISTRY_AUTH), or leave it out"
+    )]
     Read {
         /// The file.
         path: PathBuf,
+        /// What the system says.
+        why: std::io::Error,
+    },
+    /// A folder that should stand in for a registry is no image layout: every image of it would be unreachable.
+    #[error(
+        "the image layout {folder} cannot be used: its index.json cannot be read: {why}; name the folder that holds index.json and blobs, as oci:DIR"
+    )]
+    Layout {
+        /// The folder.
+        folder: PathBuf,
         /// What the system says.
         why: std::io::Error,
     },
@@ -124,6 +138,12 @@ pub fn resolver(args: &RegistryArgs, store: Arc<dyn FactStore>) -> Result<Resolv
         mirrors: args.mirror.clone(),
         token_hosts: args.token_host.clone(),
     };
+    for mirror in &settings.mirrors {
+        if let MirrorLocation::Layout(folder) = &mirror.location {
+            std::fs::File::open(folder.join("index.json"))
+                .map_err(|why| RegistriesError::Layout { folder: folder.clone(), why })?;
+        }
+    }
     let default = std::env::var_os("DOCKER_CONFIG").map(|folder| PathBuf::from(folder).join("config.json"));
     let file = args.registry_auth.clone().or(default.filter(|path| path.exists()));
     let own = match file {

@@ -56,7 +56,9 @@ const HEADERS_WITHIN: Duration = Duration::from_secs(10);
 #[derive(Debug, Error)]
 pub enum ServerError {
     /// The address cannot be had.
-    #[error("{address} cannot be listened on: {why}")]
+    #[error(
+        "{address} cannot be listened on: {why}; name another address with --listen or --admin-listen, or end what holds it"
+    )]
     Bind {
         /// The address.
         address: SocketAddr,

@@ -100,15 +100,33 @@ pub enum StoreError {
         known: i64,
     },
     /// The file is one of ours, and opening it failed for another reason.
-    #[error("opening the store {} failed", file.display())]
+    #[error("opening the store {} failed: {source}: if another program holds it, try again when that is done", file.display())]
     Open {
         /// The `SQLite` file.
         file: PathBuf,
         /// What `SQLite` said.
         source: sqlx::Error,
     },
+    /// Somebody else holds the file longer than a question waits.
+    #[error("{act} failed, because another program holds the store {}: try again when it is done", file.display())]
+    Busy {
+        /// What was attempted.
+        act: &'static str,
+        /// The `SQLite` file.
+        file: PathBuf,
+    },
+    /// A question of a reader failed.
+    #[error("{act} failed in the store {}: {source}: try again, and if it stays so restore the store from a copy", file.display())]
+    Unreadable {
+        /// What was attempted.
+        act: &'static str,
+        /// The `SQLite` file.
+        file: PathBuf,
+        /// What `SQLite` said.
+        source: sqlx::Error,
+    },
     /// A question or a change failed.
-    #[error("{act} failed in the store")]
+    #[error("{act} failed in the store: {source}")]
     Failed {
         /// What was attempted.
         act: &'static str,
@@ -120,23 +138,43 @@ pub enum StoreError {
 impl StoreError {
     fn open(file: &Path, source: sqlx::Error) -> Self {
         let file = file.to_owned();
-        // SQLite's primary result codes: CORRUPT 11, CANTOPEN 14, READONLY 8, NOTADB 26; an extended one keeps them in its low byte.
-        let primary = source
-            .as_database_error()
-            .and_then(sqlx::error::DatabaseError::code)
-            .and_then(|code| code.parse::<u32>().ok())
-            .map(|code| code & 0xff);
-        let detail = source.as_database_error().map(|error| error.message().to_owned()).unwrap_or_default();
-        match primary {
-            Some(11 | 26) => Self::Corrupt { file, detail },
-            Some(8 | 14) => Self::Unopenable { file, detail },
+        match code_and_words(&source) {
+            (Some(CORRUPT | NOT_A_DATABASE), detail) => Self::Corrupt { file, detail },
+            (Some(READ_ONLY | CANNOT_OPEN), detail) => Self::Unopenable { file, detail },
             _ => Self::Open { file, source },
+        }
+    }
+
+    /// A question of a reader that failed, and in which file.
+    pub(crate) fn asking(act: &'static str, file: &Path, source: sqlx::Error) -> Self {
+        let file = file.to_owned();
+        match code_and_words(&source) {
+            (Some(CORRUPT | NOT_A_DATABASE), detail) => Self::Corrupt { file, detail },
+            (Some(BUSY | LOCKED), _) => Self::Busy { act, file },
+            _ => Self::Unreadable { act, file, source },
         }
     }
 
     fn failed(act: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
         move |source| Self::Failed { act, source }
     }
+}
+
+// SQLite's primary result codes; an extended one keeps them in its low byte.
+const BUSY: u32 = 5;
+const LOCKED: u32 = 6;
+const READ_ONLY: u32 = 8;
+const CORRUPT: u32 = 11;
+const CANNOT_OPEN: u32 = 14;
+const NOT_A_DATABASE: u32 = 26;
+
+/// `SQLite`'s primary result code, where the error is one of its own, and its words.
+fn code_and_words(error: &sqlx::Error) -> (Option<u32>, String) {
+    let Some(error) = error.as_database_error() else {
+        return (None, String::new());
+    };
+    let code = error.code().and_then(|code| code.parse::<u32>().ok()).map(|code| code & 0xff);
+    (code, error.message().to_owned())
 }
 
 /// An open store; clones are handles on the same one.
@@ -214,18 +252,19 @@ impl Store {
         Ledger::over(self.clone())
     }
 
-    /// What was put for this digest, as JSON; sees what is not yet on the disk. `None` also when the store cannot answer:
-    /// a fact can be fetched again.
-    pub async fn image_fact(&self, digest: &str) -> Option<String> {
+    /// What was put for this digest, as JSON, and when in UTC; sees what is not yet on the disk. `None` also when the
+    /// store cannot answer: a fact can be fetched again.
+    pub async fn image_fact(&self, digest: &str) -> Option<(String, DateTime<Utc>)> {
         if let Some(fact) = self.shared.write_behind.unwritten_fact(digest) {
             return Some(fact);
         }
-        let answer = sqlx::query_scalar("SELECT fact FROM image_facts WHERE digest = ?")
-            .bind(digest)
-            .fetch_optional(&self.shared.readers)
-            .await;
+        let answer: Result<Option<(String, String)>, _> =
+            sqlx::query_as("SELECT fact, fetched_at FROM image_facts WHERE digest = ?")
+                .bind(digest)
+                .fetch_optional(&self.shared.readers)
+                .await;
         match answer {
-            Ok(fact) => fact,
+            Ok(row) => row.and_then(|(fact, at)| Some((fact, time::from_column(&at)?))),
             Err(error) => {
                 tracing::warn!(digest, %error, "image fact not read from the store");
                 None

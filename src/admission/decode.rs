@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::marker::PhantomData;
 
 use chrono::{DateTime, Utc};
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
@@ -33,6 +34,20 @@ pub struct DecodeError {
 impl DecodeError {
     fn new(place: &str, problem: impl fmt::Display) -> Self {
         Self { place: place.to_owned(), problem: problem.to_string() }
+    }
+
+    /// A value at `place` that could not be read as `wanted`. It is read again with an eye on the way: a line and column
+    /// of it say nothing to whoever wrote the object elsewhere, a field does.
+    fn within<'de>(place: &str, wanted: impl DeserializeSeed<'de>, text: &'de str, error: &serde_json::Error) -> Self {
+        let mut track = serde_path_to_error::Track::new();
+        let mut reader = serde_json::Deserializer::from_str(text);
+        // It fails again, and where is what matters.
+        let _ = wanted.deserialize(serde_path_to_error::Deserializer::new(&mut reader, &mut track));
+        let way = track.path().to_string();
+        let way = way.trim_matches(['.', '?']);
+        let dot = if way.is_empty() || way.starts_with('[') { "" } else { "." };
+        let problem = error.to_string();
+        Self::new(&format!("{place}{dot}{way}"), problem.split(" at line ").next().unwrap_or_default())
     }
 }
 
@@ -279,6 +294,7 @@ fn is_kubelet(user: &UserInfo<'_>) -> bool {
 
 /// A key, borrowed where it has no escapes.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(transparent)]
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// The keys of annotations; what they say does not count.
@@ -317,7 +333,7 @@ struct Object<'a> {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", default, expecting = "an object's metadata")]
 struct Metadata<'a> {
     #[serde(borrow)]
     name: Option<Cow<'a, str>>,
@@ -335,7 +351,7 @@ struct Metadata<'a> {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", default, expecting = "an owner reference")]
 struct OwnerView<'a> {
     #[serde(borrow)]
     api_version: Cow<'a, str>,
@@ -367,7 +383,8 @@ impl Metadata<'_> {
 impl<'a> Object<'a> {
     fn read(raw: &'a RawValue, kind: &WorkloadKind, place: &str) -> Result<Self, DecodeError> {
         let mut deserializer = serde_json::Deserializer::from_str(raw.get());
-        ObjectSeed { kind }.deserialize(&mut deserializer).map_err(|error| DecodeError::new(place, error))
+        let read = ObjectSeed { kind }.deserialize(&mut deserializer);
+        read.map_err(|error| DecodeError::within(place, ObjectSeed { kind }, raw.get(), &error))
     }
 
     /// A Pod is its own template; of it the spec alone says what runs.
@@ -384,12 +401,11 @@ impl<'a> Object<'a> {
         let Some(raw) = self.template else {
             return Ok((PodSpecView::default(), BTreeMap::new()));
         };
-        let wrong = |error| DecodeError::new(&template_place(kind, place), error);
+        let place = || template_place(kind, place);
         if kind.template.is_empty() {
-            let spec = serde_json::from_str(raw.get()).map_err(wrong)?;
-            return Ok((spec, BTreeMap::new()));
+            return read_at(raw, place).map(|spec| (spec, BTreeMap::new()));
         }
-        let mut template: TemplateView<'a> = serde_json::from_str(raw.get()).map_err(wrong)?;
+        let mut template: TemplateView<'a> = read_at(raw, place)?;
         let labels = template.take_labels();
         Ok((template.spec, labels))
     }
@@ -403,6 +419,10 @@ impl<'a> Object<'a> {
             serde_json::from_str(raw.get()).map_err(|error| DecodeError::new(&template_place(kind, place), error))?;
         Ok(if kind.template.is_empty() { Value::Object(vec![("spec", value)].into()) } else { value })
     }
+}
+
+fn read_at<'a, T: Deserialize<'a>>(raw: &'a RawValue, place: impl FnOnce() -> String) -> Result<T, DecodeError> {
+    serde_json::from_str(raw.get()).map_err(|error| DecodeError::within(&place(), PhantomData::<T>, raw.get(), &error))
 }
 
 fn template_place(kind: &WorkloadKind, place: &str) -> String {
@@ -489,3 +509,6 @@ impl<'de> Visitor<'de> for PathSeed<'_> {
         Ok(found)
     }
 }
+
+#[cfg(test)]
+mod tests;

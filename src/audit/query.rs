@@ -15,6 +15,9 @@ use crate::store::decisions::{self, DecisionRow};
 use crate::store::time::to_column;
 use crate::store::{ReadOnlyStore, Store, StoreError, StoreLocation};
 
+/// What a question that fails was for.
+const ACT: &str = "looking for records";
+
 /// Why a question could not be answered.
 #[derive(Debug, Error)]
 pub enum ReadError {
@@ -22,7 +25,7 @@ pub enum ReadError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The journal beside it.
-    #[error("reading the audit journal {} failed", folder.display())]
+    #[error("reading the audit journal {} failed: {source}: check that it is a folder and can be read", folder.display())]
     Journal {
         /// The folder.
         folder: PathBuf,
@@ -108,9 +111,12 @@ async fn one(
         return Ok(Some(record));
     }
     let sql = format!("{} WHERE decision_id = ? LIMIT 1", decisions::SELECT);
-    let row =
-        sqlx::query(sqlx::AssertSqlSafe(sql)).bind(decision_id).fetch_optional(store.pool()).await.map_err(failed)?;
-    let row = row.as_ref().map(DecisionRow::read).transpose().map_err(failed)?;
+    let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(decision_id)
+        .fetch_optional(store.pool())
+        .await
+        .map_err(store.failed(ACT))?;
+    let row = row.as_ref().map(DecisionRow::read).transpose().map_err(store.failed(ACT))?;
     Ok(row.map(|row| record_of(row).1))
 }
 
@@ -184,7 +190,7 @@ async fn last_stored(store: &ReadOnlyStore, writer_id: &str) -> Result<u64, Read
         .bind(writer_id)
         .fetch_one(store.pool())
         .await
-        .map_err(failed)?;
+        .map_err(store.failed(ACT))?;
     Ok(seq.and_then(|seq| u64::try_from(seq).ok()).unwrap_or(0))
 }
 
@@ -219,8 +225,8 @@ async fn stored(store: &ReadOnlyStore, filter: &QueryFilter) -> Result<Vec<Found
     if let Some(limit) = filter.limit {
         select.push(" LIMIT ").push_bind(i64::try_from(limit).unwrap_or(i64::MAX));
     }
-    let rows = select.build().persistent(false).fetch_all(store.pool()).await.map_err(failed)?;
-    rows.iter().map(|row| DecisionRow::read(row).map(record_of).map_err(failed)).collect()
+    let rows = select.build().persistent(false).fetch_all(store.pool()).await.map_err(store.failed(ACT))?;
+    rows.iter().map(|row| Ok(record_of(DecisionRow::read(row).map_err(store.failed(ACT))?))).collect()
 }
 
 impl QueryFilter {
@@ -235,8 +241,4 @@ impl QueryFilter {
             && self.rule.as_ref().is_none_or(|rule| columns.rules.split(',').any(|name| name == rule))
             && self.image.as_ref().is_none_or(|image| columns.images.contains(image.as_str()))
     }
-}
-
-fn failed(source: sqlx::Error) -> ReadError {
-    StoreError::Failed { act: "looking for records", source }.into()
 }

@@ -273,11 +273,23 @@ pub fn repeat_body(decided: &Decided<'_>, repeat_of: &str) -> Result<Vec<u8>, se
         "change": decided.verdict.change.as_str(),
         "policies": decided.verdict.policies,
         "rules": rules(decided.verdict),
-        "images": [],
+        "images": named_images(decided.subject, decided.evidence),
         "deadlineMs": decided.deadline_ms,
         "elapsedMs": decided.elapsed_ms,
         "labels": decided.labels,
     }))
+}
+
+/// The images by name and digest alone: what a repeat is found by.
+fn named_images(subject: &Subject, evidence: &Evidence) -> Vec<serde_json::Value> {
+    let named = subject.images.iter().map(|used| {
+        let mut image = json!({ "container": used.name, "place": used.place.in_words(), "ref": used.image });
+        if let Some(known) = evidence.images.get(&used.image).and_then(Fact::known) {
+            image["digest"] = json!(known.digest);
+        }
+        image
+    });
+    named.collect()
 }
 
 fn request_record<'a>(decided: &Decided<'a>) -> RequestRecord<'a> {

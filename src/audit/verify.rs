@@ -11,27 +11,41 @@ use super::columns::Columns;
 use super::journal::segment::{self, Entry, JournalRecord, Segment, SegmentReader};
 use super::query::ReadError;
 use crate::store::decisions::{self, DecisionRow};
-use crate::store::{ReadOnlyStore, Store, StoreError, StoreLocation};
+use crate::store::{ReadOnlyStore, Store, StoreLocation};
 pub use report::{BadRecord, Fault, VerifyReport};
+
+/// What a question that fails was for.
+const ACT: &str = "reading the records";
 
 /// Rows of the store in memory at a time.
 const PAGE: u64 = 1000;
 
 /// Walks all chains of the store and its journal. Changes nothing, and may run beside a server.
 pub async fn verify(location: &StoreLocation) -> Result<VerifyReport, ReadError> {
+    verify_watched(location, &|_| ()).await
+}
+
+/// The same, telling `watch` now and then how many records fitted so far.
+pub async fn verify_watched(location: &StoreLocation, watch: &(dyn Fn(u64) + Sync)) -> Result<VerifyReport, ReadError> {
     loop {
         let store = Store::open_read_only(location).await?;
-        let report = walk(location, &store).await;
+        let report = walk(location, &store, watch).await;
         if store.close_undisturbed().await {
             return report;
         }
     }
 }
 
-async fn walk(location: &StoreLocation, store: &ReadOnlyStore) -> Result<VerifyReport, ReadError> {
+async fn walk(
+    location: &StoreLocation,
+    store: &ReadOnlyStore,
+    watch: &(dyn Fn(u64) + Sync),
+) -> Result<VerifyReport, ReadError> {
     let tail = Tail::list(location)?;
-    let stored: Vec<String> =
-        sqlx::query_scalar("SELECT DISTINCT writer_id FROM decisions").fetch_all(store.pool()).await.map_err(failed)?;
+    let stored: Vec<String> = sqlx::query_scalar("SELECT DISTINCT writer_id FROM decisions")
+        .fetch_all(store.pool())
+        .await
+        .map_err(store.failed(ACT))?;
     let mut writers: BTreeSet<String> = stored.into_iter().collect();
     writers.extend(tail.writers());
     let mut report = VerifyReport { records: 0, writers: 0, first_bad: None };
@@ -43,7 +57,8 @@ async fn walk(location: &StoreLocation, store: &ReadOnlyStore) -> Result<VerifyR
             seq: 0,
             head: ChainHash::ZERO,
         };
-        report.first_bad = walk.run().await?;
+        let before = report.records;
+        report.first_bad = walk.run(&|records| watch(before + records)).await?;
         report.writers += 1;
         report.records += walk.seq;
         if report.first_bad.is_some() {
@@ -64,8 +79,11 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    async fn run(&mut self) -> Result<Option<BadRecord>, ReadError> {
+    async fn run(&mut self, watch: &(dyn Fn(u64) + Sync)) -> Result<Option<BadRecord>, ReadError> {
         loop {
+            if self.seq.is_multiple_of(PAGE) {
+                watch(self.seq);
+            }
             let row = self.rows.first().await?.map(|row| row.columns.seq);
             let tail = self.tail.first()?.map(|entry| match entry {
                 Entry::Record(record) => record.seq,
@@ -82,13 +100,16 @@ impl Walk<'_> {
                 // The filler moved records, and removed their segment, after the store was asked.
                 continue;
             }
+            // One question gave the rows, so where a later one is there and this one is not, it was not there. The filler
+            // keeps the order: it was, once.
+            let passed_over = row.is_some_and(|row| row > seq);
             let row = if row == Some(seq) { self.rows.take() } else { None };
             let (record, damage) = match if tail == Some(seq) { self.tail.take() } else { None } {
                 Some(Entry::Record(record)) => (Some(record), None),
                 Some(Entry::Damaged { detail, .. }) => (None, Some(detail)),
                 None => (None, None),
             };
-            if let Some(bad) = self.step(seq, row, record.as_ref()) {
+            if let Some(bad) = self.step(seq, row, record.as_ref(), passed_over) {
                 return Ok(Some(bad));
             }
             if let Some(detail) = damage {
@@ -99,8 +120,15 @@ impl Walk<'_> {
         }
     }
 
-    /// Looks at what stands at `seq` in the store, in the journal or in both.
-    fn step(&mut self, seq: u64, row: Option<DecisionRow>, record: Option<&JournalRecord>) -> Option<BadRecord> {
+    /// Looks at what stands at `seq` in the store, in the journal or in both. `passed_over` says that the store has later
+    /// records of this writer and not this one.
+    fn step(
+        &mut self,
+        seq: u64,
+        row: Option<DecisionRow>,
+        record: Option<&JournalRecord>,
+        passed_over: bool,
+    ) -> Option<BadRecord> {
         let (hash, line) = match (&row, record) {
             (Some(row), _) => (&row.hash, &row.line),
             (None, Some(record)) => (&record.hash, &record.line),
@@ -118,7 +146,8 @@ impl Walk<'_> {
             .or_else(|| {
                 let (row, record) = (row.as_ref()?, record?);
                 (row.hash != record.hash || row.line != record.line).then_some(Fault::StoreAndJournalDiffer)
-            });
+            })
+            .or_else(|| passed_over.then_some(Fault::RemovedFromStore));
         if let Some(fault) = fault {
             // The columns help to find the record when its line does not.
             let columns = derived.or(row.map(|row| row.columns)).unwrap_or_default();
@@ -201,8 +230,8 @@ impl Rows<'_> {
             .bind(self.after)
             .fetch_all(self.store.pool())
             .await
-            .map_err(failed)?;
-        self.page = rows.iter().map(DecisionRow::read).collect::<Result<_, _>>().map_err(failed)?;
+            .map_err(self.store.failed(ACT))?;
+        self.page = rows.iter().map(DecisionRow::read).collect::<Result<_, _>>().map_err(self.store.failed(ACT))?;
         self.exhausted = (self.page.len() as u64) < PAGE;
         if let Some(last) = self.page.back() {
             self.after = i64::try_from(last.columns.seq).unwrap_or(i64::MAX);
@@ -258,8 +287,4 @@ impl Tail {
 fn unreadable(location: &StoreLocation) -> impl FnOnce(std::io::Error) -> ReadError {
     let folder = location.journal();
     move |source| ReadError::Journal { folder, source }
-}
-
-fn failed(source: sqlx::Error) -> ReadError {
-    StoreError::Failed { act: "reading the records", source }.into()
 }

@@ -3,11 +3,15 @@
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::{Failure, NO, OK, coloured, print, print_json, table, time};
+use super::output::{coloured, print, print_json, print_lines, progress, say, table};
+use super::{Failure, NO, OK, time};
 use crate::args::{AuditCommand, Output, QueryArgs};
 use crate::audit::{self, QueryFilter, StoredRecord, VerifyReport};
 use crate::clock;
 use crate::store::StoreLocation;
+
+/// What to do about a record that cannot be read.
+const VERIFY: &str = "freshgate audit verify says whether records were changed";
 
 pub async fn run(command: AuditCommand) -> Result<u8, Failure> {
     match command {
@@ -19,24 +23,43 @@ pub async fn run(command: AuditCommand) -> Result<u8, Failure> {
 
 async fn ask(args: QueryArgs) -> Result<u8, Failure> {
     let now = clock::now();
-    let at = |written: Option<&str>| written.map(|written| time::read(written, now)).transpose().map_err(Failure::new);
+    let at = |flag: &str, written: Option<&str>| {
+        let read = written.map(|written| time::read(written, now)).transpose();
+        read.map_err(|error| Failure::new(format!("{flag} {error}")))
+    };
     let filter = QueryFilter {
-        since: at(args.since.as_deref())?,
-        until: at(args.until.as_deref())?,
+        since: at("--since", args.since.as_deref())?,
+        until: at("--until", args.until.as_deref())?,
         namespace: args.namespace,
         name: args.name,
         decision: args.decision,
         rule: args.rule,
         image: args.image,
-        limit: Some(args.limit),
+        // One more tells whether there are more.
+        limit: Some(args.limit.saturating_add(1)),
     };
-    let records = audit::query(&args.store, &filter).await.map_err(Failure::new)?;
+    let mut records = audit::query(&args.store, &filter).await.map_err(Failure::of)?;
+    let more = records.len() > args.limit;
+    records.truncate(args.limit);
+    // Left out, or a row of blanks, they would be passed over.
+    for record in records.iter().filter(|record| serde_json::from_str::<&RawValue>(&whole(record)).is_err()) {
+        say("warning", &format!("record {} of writer {} is no JSON any more; {VERIFY}", record.seq, record.writer_id));
+    }
     match args.output {
-        Output::Json => print_array(&records),
+        Output::Json => print_array(&records)?,
         Output::Table => {
             let rows = records.iter().map(row).collect();
-            print(&table(&["time", "decision", "change", "workload", "user", "what", "id"], rows));
+            print(&table(&["time", "decision", "change", "workload", "user", "what", "id"], rows))?;
         }
+    }
+    if more {
+        let limit = args.limit;
+        say(
+            "note",
+            &format!(
+                "these are the newest {limit}, and there are more: --limit asks for more of them, --until for older ones, and the other filters for fewer"
+            ),
+        );
     }
     Ok(OK)
 }
@@ -47,10 +70,10 @@ fn whole(record: &StoredRecord) -> String {
     format!("{open},\"hash\":\"{}\"}}", record.hash)
 }
 
-fn print_array(records: &[StoredRecord]) {
+fn print_array(records: &[StoredRecord]) -> Result<(), Failure> {
     let texts: Vec<String> = records.iter().map(whole).collect();
     let values: Vec<&RawValue> = texts.iter().filter_map(|text| serde_json::from_str(text).ok()).collect();
-    print_json(&values);
+    print_json(&values)
 }
 
 fn row(record: &StoredRecord) -> Vec<String> {
@@ -77,7 +100,7 @@ fn row(record: &StoredRecord) -> Vec<String> {
 }
 
 async fn show(id: &str, store: &StoreLocation, output: Output) -> Result<u8, Failure> {
-    let record = audit::show(store, id).await.map_err(Failure::new)?;
+    let record = audit::show(store, id).await.map_err(Failure::of)?;
     let Some(record) = &record else {
         return Err(Failure::new(format!("no decision {id} is recorded in {store}"))
             .hint("dry runs are not recorded, and what passes unjudged only with --audit-level=all"));
@@ -85,84 +108,94 @@ async fn show(id: &str, store: &StoreLocation, output: Output) -> Result<u8, Fai
     match output {
         Output::Json => {
             let text = whole(record);
-            let value: &RawValue = serde_json::from_str(&text)
-                .map_err(|error| Failure::new(format!("the record cannot be read: {error}")))?;
-            print_json(&value);
+            let value: &RawValue = serde_json::from_str(&text).map_err(|error| {
+                Failure::new(format!("the record of {id} in {store} cannot be read: {error}")).hint(VERIFY)
+            })?;
+            print_json(&value)?;
         }
-        Output::Table => print_story(record),
+        Output::Table => print_lines(&story(record))?,
     }
     Ok(OK)
 }
 
 /// A decision as a person reads it.
-fn print_story(record: &StoredRecord) {
+fn story(record: &StoredRecord) -> Vec<String> {
     let line: Value = serde_json::from_str(&record.line).unwrap_or_default();
     let text =
         |value: &Value, pointer: &str| value.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
     let list = |name: &str| line.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
-    print(&format!("decision  {} {}\n", text(&line, "/decision_id"), coloured(&text(&line, "/decision"))));
-    print(&format!("time      {}\n", text(&line, "/timestamp")));
-    print(&format!(
-        "change    {} of {} {}/{} ({}) by {}\n",
-        text(&line, "/change"),
-        text(&line, "/request/kind/kind"),
-        text(&line, "/request/namespace"),
-        text(&line, "/request/name"),
-        text(&line, "/request/operation"),
-        text(&line, "/request/userInfo/username"),
-    ));
+    let mut told: Vec<(&str, String)> = vec![
+        ("decision", format!("{} {}", text(&line, "/decision_id"), coloured(&text(&line, "/decision")))),
+        ("time", text(&line, "/timestamp")),
+        (
+            "change",
+            format!(
+                "{} of {} {}/{} ({}) by {}",
+                text(&line, "/change"),
+                text(&line, "/request/kind/kind"),
+                text(&line, "/request/namespace"),
+                text(&line, "/request/name"),
+                text(&line, "/request/operation"),
+                text(&line, "/request/userInfo/username"),
+            ),
+        ),
+    ];
     let first = text(&line, "/repeat_of");
     if !first.is_empty() {
-        print(&format!("repeats   {first}, which has the evidence\n"));
+        told.push(("repeats", format!("{first}, which has the evidence")));
     }
     for (policy, revision) in line.get("policies").and_then(Value::as_object).into_iter().flatten() {
-        print(&format!("policy    {policy} {}\n", revision.as_str().unwrap_or_default()));
+        told.push(("policy", format!("{policy} {}", revision.as_str().unwrap_or_default())));
     }
     for image in list("images") {
-        print(&format!(
-            "image     {} ({} {:?})\n",
-            text(&image, "/ref"),
-            text(&image, "/place"),
-            text(&image, "/container")
+        told.push((
+            "image",
+            format!("{} ({} {:?})", text(&image, "/ref"), text(&image, "/place"), text(&image, "/container")),
         ));
+        if !first.is_empty() {
+            told.push(("", text(&image, "/digest")));
+            continue;
+        }
         let built = match text(&image, "/buildTime") {
             built if built.is_empty() => format!("unknown: {} {}", text(&image, "/reason"), text(&image, "/detail")),
             built => format!("built {built} ({})", text(&image, "/source")),
         };
-        print(&format!(
-            "          {} {} {built}, {}\n",
-            text(&image, "/digest"),
-            text(&image, "/platform"),
-            text(&image, "/cache")
-        ));
+        let (digest, platform, cache) = (text(&image, "/digest"), text(&image, "/platform"), text(&image, "/cache"));
+        told.push(("", format!("{digest} {platform} {built}, {cache}")));
         for candidate in image.get("candidates").and_then(Value::as_array).into_iter().flatten() {
             let used = if candidate["used"] == true { "→" } else { " " };
-            print(&format!(
-                "          {used} {} {}: {}\n",
-                text(candidate, "/source"),
-                text(candidate, "/value"),
-                text(candidate, "/why")
-            ));
+            let (source, value) = (text(candidate, "/source"), text(candidate, "/value"));
+            told.push(("", format!("{used} {source} {value}: {}", text(candidate, "/why"))));
         }
     }
     for rule in list("rules") {
-        print(&format!("rule      {} {} {}\n", text(&rule, "/rule"), text(&rule, "/result"), text(&rule, "/message")));
+        told.push(("rule", format!("{} {} {}", text(&rule, "/rule"), text(&rule, "/result"), text(&rule, "/message"))));
     }
     for said in text(&line, "/message").lines() {
-        print(&format!("said      {said}\n"));
+        told.push(("said", said.to_owned()));
     }
     for warning in list("warnings") {
-        print(&format!("warned    {}\n", warning.as_str().unwrap_or_default()));
+        told.push(("warned", warning.as_str().unwrap_or_default().to_owned()));
     }
-    print(&format!("record    {} of writer {}, hash {}\n", line["seq"], text(&line, "/writer_id"), record.hash));
+    told.push(("record", format!("{} of writer {}, hash {}", line["seq"], text(&line, "/writer_id"), record.hash)));
+    told.iter().map(|(name, text)| format!("{name:<9} {text}")).collect()
 }
 
 async fn prove(store: &StoreLocation) -> Result<u8, Failure> {
-    let report = audit::verify(store).await.map_err(Failure::new)?;
+    let bar = progress(None, "records fit so far:");
+    let report = audit::verify_watched(store, &|records| bar.set_position(records)).await;
+    bar.finish_and_clear();
+    let report = report.map_err(Failure::of)?;
     if let Some(bad) = report.first_bad {
-        print(&format!("the first record that does not fit is {bad}\n"));
+        print(&format!("the first record that does not fit is {bad}\n"))?;
+        say("hint", "keep the store and its journal as they are; what follows this record was not looked at");
         return Ok(NO);
     }
-    print(&format!("{} records of {} writers fit; {}\n", report.records, report.writers, VerifyReport::UNNOTICED));
+    print(&format!("all records fit: {}; {}\n", counted(report.records, report.writers), VerifyReport::UNNOTICED))?;
     Ok(OK)
+}
+
+fn counted(records: u64, writers: u64) -> String {
+    let noun = |count: u64, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
+    format!("{} of {}", noun(records, "record"), noun(writers, "writer"))
 }

@@ -7,7 +7,8 @@ use serde::Serialize;
 use serde::de::value::{Error as ValueError, StrDeserializer};
 use serde::de::{Deserialize, IntoDeserializer as _};
 
-use super::{Failure, OK, print};
+use super::output::{print, say};
+use super::{Failure, OK};
 use crate::args::ExceptionArgs;
 use crate::clock;
 use crate::exception::Reason;
@@ -51,9 +52,9 @@ pub fn new(args: ExceptionArgs) -> Result<u8, Failure> {
     };
     let written = write(args, &mut ask, clock::now()).map_err(Failure::new)?;
     if let Some(warning) = written.warning {
-        let _ = writeln!(io::stderr(), "warning: {warning}"); // nobody is left to be told
+        say("warning", &warning);
     }
-    print(&written.yaml);
+    print(&written.yaml)?;
     Ok(OK)
 }
 

@@ -8,7 +8,8 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::{Failure, NO, OK, print, print_json, progress, table};
+use super::output::{print_json, print_lines, progress, table};
+use super::{Failure, NO, OK};
 use crate::args::{InspectArgs, Output};
 use crate::clock;
 use crate::evidence::{Fact, PlatformImage, ResolvedImage, Unknown};
@@ -16,7 +17,7 @@ use crate::image::build_date::{BuildDate, Candidate, rfc3339};
 use crate::image::registry::settings::{Mirror, MirrorLocation};
 use crate::image::resolver::Request;
 use crate::image::resolver::facts::NoStore;
-use crate::policy::duration::in_words;
+use crate::policy::duration;
 
 /// The registry that a layout given by path goes by inside.
 const LAYOUT_REGISTRY: &str = "image.layout";
@@ -93,17 +94,17 @@ pub async fn inspect(args: InspectArgs) -> Result<u8, Failure> {
             reference
         }
     };
-    let resolver = crate::run::resolver(&registries, Arc::new(NoStore)).map_err(Failure::new)?;
+    let resolver = crate::run::resolver(&registries, Arc::new(NoStore)).map_err(Failure::of)?;
     let now = clock::now();
     let deadline = Instant::now() + Duration::from_secs(args.timeout_seconds);
-    let bar = progress(1, "asking the registry");
+    let bar = progress(Some(1), "asking the registry");
     let found = resolver.resolve(&reference, Request { credentials: None, platforms: &[], now, deadline }).await;
     bar.finish_and_clear();
     let resolved = found.known().is_some();
     let inspected = report(&args.image, found, now);
     match args.output {
-        Output::Json => print_json(&inspected),
-        Output::Table => print_table(&inspected),
+        Output::Json => print_json(&inspected)?,
+        Output::Table => print_lines(&in_words(&inspected))?,
     }
     Ok(if resolved { OK } else { NO })
 }
@@ -184,20 +185,21 @@ fn whole(platforms: &[PlatformImage], now: DateTime<Utc>) -> DateReport {
     }
 }
 
-fn print_table(inspected: &Inspected) {
-    print(&format!("{}\n", inspected.reference));
+fn in_words(inspected: &Inspected) -> Vec<String> {
+    let mut said = vec![inspected.reference.clone()];
     if let Some(digest) = &inspected.digest {
-        print(&format!("  digest   {digest}\n"));
+        said.push(format!("  digest   {digest}"));
     }
     let date = &inspected.date;
     if let (Some(time), Some(source), Some(age)) = (&date.build_time, date.source, date.age_seconds) {
-        print(&format!("  built    {time} ({source}), {} ago\n", in_words(age)));
+        said.push(format!("  built    {time} ({source}), {} ago", duration::in_words(age)));
     }
     if let Some(reason) = date.reason {
-        print(&format!("  unknown  {reason}: {}\n", date.detail.as_deref().unwrap_or_default()));
+        said.push(format!("  unknown  {reason}: {}", date.detail.as_deref().unwrap_or_default()));
     }
     for platform in &inspected.platforms {
-        print(&format!("\n  {} {}\n", platform.platform.as_deref().unwrap_or("no platform named"), platform.digest));
+        said.push(String::new());
+        said.push(format!("  {} {}", platform.platform.as_deref().unwrap_or("no platform named"), platform.digest));
         let rows = platform.candidates.iter().map(|candidate| {
             vec![
                 if candidate.used { "→" } else { "" }.to_owned(),
@@ -208,10 +210,11 @@ fn print_table(inspected: &Inspected) {
             ]
         });
         for line in table(&["", "source", "class", "value", "why"], rows.collect()).lines() {
-            print(&format!("    {line}\n"));
+            said.push(format!("    {line}"));
         }
         if let Some(detail) = platform.date.detail.as_deref().filter(|_| platform.candidates.is_empty()) {
-            print(&format!("    {detail}\n"));
+            said.push(format!("    {detail}"));
         }
     }
+    said
 }

@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{FAILED, Failure, OK, print};
+use super::output::print_lines;
+use super::{FAILED, Failure, OK};
 use crate::args::PolicyCommand;
 use crate::clock;
 use crate::policy::compile::NamespaceLabels;
-use crate::policy::file::{self, PolicyError};
+use crate::policy::file::{self, PolicyError, SourcePolicy};
 use crate::policy_folder::{self, FolderError};
 
 pub fn run(command: &PolicyCommand) -> Result<u8, Failure> {
@@ -18,41 +19,42 @@ pub fn run(command: &PolicyCommand) -> Result<u8, Failure> {
 fn lint(paths: &[PathBuf]) -> Result<u8, Failure> {
     let mut files = Vec::new();
     for path in paths {
-        files.extend(texts(path).map_err(Failure::new)?);
+        files.extend(texts(path).map_err(Failure::of)?);
     }
-    match file::policies(&files) {
-        Err(errors) => Ok(tell_all(&errors)),
-        Ok(policies) => {
-            let set = policy_folder::set(policies.clone());
-            // Whose labels a namespace has is not known here, so the strictest policy that may be for it counts.
-            let exceptions = policy_folder::exceptions(&files, &set, |_| NamespaceLabels::Unknown, clock::now());
-            match exceptions {
-                Ok(_) => {}
-                Err(FolderError::Policies(errors)) => return Ok(tell_all(&errors)),
-                Err(error) => return Err(Failure::new(error)),
-            }
-            let mut advised = 0;
-            for source in &policies {
-                for advice in source.policy.advice() {
-                    advised += 1;
-                    print(&format!(
-                        "{}:{}: advice: {}: {}; {}\n",
-                        source.file, source.line, advice.field, advice.message, advice.remedy
-                    ));
-                }
-            }
-            print(&format!("{} good, {advised} with advice\n", policies.len()));
-            Ok(OK)
+    let (said, code) = match policies_and_exceptions(&files)? {
+        Err(errors) => {
+            let wrong = format!("{} wrong", errors.len());
+            (errors.iter().map(ToString::to_string).chain([wrong]).collect::<Vec<_>>(), FAILED)
         }
-    }
+        Ok(policies) => {
+            let advice = policies.iter().flat_map(|source| {
+                source.policy.advice().into_iter().map(move |advice| {
+                    let (place, field) = (format!("{}:{}", source.file, source.line), advice.field);
+                    format!("{place}: advice: {field}: {}; {}", advice.message, advice.remedy)
+                })
+            });
+            let mut said: Vec<String> = advice.collect();
+            said.push(format!("{} good, {} with advice", policies.len(), said.len()));
+            (said, OK)
+        }
+    };
+    print_lines(&said)?;
+    Ok(code)
 }
 
-fn tell_all(errors: &[PolicyError]) -> u8 {
-    for error in errors {
-        print(&format!("{error}\n"));
+/// The policies, where they and the exceptions beside them are good.
+fn policies_and_exceptions(files: &[(String, String)]) -> Result<Result<Vec<SourcePolicy>, Vec<PolicyError>>, Failure> {
+    let policies = match file::policies(files) {
+        Ok(policies) => policies,
+        Err(errors) => return Ok(Err(errors)),
+    };
+    let set = policy_folder::set(policies.clone());
+    // Which labels a namespace has is not known here, so the strictest policy that may be for it counts.
+    match policy_folder::exceptions(files, &set, |_| NamespaceLabels::Unknown, clock::now()) {
+        Ok(_) => Ok(Ok(policies)),
+        Err(FolderError::Policies(errors)) => Ok(Err(errors)),
+        Err(error) => Err(Failure::of(error)),
     }
-    print(&format!("{} wrong\n", errors.len()));
-    FAILED
 }
 
 fn texts(path: &Path) -> Result<Vec<(String, String)>, FolderError> {

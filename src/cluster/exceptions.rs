@@ -10,15 +10,15 @@ use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
 use kube::{Client, Resource, ResourceExt};
 use serde_json::json;
 use tokio::sync::Notify;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::error::{ReadError, within};
 use super::watch::{Change, Task, WatchHealth, follow};
 use crate::clock::Clock;
-use crate::exception::Exceptions;
 use crate::exception::api::{GateException, GateExceptionSpec, GateExceptionStatus};
 use crate::exception::book::{Admitted, Book, LookUp, Proof, Seen, Wanted};
 use crate::exception::signature::Granted;
+use crate::exception::{Exceptions, Reason};
 use crate::metrics::Metrics;
 use crate::signing::Keys;
 
@@ -31,12 +31,17 @@ const ACT_WITHIN: Duration = Duration::from_secs(10);
 /// The same words are written again only after this, should somebody undo them: two who disagree do not fight.
 const SAME_AGAIN: Duration = Duration::from_secs(60);
 
+/// How often, and for how long, break-glass is looked for after it was admitted: the API server stores it in a moment.
+const CONFIRM_EVERY: Duration = Duration::from_millis(20);
+const CONFIRM_WITHIN: Duration = Duration::from_secs(10);
+
 /// Finds a grant in the audit: of a gate that ended between admission and status. An error means that it could not be
 /// asked, and will be again.
 pub type FindGrant = Arc<dyn Fn(LookUp) -> BoxFuture<'static, Result<Option<Granted>, String>> + Send + Sync>;
 
 /// The exceptions of a cluster.
 pub struct ClusterExceptions {
+    api: Api<DynamicObject>,
     shared: Arc<Shared>,
     health: Arc<WatchHealth>,
     _watch: Task,
@@ -70,8 +75,9 @@ impl ClusterExceptions {
         let watch = Task::spawn(follow(api.clone(), "GateExceptions", Arc::clone(&health), seen, move |change| {
             watching.apply(change);
         }));
-        let reconciler = Reconciler { api, keys, find, shared: Arc::clone(&shared), written: HashMap::new() };
-        Self { shared, health, _watch: watch, _reconcile: Task::spawn(reconciler.run()) }
+        let reconciler =
+            Reconciler { api: api.clone(), keys, find, shared: Arc::clone(&shared), written: HashMap::new() };
+        Self { api, shared, health, _watch: watch, _reconcile: Task::spawn(reconciler.run()) }
     }
 
     /// How old the picture is, and whether there is one.
@@ -79,11 +85,31 @@ impl ClusterExceptions {
         &self.health
     }
 
-    /// Remembers what was admitted; break-glass counts from now on.
+    /// Remembers what was admitted. Break-glass is asked for at once, so that it need not wait for the watch.
     pub fn admit(&self, admitted: Admitted) {
+        let is_urgent = admitted.spec.reason == Reason::Incident;
+        let (name, uid) = (admitted.name.clone(), admitted.granted.uid.clone());
         self.shared.book().admit(admitted, (self.shared.clock)());
-        self.shared.publish();
+        if is_urgent {
+            tokio::spawn(confirm(self.api.clone(), name, uid, Arc::clone(&self.shared)));
+        }
     }
+}
+
+/// Asks for an object that is about to be stored, until it is there or does not come.
+async fn confirm(api: Api<DynamicObject>, name: String, uid: String, shared: Arc<Shared>) {
+    let give_up = Instant::now() + CONFIRM_WITHIN;
+    let what = format!("GateException {name:?}");
+    while Instant::now() < give_up {
+        sleep(CONFIRM_EVERY).await;
+        // Whatever went wrong, the next question may be answered.
+        if within(give_up, &what, api.get_metadata(&name)).await.is_ok_and(|found| found.uid().as_ref() == Some(&uid)) {
+            shared.book().confirm(&uid);
+            shared.publish();
+            return;
+        }
+    }
+    tracing::warn!(exception = name, "break-glass was granted, and its object has not come");
 }
 
 impl Shared {

@@ -4,19 +4,18 @@
 //! A webhook can write nothing into the object under review, so a grant is remembered at admission, and signed into the
 //! status when the object appears. Between the two the gate may be started anew: then the audit has the grant.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::api::{GateExceptionSpec, GateExceptionStatus, Reason, SpecHash};
+use super::api::{GateExceptionSpec, GateExceptionStatus, SpecHash};
 use super::check::instant;
 use super::signature::{Granted, NotGranted, granted};
 use super::{Exceptions, Grant};
 use crate::policy::api::Condition;
 use crate::signing::Keys;
 
-/// For how long break-glass counts before the cluster has shown the object. Should it never be stored (another webhook
-/// refuses it, or its name is taken), the grant ends with this by itself.
+/// For how long break-glass counts whose object was found by asking and has not been shown by the watch.
 const UNSEEN_SECONDS: i64 = 60;
 /// For how long a grant is remembered whose object never came; after that the audit has it still.
 const REMEMBERED_SECONDS: i64 = 3_600;
@@ -112,12 +111,15 @@ pub struct Book {
     entries: BTreeMap<String, Entry>,
     /// Admitted here and not yet proven by a status, by UID.
     admitted: BTreeMap<String, Admitted>,
+    /// UIDs of those among them that were found in the cluster by asking. Without that a review is hearsay: whoever
+    /// reaches the webhook can send one, and other webhooks may have refused the object.
+    confirmed: BTreeSet<String>,
 }
 
 impl Book {
     /// An empty book; statuses are proven with these keys.
     pub fn new(keys: Keys) -> Self {
-        Self { keys, entries: BTreeMap::new(), admitted: BTreeMap::new() }
+        Self { keys, entries: BTreeMap::new(), admitted: BTreeMap::new(), confirmed: BTreeSet::new() }
     }
 
     /// Remembers what was admitted.
@@ -125,6 +127,14 @@ impl Book {
         let remembered_since = now - TimeDelta::seconds(REMEMBERED_SECONDS);
         self.admitted.retain(|_, known| known.granted.at >= remembered_since);
         self.admitted.insert(admitted.granted.uid.clone(), admitted);
+        self.confirmed.retain(|uid| self.admitted.contains_key(uid));
+    }
+
+    /// Takes in that what was admitted is in the cluster, before the watch has shown it.
+    pub fn confirm(&mut self, uid: &str) {
+        if self.admitted.contains_key(uid) {
+            self.confirmed.insert(uid.to_owned());
+        }
     }
 
     /// Takes in all that the cluster has; what is not among it is gone.
@@ -217,9 +227,9 @@ impl Book {
             _ => None,
         });
         let is_shown = |uid: &str| self.entries.values().any(|entry| entry.seen.uid == uid);
-        let unseen = self.admitted.values().filter(|admitted| admitted.spec.reason == Reason::Incident);
+        let confirmed = self.confirmed.iter().filter_map(|uid| self.admitted.get(uid));
         let unseen =
-            unseen.filter(|admitted| !is_shown(&admitted.granted.uid)).map(|Admitted { name, spec, granted }| {
+            confirmed.filter(|admitted| !is_shown(&admitted.granted.uid)).map(|Admitted { name, spec, granted }| {
                 let mut grant = grant(name, spec, granted);
                 grant.expires_at = grant.expires_at.min(granted.at + TimeDelta::seconds(UNSEEN_SECONDS));
                 (spec.targets.clone(), grant)

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::build_date::{Claim, Source};
@@ -143,17 +143,25 @@ pub struct AttestationEntry {
 }
 
 /// The image that another was built on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Base {
     /// Its reference, as written.
     pub name: String,
     /// Its digest, where it is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
 }
 
 /// Reads a manifest; `Err` says in words why it is none.
 pub fn manifest(body: &[u8]) -> Result<Shape, String> {
     let manifest: Manifest = serde_json::from_slice(body).map_err(|_| not_json(body))?;
+    // A runtime goes by the media type that the registry says, so it might run what was not looked at.
+    let is_image = manifest.config.is_some() || !manifest.layers.is_empty();
+    if [manifest.manifests.is_some(), is_image, manifest.schema_version == 1].iter().filter(|one| **one).count() > 1 {
+        return Err(
+            "a manifest that is of several kinds at once is no image: which one runs would be chance".to_owned()
+        );
+    }
     if let Some(entries) = manifest.manifests {
         let (attestations, entries): (Vec<_>, Vec<_>) = entries
             .into_iter()
@@ -289,20 +297,26 @@ pub fn provenance(body: &[u8], subject: &str) -> Option<Claim> {
     Some(Claim::new(Source::Provenance, finished.as_str()?))
 }
 
-/// The payload of a signed schema 1 manifest, over which its digest is: the text before the signatures, put together as
-/// the protected header says. `None` where the body is not signed.
+/// What the digest of a signed schema 1 manifest is over: the text before the signatures, put together as the protected
+/// header says. `None` where the body is no such manifest.
+///
+/// Whoever serves a body writes that header too, and could have it point at any text that once had a good digest. So what
+/// was signed must be a manifest of schema 1 itself, the body may add nothing to it but the signatures, and the caller
+/// reads what was signed, never the body.
 pub fn schema1_payload(body: &[u8]) -> Option<Vec<u8>> {
     use base64::Engine as _;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-    let manifest: Value = serde_json::from_slice(body).ok()?;
-    let protected = manifest.pointer("/signatures/0/protected")?.as_str()?;
+    let mut whole: Value = serde_json::from_slice(body).ok()?;
+    let protected = whole.pointer("/signatures/0/protected")?.as_str()?;
     let protected: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(protected).ok()?).ok()?;
     let length = usize::try_from(protected.get("formatLength")?.as_u64()?).ok()?;
     let tail = URL_SAFE_NO_PAD.decode(protected.get("formatTail")?.as_str()?).ok()?;
     let mut payload = body.get(..length)?.to_vec();
     payload.extend_from_slice(&tail);
-    Some(payload)
+    let signed: Value = serde_json::from_slice(&payload).ok()?;
+    whole.as_object_mut()?.remove("signatures");
+    (signed.get("schemaVersion")?.as_u64() == Some(1) && signed == whole).then_some(payload)
 }
 
 #[cfg(test)]
@@ -378,6 +392,46 @@ mod tests {
         ] {
             assert_eq!(manifest(body.as_bytes()).unwrap_err(), why);
         }
+    }
+
+    #[test]
+    fn what_is_of_several_kinds_at_once_is_no_image() {
+        let (config, layer) = (json!({"digest": "sha256:aa"}), json!({"digest": "sha256:bb"}));
+        for body in [
+            json!({"schemaVersion": 2, "config": config, "layers": [layer], "manifests": [{"digest": "sha256:cc"}]}),
+            json!({"schemaVersion": 2, "config": config, "manifests": []}),
+            json!({"schemaVersion": 2, "layers": [layer], "manifests": [{"digest": "sha256:cc"}]}),
+            json!({"schemaVersion": 1, "config": config, "history": []}),
+            json!({"schemaVersion": 1, "manifests": []}),
+        ] {
+            assert_eq!(
+                manifest(body.to_string().as_bytes()).unwrap_err(),
+                "a manifest that is of several kinds at once is no image: which one runs would be chance",
+                "{body}"
+            );
+        }
+    }
+
+    /// A body whose signature says that `head` and `tail` were signed, with something added between.
+    fn claiming_to_be_signed(head: &str, added: &str, tail: &str) -> Vec<u8> {
+        use base64::Engine as _;
+        use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+        let protected = json!({"formatLength": head.len(), "formatTail": URL_SAFE_NO_PAD.encode(tail)}).to_string();
+        let signatures = json!([{"protected": URL_SAFE_NO_PAD.encode(protected)}]);
+        format!("{head},{added}\"signatures\":{signatures}}}").into_bytes()
+    }
+
+    #[test]
+    fn only_a_schema_1_manifest_is_signed_and_only_with_what_was_signed() {
+        let schema_1 = r#"{"schemaVersion":1,"history":[]"#;
+        let signed = |head: &str, added: &str| schema1_payload(&claiming_to_be_signed(head, added, "}"));
+        assert_eq!(signed(schema_1, "").as_deref(), Some(br#"{"schemaVersion":1,"history":[]}"#.as_slice()));
+        assert_eq!(signed(schema_1, r#""history":[{"v1Compatibility":"{}"}],"#), None, "a history was added");
+        assert_eq!(signed(schema_1, r#""config":{"digest":"sha256:aa"},"#), None, "a config was added");
+        assert_eq!(signed(r#"{"schemaVersion":2,"config":{}"#, ""), None, "schema 2 is not signed");
+        assert_eq!(signed(r#"{"architecture":"amd64","os":"linux""#, ""), None, "a config is no manifest");
+        assert_eq!(schema1_payload(br#"{"schemaVersion":1}"#), None);
     }
 
     #[test]

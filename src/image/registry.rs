@@ -18,12 +18,14 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+use futures::future::{Either, select};
 use oci_client::manifest::{
     IMAGE_MANIFEST_LIST_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE, OCI_IMAGE_INDEX_MEDIA_TYPE, OCI_IMAGE_MEDIA_TYPE,
 };
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use reqwest::{Client, Method, Response, StatusCode, Url};
-use sha2::{Digest, Sha256, Sha512};
+use sha2::{Digest, Sha256, Sha384, Sha512};
 use thiserror::Error;
 use tokio::time::Instant;
 
@@ -42,8 +44,12 @@ pub const LARGEST_CONFIG_BYTES: u64 = 8 << 20;
 const LARGEST_TOKEN_BYTES: u64 = 64 << 10;
 const MOST_REDIRECTS: usize = 3;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a mirror is waited for alone; then the registry itself is asked too.
+const MIRROR_HEAD_START: Duration = Duration::from_millis(500);
 /// A token is used for this long unless its answer says less; a minute is what the protocol grants at least.
 const TOKEN_LIFE: Duration = Duration::from_secs(60);
+/// What whoever runs the gate can do about an address that is refused.
+const IF_MEANT: &str = "if it is meant, list it with --private-registry, or --insecure-registry for plain HTTP";
 const SCHEMA_1_MEDIA_TYPES: &str = "application/vnd.docker.distribution.manifest.v1+prettyjws, \
      application/vnd.docker.distribution.manifest.v1+json";
 
@@ -63,12 +69,12 @@ pub enum SettingsError {
     Client(#[source] reqwest::Error),
 }
 
-/// A manifest as it was served, and its digest as computed from its bytes.
+/// A manifest, and its digest as computed from its bytes.
 #[derive(Clone, Debug)]
 pub struct Manifest {
     /// Digest, computed here.
     pub digest: String,
-    /// The bytes.
+    /// The bytes that the digest is over: of a signed one of schema 1, what was signed.
     pub body: Vec<u8>,
 }
 
@@ -98,6 +104,8 @@ pub struct Asking<'a> {
     pub image: &'a ImageReference,
     /// The credential for it, where there is one.
     pub credential: Option<&'a Credential>,
+    /// The present time, in UTC: registries name dates until which they are to be left alone.
+    pub now: DateTime<Utc>,
     /// When an answer comes too late.
     pub deadline: Instant,
 }
@@ -150,7 +158,7 @@ impl Registries {
         let host = image.registry();
         if !self.settings.is_allowed(host) {
             return Err(RegistryError::NotAllowed(format!(
-                "the registry {host} is not on the list of allowed registries"
+                "the registry {host} is not on the list of allowed registries; if it is meant, add it with --allow-registry"
             )));
         }
         self.check_address(host, host)
@@ -168,9 +176,7 @@ impl Registries {
             || (name.parse::<IpAddr>().is_err() && name.split('.').next_back().is_some_and(is_number));
         if forbidden && !self.settings.is_exempt(host) {
             let by = if host == registry { String::new() } else { format!(", to which {registry} sends on") };
-            return Err(RegistryError::NotAllowed(format!(
-                "{host}{by} is not a public address; list the registry if it is meant"
-            )));
+            return Err(RegistryError::NotAllowed(format!("{host}{by} is not a public address; {IF_MEANT}")));
         }
         Ok(())
     }
@@ -184,20 +190,12 @@ impl Registries {
                 None => layout::find(&folder, asking.image, whole).await?,
             };
             let body = layout::blob(&folder, &digest, LARGEST_MANIFEST_BYTES).await?;
-            check_digest(&digest, &body, "the image layout")?;
-            return Ok(Manifest { digest, body });
+            return manifest_named(Some(&digest), body, "the image layout");
         }
         let path = format!("{}/manifests/{reference}", asking.image.repository());
         let (host, response) = self.ask(asking, Method::GET, &path).await?;
         let body = self.bounded(&host, response, LARGEST_MANIFEST_BYTES, asking.deadline, "manifest").await?;
-        let digest = match wanted {
-            Some(digest) => {
-                check_digest(digest, &body, &host)?;
-                digest.to_owned()
-            }
-            None => digest_of_manifest(&body),
-        };
-        Ok(Manifest { digest, body })
+        manifest_named(wanted, body, &host)
     }
 
     /// What a tag means now, by the registry's word; whoever uses it fetches by that digest and so checks it.
@@ -237,7 +235,7 @@ impl Registries {
         }
         let path = format!("{}/referrers/{digest}", asking.image.repository());
         let (host, response) = match self.ask(asking, Method::GET, &path).await {
-            Err(RegistryError::NotFound(_)) => return Ok(Vec::new()),
+            Err(RegistryError::NotFound(_) | RegistryError::Unsupported(_)) => return Ok(Vec::new()),
             other => other?,
         };
         let body = self.bounded(&host, response, LARGEST_MANIFEST_BYTES, asking.deadline, "list of referrers").await?;
@@ -254,17 +252,44 @@ impl Registries {
     async fn ask(&self, asking: Asking<'_>, method: Method, path: &str) -> Result<(String, Response), RegistryError> {
         self.check_allowed(asking.image)?;
         let registry = asking.image.registry();
-        if let Some(MirrorLocation::Registry(mirror)) =
-            self.settings.mirror_for(&asking.image.name()).map(|mirror| &mirror.location)
-        {
-            let without_credential = Asking { credential: None, ..asking };
-            if self.check_address(mirror, registry).is_ok()
-                && let Ok(response) = self.ask_host(without_credential, mirror, method.clone(), path).await
-            {
-                return Ok((mirror.clone(), response));
+        let origin = async {
+            self.ask_host(asking, registry, method.clone(), path).await.map(|response| (registry.to_owned(), response))
+        };
+        match self.settings.mirror_for(&asking.image.name()).map(|mirror| &mirror.location) {
+            Some(MirrorLocation::Registry(mirror)) if self.check_address(mirror, registry).is_ok() => {
+                let without_credential = Asking { credential: None, ..asking };
+                let answer = self.ask_host(without_credential, mirror, method.clone(), path);
+                self.ask_either(mirror, answer, origin).await
             }
+            _ => origin.await,
         }
-        self.ask_host(asking, registry, method, path).await.map(|response| (registry.to_owned(), response))
+    }
+
+    /// The mirror's answer, or the registry's. A mirror has a head start; one that does not use it costs no more than
+    /// that, and is then left alone for a while.
+    async fn ask_either(
+        &self,
+        mirror: &str,
+        of_mirror: impl Future<Output = Result<Response, RegistryError>>,
+        of_registry: impl Future<Output = Result<(String, Response), RegistryError>>,
+    ) -> Result<(String, Response), RegistryError> {
+        let named = |response| (mirror.to_owned(), response);
+        let (mut of_mirror, of_registry) = (std::pin::pin!(of_mirror), std::pin::pin!(of_registry));
+        match tokio::time::timeout(MIRROR_HEAD_START, &mut of_mirror).await {
+            Ok(Ok(response)) => return Ok(named(response)),
+            Ok(Err(_)) => return of_registry.await,
+            Err(_) => {}
+        }
+        match select(of_mirror, of_registry).await {
+            Either::Left((Ok(response), _)) => Ok(named(response)),
+            Either::Left((Err(_), of_registry)) => of_registry.await,
+            Either::Right((Ok(answer), _)) => {
+                self.limits_of(mirror).leave_alone();
+                Ok(answer)
+            }
+            // Where the registry is out of reach, as behind an air gap, a slow mirror is what there is.
+            Either::Right((Err(error), of_mirror)) => of_mirror.await.map(named).map_err(|_| error),
+        }
     }
 
     async fn ask_host(
@@ -275,14 +300,12 @@ impl Registries {
         path: &str,
     ) -> Result<Response, RegistryError> {
         let limits = self.limits_of(host);
-        let within = tokio::time::timeout_at(asking.deadline, async {
-            let _place = limits.enter().await.map_err(|refused| refused_in_words(host, refused))?;
-            self.ask_politely(asking, host, method, path, &limits).await
-        });
-        let answer = match within.await {
-            Ok(answer) => answer,
-            Err(_) => Err(RegistryError::Unreachable(format!("{host} did not answer in time"))),
-        };
+        let late = || RegistryError::Unreachable(format!("{host} did not answer in time"));
+        // What was not asked says nothing of the registry, so only what follows is counted.
+        let entered = tokio::time::timeout_at(asking.deadline, limits.enter()).await.map_err(|_| late())?;
+        let _place = entered.map_err(|refused| refused_in_words(host, refused))?;
+        let answer = self.ask_politely(asking, host, method, path, &limits);
+        let answer = tokio::time::timeout_at(asking.deadline, answer).await.unwrap_or_else(|_| Err(late()));
         match &answer {
             Err(error) if error.is_outage() => limits.failed(),
             _ => limits.answered(),
@@ -315,7 +338,7 @@ impl Registries {
         } else {
             response
         };
-        success(host, response, limits)
+        success(host, response, limits, asking.now)
     }
 
     fn url(&self, host: &str, path: &str) -> Result<Url, RegistryError> {
@@ -425,12 +448,18 @@ impl Registries {
             .credential
             .filter(|_| token::may_have_credentials(&url, host, &self.settings.token_hosts))
             .map(Credential::basic);
+        // No place among its requests is taken: where the service is the registry itself, there may be none left.
+        let limits = self.limits_of(&target);
+        limits.check_patience(Instant::now()).map_err(|refused| refused_in_words(&target, refused))?;
         let response = self.send(&target, Method::GET, url, basic).await?;
         if !response.status().is_success() {
             let status = response.status().as_u16();
             return Err(match status {
                 429 => {
-                    RegistryError::RateLimited(format!("{target} gives no token for {host} just now: it answered 429"))
+                    let seconds = limits.rate_limited(retry_after(&response, asking.now));
+                    RegistryError::RateLimited(format!(
+                        "{target} gives no token for {host} just now: it answered 429; it is asked again in {seconds} seconds"
+                    ))
                 }
                 500..=599 => {
                     RegistryError::Unreachable(format!("{target} gives no token for {host}: it answered {status}"))
@@ -529,7 +558,7 @@ fn not_reached(host: &str, error: &reqwest::Error) -> RegistryError {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(error);
     while let Some(inner) = cause {
         if let Some(not_public) = inner.downcast_ref::<address::NotPublic>() {
-            return RegistryError::NotAllowed(format!("{not_public}; list the registry if it is meant"));
+            return RegistryError::NotAllowed(format!("{not_public}; {IF_MEANT}"));
         }
         cause = inner.source();
     }
@@ -543,7 +572,7 @@ fn not_reached(host: &str, error: &reqwest::Error) -> RegistryError {
     RegistryError::Unreachable(format!("{host} {what}"))
 }
 
-fn success(host: &str, response: Response, limits: &Limits) -> Result<Response, RegistryError> {
+fn success(host: &str, response: Response, limits: &Limits, now: DateTime<Utc>) -> Result<Response, RegistryError> {
     let status = response.status().as_u16();
     match status {
         200..=299 if is_html(&response) => {
@@ -555,13 +584,19 @@ fn success(host: &str, response: Response, limits: &Limits) -> Result<Response, 
         ))),
         404 | 410 => Err(RegistryError::NotFound(format!("{host} has no such image: it answered {status}"))),
         429 => {
-            let retry_after =
-                response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
-            let seconds = limits.rate_limited(retry_after);
+            let seconds = limits.rate_limited(retry_after(&response, now));
             Err(RegistryError::RateLimited(format!("{host} answered 429; it is asked again in {seconds} seconds")))
         }
+        // It is there and does not understand the question, and so it will be next time.
+        400..=499 | 501 => Err(RegistryError::Unsupported(format!("{host} answered {status}"))),
         _ => Err(RegistryError::Unreachable(format!("{host} answered {status}"))),
     }
+}
+
+/// How long an answer asks to be left alone. A date is compared with the answer's own, so that clocks need not agree.
+fn retry_after(response: &Response, now: DateTime<Utc>) -> Option<Duration> {
+    let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+    limits::retry_after(header(RETRY_AFTER)?, header(DATE).and_then(limits::http_date).unwrap_or(now))
 }
 
 /// A captive portal or a login page: no registry serves an image as HTML.
@@ -570,23 +605,34 @@ fn is_html(response: &Response) -> bool {
     content_type.is_some_and(|content_type| content_type.trim_start().to_ascii_lowercase().starts_with("text/html"))
 }
 
-/// `sha256:…` of a manifest; for a signed one of schema 1, of what was signed.
-fn digest_of_manifest(body: &[u8]) -> String {
-    let payload = claims::schema1_payload(body);
-    format!("sha256:{}", hex::encode(Sha256::digest(payload.as_deref().unwrap_or(body))))
+/// The manifest that a body is, with exactly the bytes that its digest is over, compared where a digest is wanted.
+fn manifest_named(wanted: Option<&str>, body: Vec<u8>, host: &str) -> Result<Manifest, RegistryError> {
+    let as_served = wanted.is_some_and(|digest| is_digest_of(digest, &body));
+    let body = if as_served { body } else { claims::schema1_payload(&body).unwrap_or(body) };
+    let digest = match wanted {
+        Some(digest) => {
+            check_digest(digest, &body, host)?;
+            digest.to_owned()
+        }
+        None => format!("sha256:{}", hex::encode(Sha256::digest(&body))),
+    };
+    Ok(Manifest { digest, body })
 }
 
 /// Whether the bytes are those that the digest names.
 fn check_digest(digest: &str, body: &[u8], host: &str) -> Result<(), RegistryError> {
-    let payload = claims::schema1_payload(body);
-    let is = |bytes: &[u8]| match digest.split_once(':') {
-        Some(("sha256", hex)) => hex::encode(Sha256::digest(bytes)) == hex,
-        Some(("sha512", hex)) => hex::encode(Sha512::digest(bytes)) == hex,
-        _ => false,
-    };
-    if is(body) || payload.as_deref().is_some_and(is) {
+    if is_digest_of(digest, body) {
         Ok(())
     } else {
         Err(RegistryError::WrongBytes(format!("{host} serves other bytes than {digest} names")))
+    }
+}
+
+fn is_digest_of(digest: &str, body: &[u8]) -> bool {
+    match digest.split_once(':') {
+        Some(("sha256", hex)) => hex::encode(Sha256::digest(body)) == hex,
+        Some(("sha384", hex)) => hex::encode(Sha384::digest(body)) == hex,
+        Some(("sha512", hex)) => hex::encode(Sha512::digest(body)) == hex,
+        _ => false,
     }
 }

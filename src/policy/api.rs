@@ -273,7 +273,8 @@ pub struct ErrorBudget {
     #[schemars(with = "Option<String>")]
     pub stale_hold: Option<PolicyDuration>,
     /// What each state means. Default: `Exhausted` denies, `Healthy` allows, all others warn.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    // A bare `on` is `true` in YAML 1.1, which kubectl reads.
+    #[serde(default, alias = "true", skip_serializing_if = "BTreeMap::is_empty")]
     pub on: BTreeMap<BudgetState, Action>,
     /// What breaking this rule means; without it the policy's `validationActions`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -51,6 +51,7 @@ pub fn definition() -> Value {
         ]);
         if let Some(schema) = version.pointer_mut("/schema/openAPIV3Schema") {
             bound(schema);
+            accept_a_bare_on(schema);
             for place in [
                 "/properties/spec",
                 "/properties/spec/properties/imageAge",
@@ -110,6 +111,17 @@ pub(crate) fn bound(schema: &mut Value) {
     }
 }
 
+/// YAML 1.1, which kubectl reads, takes a bare `on` for `true`: so a field of that name is the same.
+fn accept_a_bare_on(schema: &mut Value) {
+    let rule = schema.pointer_mut("/properties/spec/properties/errorBudget/properties").and_then(Value::as_object_mut);
+    if let Some(properties) = rule
+        && let Some(mut on) = properties.get("on").cloned()
+    {
+        on["description"] = "`on`, as kubectl reads it where it is not in quotes.".into();
+        properties.insert("true".to_owned(), on);
+    }
+}
+
 /// Shape checks that a schema's keywords cannot say, with words for whoever meets them.
 fn add_rules(level: &mut Value) {
     let mut rules = Vec::new();
@@ -146,10 +158,13 @@ fn add_rules(level: &mut Value) {
     }
     if has("on") {
         let states: Vec<String> = BudgetState::ALL.iter().map(|state| format!("'{}'", state.as_str())).collect();
-        rule(
-            format!("!has(self.on) || self.on.all(state, state in [{}])", states.join(", ")),
-            "on: name states of budgets, as {FastBurn: Deny, Stale: Warn}",
-        );
+        // `__true__` is what CEL calls a field of that name.
+        for name in ["on", "__true__"] {
+            rule(
+                format!("!has(self.{name}) || self.{name}.all(state, state in [{}])", states.join(", ")),
+                "on: name states of budgets, as {FastBurn: Deny, Stale: Warn}",
+            );
+        }
     }
     if has("sources") {
         rule("size(self.sources) > 0".to_owned(), "sources: name at least one BudgetSource");

@@ -1,10 +1,13 @@
 //! Policies as YAML text: which documents there are, and where and what is wrong in them. Pure: text in, policies out.
 
+pub mod place;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_saphyr::UserMessageFormatter;
 use thiserror::Error;
 
 use super::api::GatePolicySpec;
@@ -96,7 +99,7 @@ impl Document<'_> {
             PolicyError {
                 file: file.to_owned(),
                 line: error.location().map(|location| location.line()).filter(|line| *line > 0),
-                field: path.trim_end_matches(".?").trim_start_matches('.').to_owned(),
+                field: path.trim_matches(['.', '?']).to_owned(),
                 message,
                 remedy,
             }
@@ -113,14 +116,40 @@ fn in_words(error: &serde_saphyr::Error) -> (String, String) {
         serde_saphyr::Error::SerdeUnknownVariant { variant, expected, .. } => {
             (format!("{variant:?} is no value here"), nearest(variant, expected))
         }
+        serde_saphyr::Error::DuplicateMappingKey { key, .. } => {
+            let key = key.as_ref().map(|key| format!(" {key:?}")).unwrap_or_default();
+            (format!("the key{key} stands here a second time"), "keep one of them".to_owned())
+        }
+        serde_saphyr::Error::SerdeMissingField { field, .. } => {
+            (format!("the field {field:?} is missing"), "add it".to_owned())
+        }
+        serde_saphyr::Error::NullIntoString { .. } => ("it is empty".to_owned(), "write a value".to_owned()),
+        serde_saphyr::Error::Unexpected { expected, .. } => {
+            (format!("expected {}", node_in_words(expected)), String::new())
+        }
+        // As in `namespaces: [*-production]`.
+        serde_saphyr::Error::UnknownAnchor { .. } => (
+            "what begins with * stands for something named with & before it, and there is none".to_owned(),
+            "put it in quotes if it is a glob".to_owned(),
+        ),
         other => {
-            let message = other.to_string();
+            let message = other.render_with_formatter(&UserMessageFormatter);
             let message = message.lines().next().unwrap_or_default();
             let message = message.strip_prefix("error: ").unwrap_or(message);
             let placed = message.split_once(": ").filter(|(place, _)| place.starts_with("line "));
             let message = placed.map_or(message, |(_, rest)| rest);
             (message.split(" at line ").next().unwrap_or_default().to_owned(), String::new())
         }
+    }
+}
+
+/// What the reader calls the parts of a document, as whoever writes one knows them.
+fn node_in_words(expected: &str) -> &str {
+    match expected {
+        "mapping start" => "a map of fields",
+        "sequence start" => "a list",
+        "string scalar" => "a text",
+        other => other,
     }
 }
 
@@ -131,12 +160,16 @@ fn nearest(unknown: &str, known: &[&str]) -> String {
     }
     let near = known.iter().min_by_key(|known| strsim::damerau_levenshtein(known, unknown));
     match near {
-        Some(near) if strsim::damerau_levenshtein(&near.to_lowercase(), &unknown.to_lowercase()) <= 3 => {
-            format!("did you mean {near:?}?")
-        }
+        Some(near) if is_slip_of(&near.to_lowercase(), &unknown.to_lowercase()) => format!("did you mean {near:?}?"),
         _ if known.is_empty() => "no field is known here".to_owned(),
         _ => format!("known here: {}", known.join(", ")),
     }
+}
+
+/// Whether a word is another one mistyped; of a short one nothing would be left.
+fn is_slip_of(known: &str, word: &str) -> bool {
+    let distance = strsim::damerau_levenshtein(known, word);
+    distance <= 3 && distance < word.chars().count()
 }
 
 /// What a document says that it is.
@@ -221,11 +254,7 @@ fn policy(file: &str, document: &Document<'_>) -> Result<SourcePolicy, Vec<Polic
     let line = document.line as u64;
     let head: Head = document.read(file).map_err(|error| vec![error])?;
     if !head.is("GatePolicy") {
-        let message = format!(
-            "expected a GatePolicy or GateException of {API_VERSION}, found {:?} of {:?}",
-            head.kind, head.api_version
-        );
-        return Err(vec![error(file, Some(line), "kind", &message, "a policy folder holds these alone")]);
+        return Err(vec![foreign(file, line, &head)]);
     }
     let read: PolicyDocument = document.read(file).map_err(|error| vec![error])?;
     if read.metadata.name.is_empty() {
@@ -234,6 +263,21 @@ fn policy(file: &str, document: &Document<'_>) -> Result<SourcePolicy, Vec<Polic
     let policy = CompiledPolicy::compile(&read.metadata.name, read.spec)
         .map_err(|problems| located(file, document, problems))?;
     Ok(SourcePolicy { file: file.to_owned(), line, policy })
+}
+
+/// A document that is no policy, or one of a version that is not known here.
+fn foreign(file: &str, line: u64, head: &Head) -> PolicyError {
+    let begin = format!("begin it with `apiVersion: {API_VERSION}` and `kind: GatePolicy`");
+    if head.kind.is_empty() || head.api_version.is_empty() {
+        let missing = if head.kind.is_empty() { "kind" } else { "apiVersion" };
+        return error(file, Some(line), missing, "it is missing", &begin);
+    }
+    let expected = if head.kind == "GateException" { "GateException" } else { "GatePolicy" };
+    let message = format!("expected a {expected} of {API_VERSION}, found {:?} of {:?}", head.kind, head.api_version);
+    if head.kind == expected {
+        return error(file, Some(line), "apiVersion", &message, &format!("write `apiVersion: {API_VERSION}`"));
+    }
+    error(file, Some(line), "kind", &message, "a policy folder holds policies and exceptions alone")
 }
 
 /// Problems that span fields, each with the line of its field.
@@ -385,8 +429,32 @@ spec:
                 "p.yaml:7: spec.imageAge.onUnknown: invalid type: integer `3`, expected Deny, Warn or Allow, or one of these for each reason",
             ),
             (
+                with("    maxAge: 30d\n"),
+                r#"p.yaml:7: spec.imageAge: the key "maxAge" stands here a second time; keep one of them"#,
+            ),
+            (
                 "apiVersion: v1\nkind: ConfigMap\n".to_owned(),
-                r#"p.yaml:1: kind: expected a GatePolicy or GateException of freshgate.dev/v1alpha1, found "ConfigMap" of "v1"; a policy folder holds these alone"#,
+                r#"p.yaml:1: kind: expected a GatePolicy of freshgate.dev/v1alpha1, found "ConfigMap" of "v1"; a policy folder holds policies and exceptions alone"#,
+            ),
+            (
+                "kind: GatePolicy\n".to_owned(),
+                "p.yaml:1: apiVersion: it is missing; begin it with `apiVersion: freshgate.dev/v1alpha1` and `kind: GatePolicy`",
+            ),
+            (
+                GOOD.replace("v1alpha1", "v1"),
+                r#"p.yaml:1: apiVersion: expected a GatePolicy of freshgate.dev/v1alpha1, found "GatePolicy" of "freshgate.dev/v1"; write `apiVersion: freshgate.dev/v1alpha1`"#,
+            ),
+            (GOOD.replace("metadata: {name: a}\n", ""), r#"p.yaml:3: the field "metadata" is missing; add it"#),
+            (GOOD.replace("maxAge: 90d", ""), r#"p.yaml:4: spec.imageAge: the field "maxAge" is missing; add it"#),
+            (GOOD.replace("90d", ""), "p.yaml:4: spec.imageAge.maxAge: it is empty; write a value"),
+            (GOOD.replace("{name: a}", "a"), "p.yaml:3: metadata: expected a map of fields"),
+            (
+                GOOD.replace("90d", "90d, platforms: x"),
+                r#"p.yaml:4: spec.imageAge.platforms: "x" is no value here; known here: Nodes, All"#,
+            ),
+            (
+                GOOD.replace("spec: {", "spec: {match: {namespaces: [*-production]}, "),
+                "p.yaml:4: spec.match.namespaces: what begins with * stands for something named with & before it, and there is none; put it in quotes if it is a glob",
             ),
             (GOOD.replace("{name: a}", "{}"), "p.yaml:1: metadata.name: it is missing; give the policy a name"),
             (

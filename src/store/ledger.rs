@@ -223,6 +223,19 @@ impl Ledger {
         }
     }
 
+    /// The earliest time at which this gate met the digest, where it did; asking notes nothing. `None` also when the
+    /// store cannot say.
+    pub async fn first_seen_before(&self, digest: &str) -> Option<DateTime<Utc>> {
+        if let Some(at) = self.memory.first_seen.get(digest) {
+            return Some(at);
+        }
+        let store = self.store.as_ref()?;
+        match store.write_behind().unwritten_first_seen(digest) {
+            Some(at) => Some(at),
+            None => read_first_seen(store, digest).await.ok().flatten(),
+        }
+    }
+
     /// What was admitted in the workload, every recorded decision included.
     pub async fn history(&self, workload: &WorkloadKey) -> Result<Arc<WorkloadLedger>, StoreError> {
         let overlay = &self.memory.overlay;

@@ -77,6 +77,11 @@ impl ReadOnlyStore {
         undisturbed
     }
 
+    /// What a question that failed is told as.
+    pub(crate) fn failed(&self, act: &'static str) -> impl Fn(sqlx::Error) -> StoreError {
+        move |source| StoreError::asking(act, &self.file, source)
+    }
+
     pub(crate) fn pool(&self) -> &SqlitePool {
         &self.pool
     }

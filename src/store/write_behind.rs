@@ -72,8 +72,8 @@ impl WriteBehind {
         earliest
     }
 
-    pub(super) fn unwritten_fact(&self, digest: &str) -> Option<String> {
-        self.waiting.facts().image.get(digest).map(|(fact, _)| fact.as_ref().to_owned())
+    pub(super) fn unwritten_fact(&self, digest: &str) -> Option<(String, DateTime<Utc>)> {
+        self.waiting.facts().image.get(digest).map(|(fact, at)| (fact.as_ref().to_owned(), *at))
     }
 
     pub(super) fn put_fact(&self, digest: &str, fact: &str, at: DateTime<Utc>) {

@@ -180,7 +180,8 @@ fn returns_to_an_earlier_template(subject: &Subject, evidence: &Evidence) -> boo
             .min()
     };
     match (came(&fingerprints.new), came(&fingerprints.old)) {
-        (Some(new), Some(old)) => new < old,
+        // Kubernetes keeps whole seconds: of two that came in one, nobody knows which was first.
+        (Some(new), Some(old)) => new <= old && fingerprints.new != fingerprints.old,
         _ => false,
     }
 }
@@ -215,7 +216,8 @@ fn returns_to_earlier_digests(
     })
 }
 
-/// When a digest first ran here: when it was first admitted, or when the first revision came that has it.
+/// When a digest first ran here: when it was first admitted, or (by whole seconds) when the first revision came that has
+/// it.
 ///
 /// A tag in a revision counts as what it means now, unless it is known to have meant something else.
 fn first_ran(digest: &str, evidence: &Evidence) -> Option<DateTime<Utc>> {
@@ -225,7 +227,7 @@ fn first_ran(digest: &str, evidence: &Evidence) -> Option<DateTime<Utc>> {
         |reference: &str| admissions.iter().any(|one| one.reference == reference && one.digest != digest);
     let has_it = |reference: &String| digest_of(reference, evidence) == Some(digest) && !meant_another(reference);
     let revisions = evidence.history.revisions.iter().filter(|revision| revision.images.iter().any(has_it));
-    admitted.chain(revisions.map(|revision| revision.created_at)).min()
+    admitted.min().or_else(|| revisions.map(|revision| revision.created_at).min())
 }
 
 /// Whether every image runs at this moment in another workload of the same service and namespace.

@@ -10,6 +10,7 @@ use super::{PullHints, labels};
 
 /// A Pod template, as `spec.template` has it.
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "a Pod template")]
 pub struct TemplateView<'a> {
     #[serde(default)]
     metadata: Option<TemplateMetadata>,
@@ -33,7 +34,7 @@ impl TemplateView<'_> {
 
 /// A Pod spec, borrowed from the review's bytes where its text allows.
 #[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", default, expecting = "a Pod spec")]
 pub struct PodSpecView<'a> {
     #[serde(borrow, deserialize_with = "null_as_empty")]
     containers: Vec<ContainerView<'a>>,
@@ -50,7 +51,7 @@ pub struct PodSpecView<'a> {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, expecting = "a container")]
 struct ContainerView<'a> {
     #[serde(borrow)]
     name: Cow<'a, str>,
@@ -59,7 +60,7 @@ struct ContainerView<'a> {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, expecting = "a volume")]
 struct VolumeView<'a> {
     #[serde(borrow)]
     name: Cow<'a, str>,
@@ -68,14 +69,14 @@ struct VolumeView<'a> {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, expecting = "an image volume")]
 struct ImageVolumeView<'a> {
     #[serde(borrow)]
     reference: Option<Cow<'a, str>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, expecting = "the name of a Secret")]
 struct SecretView<'a> {
     #[serde(borrow)]
     name: Cow<'a, str>,

@@ -33,8 +33,9 @@ pub struct Context<'a> {
 const MOST_WARNINGS: usize = 3;
 /// Longest warning, in characters.
 const LONGEST_WARNING: usize = 120;
-/// Most findings spelled out in one denial; the API server passes messages on uncut, people do not read walls.
-const MOST_DENIALS: usize = 20;
+/// Most findings spelled out in one denial: every refused image of what anybody deploys. The API server passes messages
+/// on uncut, and an answer has to hold it.
+const MOST_DENIALS: usize = 200;
 
 /// The message of a denial; `None` where nothing is refused.
 pub fn denial(verdict: &Verdict, context: &Context<'_>) -> Option<String> {
@@ -46,7 +47,9 @@ pub fn denial(verdict: &Verdict, context: &Context<'_>) -> Option<String> {
     denials.truncate(MOST_DENIALS);
     let mut lines: Vec<String> = denials.iter().map(|finding| format!("{}.", sentence(finding))).collect();
     if left_out > 0 {
-        lines.push(format!("And {left_out} more, all in the record."));
+        // Of a dry run there is no record.
+        let found_in = if context.dry_run { "" } else { ", all in the record" };
+        lines.push(format!("And {left_out} more{found_in}."));
     }
     lines.extend(ways_out(&denials, context.subject));
     if let Some(why) = &verdict.history_unknown {

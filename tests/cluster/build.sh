@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes sure that the programs of the test bed are there, and prints the folder they are in.
-# kube-apiserver, kube-controller-manager, kubectl and crane are built from the Go modules beside this
+# kube-apiserver, kube-controller-manager, kubectl, crane and a registry are built from the Go modules beside this
 # file into a cache outside the checkout, keyed by what they are built from; etcd and docker-registry are the system's.
 # With KUBEBUILDER_ASSETS (envtest's convention) its kube-apiserver, etcd and kubectl are used and not built.
 set -euo pipefail
@@ -15,7 +15,8 @@ link() { ln -sfn "$(command -v "$1" || missing "$1" "install the Debian package 
 
 build() { # module package [ldflags]
   local name=${2##*/}
-  [ -x "$bin/$name" ] && return
+  # What is ours is not told apart by the key, so it is built again when it is newer.
+  [ -x "$bin/$name" ] && ! [ "$here/$1/$2/main.go" -nt "$bin/$name" ] && return
   command -v go >/dev/null || missing go "the test bed is built from Go source; install Go 1.26"
   echo "building $name (once; kept in $cache)" >&2
   (cd "$here/$1" && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w ${3:-}" -o "$bin/$name.new" "$2" && mv "$bin/$name.new" "$bin/$name") >&2
@@ -38,5 +39,6 @@ else
 fi
 build kubernetes k8s.io/kubernetes/cmd/kube-controller-manager "$stamp"
 build tools github.com/google/go-containerregistry/cmd/crane
+build tools ./registry-with-referrers
 link docker-registry docker-registry
 echo "$bin"

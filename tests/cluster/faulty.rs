@@ -22,7 +22,7 @@ pub enum Fault {
     /// It takes requests and never answers.
     BlackHole,
     /// It answers with a status, and perhaps `Retry-After`.
-    Status(u16, Option<&'static str>),
+    Status(u16, Option<String>),
     /// It announces the whole body and breaks off after some bytes.
     Truncate(usize),
     /// One byte of each body is another.
@@ -37,6 +37,28 @@ pub enum Fault {
     Redirect(String),
     /// It wants to be asked with what this challenge says.
     Challenge(String),
+    /// It serves other bytes than it was asked for.
+    Serve(Vec<u8>),
+    /// It wants a token, and gives it out at `/token` to `me` with the password `secret`.
+    Token,
+    /// It does so only where the path has this part, and behaves otherwise.
+    At(String, Box<Fault>),
+}
+
+impl Fault {
+    /// The same, only where the path has this part.
+    pub fn at(self, part: &str) -> Self {
+        Self::At(part.to_owned(), Box::new(self))
+    }
+
+    /// What becomes of a request for this path.
+    fn for_path(self, path: &str) -> Self {
+        match self {
+            Self::At(part, fault) if path.contains(&part) => fault.for_path(path),
+            Self::At(..) => Self::None,
+            fault => fault,
+        }
+    }
 }
 
 /// A request that came.
@@ -104,15 +126,20 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response {
     let path = request.uri().path_and_query().unwrap().to_string();
     let authorization = request.headers().get("authorization").map(|value| value.to_str().unwrap().to_owned());
     let method = request.method().clone();
-    shared.seen.lock().unwrap().push(Seen { method: method.to_string(), path: path.clone(), authorization });
-    let fault = shared.fault.lock().unwrap().clone();
+    shared.seen.lock().unwrap().push(Seen {
+        method: method.to_string(),
+        path: path.clone(),
+        authorization: authorization.clone(),
+    });
+    let fault = shared.fault.lock().unwrap().clone().for_path(&path);
+    let authorized = |value: &str| authorization.as_deref() == Some(value);
     match &fault {
         Fault::BlackHole => std::future::pending().await,
         Fault::Slow(delay) => tokio::time::sleep(*delay).await,
         Fault::Status(status, retry_after) => {
             let mut answer = plain(*status, "no");
             if let Some(seconds) = retry_after {
-                answer.headers_mut().insert("retry-after", HeaderValue::from_static(seconds));
+                answer.headers_mut().insert("retry-after", HeaderValue::from_str(seconds).unwrap());
             }
             return answer;
         }
@@ -131,21 +158,36 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response {
             answer.headers_mut().insert("www-authenticate", HeaderValue::from_str(challenge).unwrap());
             return answer;
         }
+        Fault::Serve(body) => return Response::new(Body::from(body.clone())),
+        // base64 of me:secret
+        Fault::Token if path.starts_with("/token") && authorized("Basic bWU6c2VjcmV0") => {
+            return plain(200, r#"{"token":"good","expires_in":60}"#);
+        }
+        Fault::Token if path.starts_with("/token") => return plain(401, ""),
+        Fault::Token if !authorized("Bearer good") => {
+            let host = request.headers().get("host").unwrap().to_str().unwrap();
+            let challenge = format!("Bearer realm=\"http://{host}/token\",service=\"test\"");
+            let mut answer = plain(401, "");
+            answer.headers_mut().insert("www-authenticate", HeaderValue::from_str(&challenge).unwrap());
+            return answer;
+        }
         Fault::Endless => {
             let chunk = Bytes::from(vec![b' '; 1 << 20]);
             return Response::new(Body::from_stream(stream::repeat_with(move || {
                 Ok::<_, std::io::Error>(chunk.clone())
             })));
         }
-        Fault::None | Fault::Truncate(_) | Fault::Corrupt => {}
+        Fault::None | Fault::Truncate(_) | Fault::Corrupt | Fault::Token | Fault::At(..) => {}
     }
     let mut asked = shared.client.request(method, format!("http://{}{path}", shared.upstream));
-    if let Some(accept) = request.headers().get("accept") {
-        asked = asked.header("accept", accept);
+    for name in ["accept", "authorization"] {
+        if let Some(value) = request.headers().get(name) {
+            asked = asked.header(name, value);
+        }
     }
     let upstream = asked.send().await.unwrap();
     let mut answer = plain(upstream.status().as_u16(), "");
-    for name in ["content-type", "docker-content-digest"] {
+    for name in ["content-type", "docker-content-digest", "www-authenticate"] {
         if let Some(value) = upstream.headers().get(name) {
             answer.headers_mut().insert(name, value.clone());
         }

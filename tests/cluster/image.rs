@@ -13,6 +13,7 @@ pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+const ATTESTATION_ARTIFACT: &str = "application/vnd.docker.attestation.manifest.v1+json";
 const SCHEMA_1: &str = "application/vnd.docker.distribution.manifest.v1+json";
 const SIGNED_SCHEMA_1: &str = "application/vnd.docker.distribution.manifest.v1+prettyjws";
 
@@ -100,8 +101,27 @@ pub fn bare_entry(image: Image) -> Entry {
     Entry { image, descriptor: json!({}) }
 }
 
-/// A BuildKit attestation of `subject` that says when the build finished.
+/// A BuildKit attestation of `subject` that says when the build finished, as an index lists it.
 pub fn provenance_entry(subject: &Image, finished: &str) -> Entry {
+    Entry {
+        image: attestation(subject, finished, &json!({})),
+        descriptor: json!({
+            "platform": {"os": "unknown", "architecture": "unknown"},
+            "annotations": {"vnd.docker.reference.type": "attestation-manifest", "vnd.docker.reference.digest": subject.digest},
+        }),
+    }
+}
+
+/// The same, as an artifact that refers to `subject`.
+pub fn referring_provenance(subject: &Image, finished: &str) -> Image {
+    let refers = json!({
+        "artifactType": ATTESTATION_ARTIFACT,
+        "subject": {"mediaType": subject.media_type, "digest": subject.digest, "size": subject.body.len()},
+    });
+    attestation(subject, finished, &refers)
+}
+
+fn attestation(subject: &Image, finished: &str, more: &Value) -> Image {
     let statement = json!({
         "_type": "https://in-toto.io/Statement/v0.1", "predicateType": "https://slsa.dev/provenance/v0.2",
         "subject": [{"name": "x", "digest": {"sha256": subject.digest.trim_start_matches("sha256:")}}],
@@ -109,20 +129,18 @@ pub fn provenance_entry(subject: &Image, finished: &str) -> Entry {
     });
     let statement = serde_json::to_vec(&statement).unwrap();
     let config = b"{}".to_vec();
-    let manifest = json!({
+    let mut manifest = json!({
         "schemaVersion": 2, "mediaType": OCI_MANIFEST,
-        "config": {"mediaType": OCI_CONFIG, "digest": digest(&config), "size": config.len()},
+        // The registry of crane takes a config's type for the artifact's.
+        "config": {"mediaType": ATTESTATION_ARTIFACT, "digest": digest(&config), "size": config.len()},
         "layers": [{"mediaType": "application/vnd.in-toto+json", "digest": digest(&statement), "size": statement.len(),
                     "annotations": {"in-toto.io/predicate-type": "https://slsa.dev/provenance/v0.2"}}],
     });
-    let blobs = [config, statement].into_iter().map(|blob| (digest(&blob), blob)).collect();
-    Entry {
-        image: Image::new(OCI_MANIFEST, serde_json::to_vec(&manifest).unwrap(), Vec::new(), blobs),
-        descriptor: json!({
-            "platform": {"os": "unknown", "architecture": "unknown"},
-            "annotations": {"vnd.docker.reference.type": "attestation-manifest", "vnd.docker.reference.digest": subject.digest},
-        }),
+    for (key, value) in more.as_object().unwrap() {
+        manifest[key] = value.clone();
     }
+    let blobs = [config, statement].into_iter().map(|blob| (digest(&blob), blob)).collect();
+    Image::new(OCI_MANIFEST, serde_json::to_vec(&manifest).unwrap(), Vec::new(), blobs)
 }
 
 /// An index of some entries.

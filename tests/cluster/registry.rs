@@ -1,6 +1,6 @@
-//! Real registries: Debian's docker-registry, which has no referrers API, and crane's, which has.
+//! Real registries: Debian's docker-registry and crane's, which have no list of referrers, and one that has.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tempfile::TempDir;
@@ -14,6 +14,7 @@ use super::programs;
 pub struct Registry {
     pub process: Process,
     port: u16,
+    scheme: &'static str,
     _folder: TempDir,
 }
 
@@ -30,8 +31,22 @@ impl Registry {
         Self::distribution_with(HASH)
     }
 
-    fn distribution_with(password: &str) -> Self {
+    /// Debian's docker-registry behind TLS, and the file with the authority of its certificate.
+    pub fn distribution_with_tls() -> (Self, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
+        let signed = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+        let (certificate, key) = (folder.path().join("registry.pem"), folder.path().join("registry.key"));
+        std::fs::write(&certificate, signed.cert.pem()).unwrap();
+        std::fs::write(&key, signed.signing_key.serialize_pem()).unwrap();
+        let tls = format!(", tls: {{certificate: {}, key: {}}}", certificate.display(), key.display());
+        (Self::distribution_in(folder, "", &tls), certificate)
+    }
+
+    fn distribution_with(password: &str) -> Self {
+        Self::distribution_in(tempfile::tempdir().unwrap(), password, "")
+    }
+
+    fn distribution_in(folder: TempDir, password: &str, tls: &str) -> Self {
         let [port] = free_ports();
         let root = folder.path().display();
         let auth = if password.is_empty() {
@@ -41,11 +56,12 @@ impl Registry {
             format!("auth: {{htpasswd: {{realm: test, path: {root}/htpasswd}}}}\n")
         };
         let config = format!(
-            "version: 0.1\nlog: {{level: warn}}\nstorage: {{filesystem: {{rootdirectory: {root}/data}}}}\nhttp: {{addr: '127.0.0.1:{port}'}}\n{auth}"
+            "version: 0.1\nlog: {{level: warn}}\nstorage: {{filesystem: {{rootdirectory: {root}/data}}}}\nhttp: {{addr: '127.0.0.1:{port}'{tls}}}\n{auth}"
         );
         let file = folder.path().join("config.yml");
         std::fs::write(&file, config).unwrap();
-        Self::start(folder, port, "docker-registry", |program, _| {
+        let scheme = if tls.is_empty() { "http" } else { "https" };
+        Self::start(folder, port, scheme, "docker-registry", |program, _| {
             program.arg("serve").arg(&file);
         })
     }
@@ -53,17 +69,31 @@ impl Registry {
     /// crane's registry, in memory.
     pub fn crane() -> Self {
         let [port] = free_ports();
-        Self::start(tempfile::tempdir().unwrap(), port, "crane", |program, port| {
+        Self::start(tempfile::tempdir().unwrap(), port, "http", "crane", |program, port| {
             program.args(["registry", "serve", "--address", &format!("127.0.0.1:{port}")]);
         })
     }
 
-    fn start(folder: TempDir, port: u16, name: &str, configure: impl FnOnce(&mut Command, u16)) -> Self {
+    /// The same registry as crane's, with the list of referrers.
+    pub fn with_referrers() -> Self {
+        let [port] = free_ports();
+        Self::start(tempfile::tempdir().unwrap(), port, "http", "registry-with-referrers", |program, port| {
+            program.arg(format!("127.0.0.1:{port}"));
+        })
+    }
+
+    fn start(
+        folder: TempDir,
+        port: u16,
+        scheme: &'static str,
+        name: &str,
+        configure: impl FnOnce(&mut Command, u16),
+    ) -> Self {
         let mut command = Command::new(programs().join(name));
         configure(&mut command, port);
         let mut process = Process::start(name, folder.path(), &mut command);
         process.wait_until(|| listens(port));
-        Self { process, port, _folder: folder }
+        Self { process, port, scheme, _folder: folder }
     }
 
     /// `127.0.0.1:PORT`.
@@ -92,8 +122,11 @@ impl Registry {
             .lines()
             .find_map(|line| line.split_once(": ").filter(|(name, _)| name.eq_ignore_ascii_case("location")));
         let location = location.unwrap_or_else(|| panic!("no upload was begun: {start}")).1.trim();
-        let location =
-            if location.starts_with('/') { format!("http://{}{location}", self.host()) } else { location.to_owned() };
+        let location = if location.starts_with('/') {
+            format!("{}://{}{location}", self.scheme, self.host())
+        } else {
+            location.to_owned()
+        };
         let separator = if location.contains('?') { '&' } else { '?' };
         let url = format!("{location}{separator}digest={digest}");
         let status = curl(
@@ -144,7 +177,7 @@ impl Registry {
     }
 
     fn url(&self, path: &str) -> String {
-        format!("http://{}/v2/{path}", self.host())
+        format!("{}://{}/v2/{path}", self.scheme, self.host())
     }
 }
 
@@ -155,7 +188,8 @@ fn curl(args: &[&str], input: &[u8]) -> String {
     std::fs::write(&body, input).unwrap();
     let from_file = format!("@{}", body.display());
     let args: Vec<&str> = args.iter().map(|arg| if *arg == "@-" { from_file.as_str() } else { arg }).collect();
-    let output = Command::new("curl").args(args).output().unwrap();
+    // Whether a certificate is trusted is what is tested, not how images get there.
+    let output = Command::new("curl").arg("--insecure").args(args).output().unwrap();
     assert!(output.status.success(), "curl failed: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
 }

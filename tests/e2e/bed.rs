@@ -13,7 +13,7 @@ use crate::cluster::registry::Registry;
 
 pub struct Bed {
     pub plane: ControlPlane,
-    _registry: Registry,
+    registry: Registry,
     pub gate: Gate,
     /// Built 3 days ago.
     pub fresh: String,
@@ -74,7 +74,7 @@ impl Bed {
             old_digest: old.digest,
             old_day: (Utc::now() - TimeDelta::days(112)).format("%Y-%m-%d").to_string(),
             plane,
-            _registry: registry,
+            registry,
             gate,
         };
         // The API server takes a moment to call a new webhook.
@@ -84,6 +84,11 @@ impl Bed {
             !bed.plane.kubectl_as("admin", &["-n", "probe", "create", "--dry-run=server", "-f", "-"], &probe).success
         });
         bed
+    }
+
+    /// Brings an image into the registry; the reference to it.
+    pub fn push(&self, repository: &str, tag: &str, image: &Image) -> String {
+        self.registry.push(repository, tag, image)
     }
 
     /// A namespace in which the policy denies.

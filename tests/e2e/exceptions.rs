@@ -22,6 +22,7 @@ pub const SCENARIOS: &[Scenario] = &[
     ("an_exception_that_the_gate_did_not_see_is_inert_and_so_is_one_with_a_forged_status", unseen),
     ("a_grant_survives_a_restart_before_its_status_was_written", restarted),
     ("break_glass_works_at_once_and_is_loud", break_glass),
+    ("a_review_without_an_object_breaks_no_glass", hearsay),
     ("a_dry_run_grants_nothing", dry_run),
     ("a_denial_is_an_event_on_the_workload", denial_event),
 ];
@@ -249,6 +250,30 @@ fn one_of_two(bed: &Bed) {
     assert!(allowed(&create_as(plane, "ex-carol", &exception("one", "security", &["ex-one"], 24))).is_empty());
 }
 
+/// Sends the gate a review past the API server, as whoever reaches its port can.
+fn send(bed: &Bed, review: &Value) -> Value {
+    let output = std::process::Command::new("curl")
+        .args(["-sk", "--max-time", "20", "-H", "content-type: application/json", "-d", &review.to_string()])
+        .arg(format!("{}?timeout=3s", bed.gate.url()))
+        .output()
+        .unwrap();
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// A review is hearsay until its object is there, so what nobody stored grants nothing.
+fn hearsay(bed: &Bed) {
+    bed.production("ex-hearsay");
+    let mut object = exception("hearsay", "incident", &["ex-hearsay"], 2);
+    object["metadata"]["uid"] = json!("u1");
+    let review = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
+        "uid": "r1", "operation": "CREATE", "name": "hearsay", "object": object,
+        "kind": {"group": "freshgate.dev", "version": "v1alpha1", "kind": "GateException"},
+        "userInfo": {"username": "admin", "groups": ["system:masters"]},
+    }});
+    assert_eq!(send(bed, &review)["response"]["allowed"], true);
+    bed.denied(&bed.create("ex-hearsay", &deployment("app", &bed.old)), "container", "app");
+}
+
 /// The API server stands still, and the gate is asked as it would have asked.
 fn untold(bed: &Bed) {
     let mut object = exception("untold", "security", &["ex-untold"], 24);
@@ -258,14 +283,7 @@ fn untold(bed: &Bed) {
         "kind": {"group": "freshgate.dev", "version": "v1alpha1", "kind": "GateException"},
         "userInfo": {"username": "admin", "groups": ["system:masters"]},
     }});
-    let ask = || {
-        let output = std::process::Command::new("curl")
-            .args(["-sk", "--max-time", "20", "-H", "content-type: application/json", "-d", &review.to_string()])
-            .arg(format!("{}?timeout=3s", bed.gate.url()))
-            .output()
-            .unwrap();
-        serde_json::from_slice::<Value>(&output.stdout).unwrap()
-    };
+    let ask = || send(bed, &review);
     bed.plane.api_server.signal("STOP");
     let answered = std::panic::catch_unwind(std::panic::AssertUnwindSafe(ask));
     bed.plane.api_server.signal("CONT");

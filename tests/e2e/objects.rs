@@ -11,6 +11,7 @@ pub const SCENARIOS: &[Scenario] = &[
     ("an_old_image_is_found_in_every_place", places),
     ("an_ephemeral_container_is_judged", ephemeral),
     ("a_forged_owner_does_not_help", forged),
+    ("an_operators_own_objects_are_judged_mildly", operators),
     ("an_injected_sidecar_passes_with_its_owner", sidecar),
     ("a_terminating_object_gets_no_free_pass", terminating),
     ("a_pod_without_a_name_yet_is_judged", generated_name),
@@ -93,7 +94,13 @@ fn ephemeral(bed: &Bed) {
 
 fn owned_pod(name: &str, image: &str, kind: &str, owner: &str, uid: &str) -> Value {
     let mut object = pod(name, image);
-    object["metadata"]["ownerReferences"] = json!([{"apiVersion": if kind == "Operator" { "example.com/v1" } else { "apps/v1" }, "kind": kind, "name": owner, "uid": uid, "controller": true}]);
+    let api_version = match kind {
+        "Operator" => "example.com/v1",
+        "ConfigMap" => "v1",
+        _ => "apps/v1",
+    };
+    object["metadata"]["ownerReferences"] =
+        json!([{"apiVersion": api_version, "kind": kind, "name": owner, "uid": uid, "controller": true}]);
     object
 }
 
@@ -112,11 +119,61 @@ fn forged(bed: &Bed) {
         "container",
         "app",
     );
-    // An owner of an unknown kind warns by default, but has no warnings: they would fill its controller's log.
-    assert!(allowed(&bed.create("forged", &owned_pod("operators", &bed.old, "Operator", "x", nobody))).is_empty());
-    let record = &bed.gate.records(&["--namespace", "forged", "--name", "operators"])[0];
-    assert_eq!(record["decision"], "warn");
+    // No such kind, and kinds that control no Pods.
+    for (name, kind, owner) in [
+        ("made-up", "Operator", "x"),
+        ("config-map", "ConfigMap", "kube-root-ca.crt"),
+        ("deployment", "Deployment", "real"),
+    ] {
+        let object = owned_pod(name, &bed.old, kind, owner, &uid);
+        bed.denied(&bed.create("forged", &object), "container", "app");
+    }
     allowed(&bed.create("forged", &owned_pod("genuine", &bed.fresh, "ReplicaSet", "real", &uid)));
+    // A workload that names another one, which runs the old image already, as its controller.
+    bed.with_history("forged-too", &[deployment("running", &bed.old)]);
+    let uid = bed.get("forged-too", "deployment/running")["metadata"]["uid"].as_str().unwrap().to_owned();
+    let mut copy = deployment("copy", &bed.old);
+    copy["metadata"]["ownerReferences"] =
+        json!([{"apiVersion": "apps/v1", "kind": "Deployment", "name": "running", "uid": uid, "controller": true}]);
+    bed.denied(&bed.create("forged-too", &copy), "container", "app");
+    // A ReplicaSet may be its Deployment's, a Pod with other images is not.
+    let set = bed.plane.kubectl(&["-n", "forged-too", "get", "replicasets", "-o", "jsonpath={.items[0].metadata}"]);
+    let set: Value = serde_json::from_str(&set.stdout).unwrap();
+    let (name, uid) = (set["name"].as_str().unwrap(), set["uid"].as_str().unwrap());
+    let mut swapped = owned_pod("swapped", &bed.old, "ReplicaSet", name, uid);
+    swapped["spec"]["containers"][0]["image"] = json!(bed.old.replace("shop/app", "shop/other"));
+    assert!(
+        !bed.create("forged-too", &swapped).success || {
+            // What cannot be found is an unknown, which warns: it must not pass as the ReplicaSet's.
+            bed.gate.records(&["--namespace", "forged-too", "--name", "swapped"])[0]["decision"] == "warn"
+        }
+    );
+}
+
+/// An operator's object that exists makes its Pods under `unknownOwners`.
+fn operators(bed: &Bed) {
+    let crd = json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "operators.example.com"},
+        "spec": {
+            "group": "example.com", "scope": "Namespaced", "names": {"plural": "operators", "kind": "Operator"},
+            "versions": [{"name": "v1", "served": true, "storage": true,
+                "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}}],
+        },
+    });
+    assert!(bed.plane.apply(&crd.to_string()).success);
+    assert!(bed.plane.kubectl(&["wait", "--for=condition=Established", "crd/operators.example.com"]).success);
+    bed.production("operators");
+    let object = json!({"apiVersion": "example.com/v1", "kind": "Operator", "metadata": {"name": "x"}});
+    wait_for("the new kind", || bed.create("operators", &object).success);
+    let uid = bed.get("operators", "operator/x")["metadata"]["uid"].as_str().unwrap().to_owned();
+    // It warns by default, but has no warnings: they would fill its controller's log.
+    assert!(allowed(&bed.create("operators", &owned_pod("genuine", &bed.old, "Operator", "x", &uid))).is_empty());
+    let record = &bed.gate.records(&["--namespace", "operators", "--name", "genuine"])[0];
+    assert_eq!(record["decision"], "warn");
+    let nobody = "00000000-0000-0000-0000-000000000000";
+    bed.denied(&bed.create("operators", &owned_pod("forged", &bed.old, "Operator", "x", nobody)), "container", "app");
+    bed.denied(&bed.create("operators", &owned_pod("absent", &bed.old, "Operator", "y", &uid)), "container", "app");
 }
 
 fn sidecar(bed: &Bed) {
@@ -129,6 +186,9 @@ fn sidecar(bed: &Bed) {
     let record = &bed.gate.records(&["--namespace", "sidecar", "--name", "injected"])[0];
     assert_eq!(record["decision"], "warn");
     assert_eq!(record["rules"][0]["properties"]["container"], "proxy");
+    // In the place of what the controller runs it is no sidecar.
+    let alone = owned_pod("alone", &bed.old, "ReplicaSet", "real", &uid);
+    bed.denied(&bed.create("sidecar", &alone), "container", "app");
 }
 
 fn terminating(bed: &Bed) {

@@ -47,7 +47,17 @@ fn schema(bed: &Bed) {
             "validationActions: write [Deny], [Warn] or [Audit]",
         ),
         ("{imageAge: {maxAge: 90d}, validationActions: [Forbid]}", "supported values: \"Deny\", \"Warn\", \"Audit\""),
-        ("{imageAge: {maxAge: 90d}, errorBudget: {}}", "unknown field \"spec.errorBudget\""),
+        ("{imageAge: {maxAge: 90d}, dependencies: {}}", "unknown field \"spec.dependencies\""),
+        ("{errorBudget: {}}", "spec.errorBudget.sources: Required value"),
+        (
+            "{errorBudget: {sources: [slo], freezeBelow: some}}",
+            "freezeBelow: write a number and a percent sign, as 20% or 2.5%",
+        ),
+        (
+            "{errorBudget: {sources: [slo], on: {Exausted: Deny}}}",
+            "on: name states of budgets, as {FastBurn: Deny, Stale: Warn}",
+        ),
+        ("{imageAge: {maxAge: 90d, overrides: [{images: [a], maxAge: never}]}}", "maxAge: write a number and a unit"),
     ] {
         let said = with(spec);
         assert!(!said.success && said.stderr.contains(words), "{spec}: {}{}", said.stdout, said.stderr);

@@ -1,6 +1,7 @@
 //! The audit on a real disk: nothing acknowledged is lost, whatever is killed, full, locked or moved, and whatever is
 //! tampered with is named.
 
+mod asked;
 mod child;
 mod faults;
 mod found;

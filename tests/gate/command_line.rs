@@ -1,5 +1,9 @@
 //! The command line, as a newcomer and as CI use it.
 
+mod flags;
+mod manifests;
+mod output;
+
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -11,7 +15,7 @@ use super::reviews::{POLICY, PROGRAM, policies};
 use crate::cluster::image::{self, Config, entry, index};
 use crate::cluster::registry::Registry;
 
-fn run(args: &[&str], input: &str) -> (i32, String, String) {
+pub fn run(args: &[&str], input: &str) -> (i32, String, String) {
     let mut child = Command::new(PROGRAM)
         .args(args)
         .env("NO_COLOR", "1")
@@ -24,6 +28,24 @@ fn run(args: &[&str], input: &str) -> (i32, String, String) {
     let output = child.wait_with_output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+/// Runs the program with stdout going there; its exit code and what it said on stderr.
+pub fn run_into(stdout: impl Into<Stdio>, args: &[&str]) -> (i32, String) {
+    let output = Command::new(PROGRAM).args(args).stdin(Stdio::null()).stdout(stdout).output().unwrap();
+    (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+}
+
+/// A disk without room.
+pub fn full() -> Stdio {
+    std::fs::File::options().write(true).open("/dev/full").unwrap().into()
+}
+
+/// A pipe that nobody reads any more.
+pub fn closed_pipe() -> Stdio {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    writer.into()
 }
 
 fn built(seed: &str, days_ago: i64) -> image::Image {
@@ -103,7 +125,7 @@ fn check_knows_a_namespaces_labels_from_manifests_and_flags() {
     assert_eq!(code, 0);
     assert_eq!(
         stderr,
-        "warning: policy \"production\" selects namespaces by labels that are not known here; give --namespace-labels, or a Namespace among the manifests\n"
+        "warning: the labels of namespace \"default\" are not known here, and policy \"production\" may be for it by them; give --namespace-labels, or its Namespace object among the manifests\n"
     );
     assert_eq!(run(&[&base[..], &["--namespace-labels", "tier=gold"]].concat(), &pod("x", &old)).0, 1);
     let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: default, labels: {tier: gold}}\n---\n";
@@ -178,6 +200,13 @@ fn lint_names_file_line_field_and_remedy() {
             "{path}/policy.yaml:7: spec.imageAge.warnbefore: unknown field \"warnbefore\"; did you mean \"warnBefore\"?\n1 wrong\n"
         )
     );
+    std::os::unix::fs::symlink("/no/such/policy", folder.path().join("gone.yaml")).unwrap();
+    let (code, _, stderr) = run(&["policy", "lint", &path], "");
+    assert_eq!(code, 2);
+    assert!(
+        stderr.starts_with(&format!("error: the policies in {path}/gone.yaml cannot be read: No such file")),
+        "{stderr}"
+    );
     let ready = Path::new(env!("CARGO_MANIFEST_DIR")).join("policies");
     let (code, stdout, _) = run(&["policy", "lint", ready.to_str().unwrap()], "");
     assert_eq!((code, stdout.as_str()), (0, "4 good, 0 with advice\n"));
@@ -206,10 +235,13 @@ fn what_is_typed_wrong_gets_a_hint() {
             &["audit", "query", "--store", "sqlite:/no/such/file"],
             "error: there is no store at /no/such/file: `freshgate serve` makes one when it starts",
         ),
-        (&["audit", "query", "--store", "sqlite:x", "--since", "someday"], "\"someday\" is no time"),
+        (
+            &["audit", "query", "--store", "sqlite:x", "--since", "someday"],
+            "error: --since \"someday\" is no time: write it as",
+        ),
         (
             &["check", "-f", "x", "--policies", "/no/such/folder"],
-            "error: the policies in /no/such/folder cannot be read",
+            "error: the policies in /no/such/folder cannot be read: No such file or directory (os error 2); name a folder whose *.yaml and *.yml files can be read\n",
         ),
         (&["inspect", "x", "--mirror", "x"], "is not HOST[/PATH]=oci:DIR or HOST[/PATH]=HOST[:PORT]"),
     ] {

@@ -33,15 +33,25 @@ pub async fn resolve(resolver: &Resolver, reference: &str) -> Fact<ResolvedImage
 }
 
 pub async fn resolve_until(resolver: &Resolver, reference: &str, within: Duration) -> Fact<ResolvedImage> {
+    resolve_at(resolver, reference, Utc::now(), within).await
+}
+
+/// As a decision of this time asks.
+pub async fn resolve_at(
+    resolver: &Resolver,
+    reference: &str,
+    now: DateTime<Utc>,
+    within: Duration,
+) -> Fact<ResolvedImage> {
     let deadline = Instant::now() + within;
-    resolver.resolve(reference, Request { credentials: None, platforms: &[], now: Utc::now(), deadline }).await
+    resolver.resolve(reference, Request { credentials: None, platforms: &[], now, deadline }).await
 }
 
 /// A date and its source, or why there is none.
-type Date = Result<(String, Source), String>;
+pub type Date = Result<(String, Source), String>;
 
 /// The oldest date of the image's platforms with its source, or why one is unknown.
-fn date(image: &Fact<ResolvedImage>) -> Date {
+pub fn date(image: &Fact<ResolvedImage>) -> Date {
     let image = match image {
         Fact::Known(image) => image,
         Fact::Unknown(unknown) => return Err(format!("{}: {}", unknown.reason.as_str(), unknown.detail)),
@@ -58,7 +68,7 @@ fn date(image: &Fact<ResolvedImage>) -> Date {
 }
 
 /// The same in one run however often it is asked: whole dates are compared.
-fn day(days_ago: i64) -> String {
+pub fn day(days_ago: i64) -> String {
     static NOW: LazyLock<DateTime<Utc>> = LazyLock::new(Utc::now);
     rfc3339(*NOW - TimeDelta::days(days_ago))
 }
@@ -227,4 +237,25 @@ async fn a_layout_stands_in_for_a_registry() {
         Fact::Unknown(unknown) => assert_eq!(unknown.reason, UnknownReason::IntegrityFailure),
         known @ Fact::Known(_) => panic!("{known:?}"),
     }
+}
+
+/// T15: what an index lists is looked at within bounds, however its levels multiply.
+#[tokio::test(flavor = "multi_thread")]
+async fn indexes_of_indexes_are_looked_at_within_bounds() {
+    let folder = tempfile::tempdir().unwrap();
+    let nested = |number: usize| {
+        let image = |one: usize| bare_entry(Config::created(&format!("{number}-{one}"), &day(1)).image());
+        bare_entry(index((0..60).map(image).collect(), &json!({})))
+    };
+    let whole = index((0..4).map(nested).collect(), &json!({}));
+    image::write_layout(folder.path(), &[("app:1", &whole)]);
+    let mirror = format!("registry.example/app=oci:{}", folder.path().display()).parse().unwrap();
+    let settings = RegistrySettings { mirrors: vec![mirror], ..RegistrySettings::default() };
+    let resolver = resolver_with(settings, Credentials::default(), Arc::new(NoStore));
+    let found = resolve(&resolver, "registry.example/app:1").await;
+    let platforms = &found.known().unwrap().platforms;
+    let refused: Vec<_> = platforms.iter().filter(|platform| platform.built.known().is_none()).collect();
+    assert_eq!((platforms.len(), refused.len()), (2 * 60 + 2, 2));
+    let why = "its indexes list more than 128 images in all";
+    assert!(refused.iter().all(|platform| platform.built == Fact::unknown(UnknownReason::NoDate, why)), "{refused:?}");
 }

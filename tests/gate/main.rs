@@ -4,11 +4,14 @@
 #[path = "../cluster/mod.rs"]
 mod cluster;
 
+mod access;
 mod answered;
 mod audit;
 mod command_line;
 mod dates;
 mod exceptions;
+mod forged;
+mod outages;
 mod purity;
 mod registries;
 mod reviews;

@@ -54,7 +54,7 @@ async fn each_fault_is_a_named_unknown() {
         (Fault::Status(404, None), format!("NotFound: {host} has no such image: it answered 404")),
         (Fault::Status(429, None), format!("RateLimited: {host} answered 429; it is asked again in 5 seconds")),
         (
-            Fault::Status(429, Some("86400")),
+            Fault::Status(429, Some("86400".into())),
             format!("RateLimited: {host} answered 429; it is asked again in 60 seconds"),
         ),
         (Fault::Status(500, None), format!("Unreachable: {host} answered 500")),
@@ -68,19 +68,19 @@ async fn each_fault_is_a_named_unknown() {
         (
             Fault::Redirect("https://169.254.169.254/latest/meta-data".into()),
             format!(
-                "NotAllowed: 169.254.169.254, to which {host} sends on is not a public address; list the registry if it is meant"
+                "NotAllowed: 169.254.169.254, to which {host} sends on is not a public address; if it is meant, list it with --private-registry, or --insecure-registry for plain HTTP"
             ),
         ),
         (
             Fault::Redirect("https://[::1]/x".into()),
             format!(
-                "NotAllowed: [::1], to which {host} sends on is not a public address; list the registry if it is meant"
+                "NotAllowed: [::1], to which {host} sends on is not a public address; if it is meant, list it with --private-registry, or --insecure-registry for plain HTTP"
             ),
         ),
         (
             Fault::Redirect("https://localhost:1/x".into()),
             format!(
-                "NotAllowed: localhost:1, to which {host} sends on is not a public address; list the registry if it is meant"
+                "NotAllowed: localhost:1, to which {host} sends on is not a public address; if it is meant, list it with --private-registry, or --insecure-registry for plain HTTP"
             ),
         ),
         (
@@ -141,7 +141,9 @@ async fn addresses_inside_are_refused_without_a_socket() {
         (format!("127.1:{port}/x"), format!("127.1:{port}")),
         (format!("2130706433:{port}/x"), format!("2130706433:{port}")),
     ] {
-        let expected = format!("NotAllowed: {host} is not a public address; list the registry if it is meant");
+        let expected = format!(
+            "NotAllowed: {host} is not a public address; if it is meant, list it with --private-registry, or --insecure-registry for plain HTTP"
+        );
         assert_eq!(unknown(&resolve(&resolver, &reference).await), expected);
     }
     // A name of this machine, found only when it is resolved.
@@ -161,7 +163,10 @@ async fn only_listed_registries_are_asked() {
     let settings = RegistrySettings { allow: vec!["*.example".into()], ..RegistrySettings::default() };
     let resolver = resolver_with(settings, Credentials::default(), Arc::new(NoStore));
     let found = resolve(&resolver, "docker.io/library/nginx").await;
-    assert_eq!(unknown(&found), "NotAllowed: the registry docker.io is not on the list of allowed registries");
+    assert_eq!(
+        unknown(&found),
+        "NotAllowed: the registry docker.io is not on the list of allowed registries; if it is meant, add it with --allow-registry"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

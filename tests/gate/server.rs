@@ -13,9 +13,10 @@ use freshgate::server::certificates::Certificates;
 use freshgate::server::deadline::Deadline;
 use freshgate::server::readiness::Readiness;
 use freshgate::server::{Answer, Drain, Listener, Reviewer, text};
+use futures::StreamExt as _;
 use hyper::StatusCode;
 use rustls::crypto::aws_lc_rs;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::reviews::{POLICY, gate, review};
@@ -24,12 +25,16 @@ use crate::cluster::install_tls;
 use crate::cluster::process::free_ports;
 
 /// Does what its body says.
-struct Obedient;
+struct Obedient {
+    /// Told when those that hold their place may go.
+    released: watch::Receiver<bool>,
+}
 
 impl Reviewer for Obedient {
     async fn review(&self, body: Bytes, deadline: Deadline) -> Answer {
         match &body[..] {
             b"panic" => panic!("on purpose"),
+            b"hold" => drop(self.released.clone().wait_for(|released| *released).await),
             b"slow" => tokio::time::sleep(Duration::from_millis(400)).await,
             b"deadline" => return text(StatusCode::OK, deadline.total_ms().to_string()),
             _ => {}
@@ -42,6 +47,7 @@ struct Served {
     address: SocketAddr,
     metrics: Arc<Metrics>,
     stop: oneshot::Sender<()>,
+    release: watch::Sender<bool>,
     serving: JoinHandle<()>,
     pem: String,
 }
@@ -55,14 +61,16 @@ async fn serve(drain_delay: Duration) -> Served {
     let address = listener.address().unwrap();
     let metrics = Arc::new(Metrics::default());
     let (stop, stopped) = oneshot::channel::<()>();
+    let (release, released) = watch::channel(false);
     let drain = Drain { delay: drain_delay, within: Duration::from_secs(10) };
     let readiness = Arc::new(Readiness::default());
     readiness.policies_are_synced();
     let stopped = async move {
         let _ = stopped.await;
     };
-    let serving = tokio::spawn(listener.serve(Arc::new(Obedient), readiness, Arc::clone(&metrics), stopped, drain));
-    Served { address, metrics, stop, serving, pem }
+    let serving =
+        tokio::spawn(listener.serve(Arc::new(Obedient { released }), readiness, Arc::clone(&metrics), stopped, drain));
+    Served { address, metrics, stop, release, serving, pem }
 }
 
 impl Served {
@@ -139,15 +147,82 @@ async fn slow_and_silent_clients_hold_up_nobody() {
 #[tokio::test(flavor = "multi_thread")]
 async fn overload_is_turned_away_and_passes() {
     let served = serve(Duration::ZERO).await;
-    // One connection carries 250 calls at once.
+    // One connection carries 250 calls at once; 256 are worked on and 1,024 wait.
     let clients: Vec<_> = (0..8).map(|_| served.client().build().unwrap()).collect();
-    let calls = clients.iter().flat_map(|client| (0..225).map(|_| served.post(client, "slow")));
-    let answers = futures::future::join_all(calls).await;
-    let turned_away: Vec<_> = answers.iter().filter(|(status, _)| *status == 429).collect();
-    assert!(!turned_away.is_empty(), "256 at once and 1,024 waiting are the most");
-    assert!(turned_away.iter().all(|(_, body)| body == "too many reviews at once; try again in a second\n"));
-    assert!(answers.iter().filter(|(status, _)| *status == 200).count() >= 1_280);
+    let url = served.url("/validate?timeout=30s");
+    let call = |number: usize, body: &'static str| {
+        let call = clients[number % 8].post(&url).body(body).send();
+        tokio::spawn(async move { call.await.unwrap().status() })
+    };
+    let held: Vec<_> = (0..1_280).map(|number| call(number, "hold")).collect();
+    let answer = || async {
+        let answer = clients[0].post(served.url("/validate")).body("x").send().await.unwrap();
+        (answer.status(), answer.text().await.unwrap())
+    };
+    while !served.metrics.render().contains("freshgate_reviews_in_flight 1280") {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // The last of them may still be on its way to its place.
+    let mut turned_away = answer().await;
+    while turned_away.0 == StatusCode::OK {
+        turned_away = answer().await;
+    }
+    let busy = "too many reviews at once; try again in a second\n".to_owned();
+    assert_eq!(turned_away, (StatusCode::TOO_MANY_REQUESTS, busy));
+    served.release.send_replace(true);
+    for call in held {
+        assert_eq!(call.await.unwrap(), StatusCode::OK);
+    }
     assert_eq!(served.post(&clients[0], "x").await.0, 200);
+}
+
+/// T15: bodies that never end take no place from those that do, however long their senders would wait.
+#[tokio::test(flavor = "multi_thread")]
+async fn unfinished_bodies_hold_up_nobody() {
+    let served = serve(Duration::ZERO).await;
+    let clients: Vec<_> = (0..3).map(|_| served.client().build().unwrap()).collect();
+    let (held, _) = tokio::sync::broadcast::channel::<()>(1);
+    let unfinished: Vec<_> = (0..600)
+        .map(|number| {
+            let mut end = held.subscribe();
+            let body = futures::stream::once(async { Ok::<_, std::io::Error>(Bytes::from_static(b"{")) }).chain(
+                futures::stream::once(async move {
+                    let _ = end.recv().await;
+                    Ok(Bytes::from_static(b"}"))
+                }),
+            );
+            let url = served.url("/validate?timeout=100000s");
+            let call = clients[number % 3].post(url).body(reqwest::Body::wrap_stream(body)).send();
+            tokio::spawn(async move { call.await.map(|answer| answer.status()) })
+        })
+        .collect();
+    while !served.metrics.render().contains("freshgate_reviews_in_flight 600") {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let client = served.client().build().unwrap();
+    for _ in 0..20 {
+        assert_eq!(served.post(&client, "x").await.0, 200);
+    }
+    drop(held);
+    for call in unfinished {
+        assert_eq!(call.await.unwrap().unwrap(), StatusCode::OK);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_time_out_is_too_long_to_be_answered() {
+    let served = serve(Duration::ZERO).await;
+    let client = served.client().build().unwrap();
+    for timeout in ["31s", "100000s", "584000000000y"] {
+        let url = served.url(&format!("/validate?timeout={timeout}"));
+        let answer = client.post(url).body("deadline").send().await.unwrap();
+        assert_eq!(
+            (answer.status(), answer.text().await.unwrap()),
+            (StatusCode::OK, "28750\n".to_owned()),
+            "{timeout}"
+        );
+    }
+    assert!(served.metrics.render().contains("freshgate_reviews_in_flight 0"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -306,7 +381,10 @@ async fn a_signal_ends_in_order_and_a_second_at_once() {
     assert!(first.process.log().contains("ended in order"));
     let store = first.store();
     let (_, stdout, _) = first.run(&["audit", "verify", "--store", &store]);
-    assert_eq!(stdout, format!("1 records of 1 writers fit; {}\n", freshgate::audit::VerifyReport::UNNOTICED));
+    assert_eq!(
+        stdout,
+        format!("all records fit: 1 record of 1 writer; {}\n", freshgate::audit::VerifyReport::UNNOTICED)
+    );
 
     let policies = super::reviews::policies(POLICY);
     let args = ["--policies", &policies.path().display().to_string(), "--drain-delay-seconds", "60"];

@@ -64,6 +64,8 @@ pub enum Fault {
     },
     /// The store and the journal hold different records in this place.
     StoreAndJournalDiffer,
+    /// The journal still holds it, and the store, which has later ones of its writer, does not.
+    RemovedFromStore,
     /// The journal holds a line in this place that is no record.
     Unreadable {
         /// Why.
@@ -92,6 +94,9 @@ impl fmt::Display for Fault {
             Self::StoreAndJournalDiffer => {
                 f.write_str("altered: the store and the journal hold different records in its place")
             }
+            Self::RemovedFromStore => f.write_str(
+                "removed from the store: the journal still holds it, and the store has later records of its writer",
+            ),
             Self::Unreadable { detail } => write!(f, "altered: its line in the journal cannot be read: {detail}"),
         }
     }

@@ -75,34 +75,52 @@ impl Credentials {
                 entries.push((normalised(&key), credential));
             }
         }
-        // The longest path is the most exact.
-        entries.sort_by_key(|(key, _)| std::cmp::Reverse(key.len()));
-        Ok(Self { entries })
+        Ok(Self { entries }.sorted())
     }
 
-    /// These, then those.
+    /// These, and where an entry of both is as exact, then those.
     #[must_use]
     pub fn and(mut self, others: Self) -> Self {
         self.entries.extend(others.entries);
+        self.sorted()
+    }
+
+    /// In the kubelet's order: by key, from the end of the alphabet. So a longer path comes before its beginning, and a
+    /// star after letters and digits.
+    fn sorted(mut self) -> Self {
+        self.entries.sort_by(|(one, _), (other, _)| other.cmp(one));
         self
     }
 
-    /// The credential for an image: by host (with globs) and path prefix, as the kubelet matches them.
-    pub fn for_image(&self, image: &ImageReference) -> Option<&Credential> {
+    /// The credentials for an image, the most exact first: by host (with globs) and path prefix, as the kubelet matches
+    /// them, which tries one after the other.
+    pub fn for_image(&self, image: &ImageReference) -> impl Iterator<Item = &Credential> {
         let fits = |key: &str| {
             let (host, path) = key.split_once('/').unwrap_or((key, ""));
-            glob_fits(host, image.registry())
+            host_fits(host, image.registry())
                 && (path.is_empty()
                     || image.repository() == path
                     || image.repository().strip_prefix(path).is_some_and(|rest| rest.starts_with('/')))
         };
-        self.entries.iter().find(|(key, _)| fits(key)).map(|(_, credential)| credential)
+        self.entries.iter().filter(move |(key, _)| fits(key)).map(|(_, credential)| credential)
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
+}
+
+/// Whether a host fits a pattern, whose stars stay within one part of a name: `*.example` is not for `a.b.example`.
+fn host_fits(pattern: &str, host: &str) -> bool {
+    let ((pattern, pattern_port), (host, host_port)) = (name_and_port(pattern), name_and_port(host));
+    pattern_port == host_port
+        && pattern.split('.').count() == host.split('.').count()
+        && pattern.split('.').zip(host.split('.')).all(|(pattern, part)| glob_fits(pattern, part))
+}
+
+fn name_and_port(host: &str) -> (&str, &str) {
+    host.rsplit_once(':').unwrap_or((host, ""))
 }
 
 fn credential(auth: &Auth) -> Result<Option<Credential>, &'static str> {
@@ -150,18 +168,33 @@ mod tests {
             ("registry.example/team/app", Some("team")),
             ("registry.example/teamwork/app", Some("glob")),
             ("other.example:5000/x", Some("port")),
+            ("a.other.example/x", None),
+            ("other.example:5001/x", None),
             ("elsewhere.test/x", None),
         ] {
             let image = ImageReference::parse(image).unwrap();
-            let found = credentials.for_image(&image).map(|credential| credential.username.as_str());
+            let found = credentials.for_image(&image).next().map(|credential| credential.username.as_str());
             assert_eq!(found, username, "{image}");
         }
     }
 
     #[test]
+    fn all_that_fit_are_given_the_most_exact_first() {
+        let user = |name: &str| serde_json::json!({"username": name, "password": "x"});
+        let one = config(&serde_json::json!({"*.example": user("glob"), "registry.example": user("first")}));
+        let other = config(
+            &serde_json::json!({"registry.example": user("second"), "registry.example/team": user("team"), "x.example": user("other")}),
+        );
+        let both = one.and(other);
+        let image = ImageReference::parse("registry.example/team/app").unwrap();
+        let found: Vec<_> = both.for_image(&image).map(|credential| credential.username.as_str()).collect();
+        assert_eq!(found, ["team", "first", "second", "glob"]);
+    }
+
+    #[test]
     fn auth_is_name_and_password_in_base64() {
         let credentials = config(&serde_json::json!({"r.example": {"auth": STANDARD.encode("me:pass:word")}}));
-        let credential = credentials.for_image(&ImageReference::parse("r.example/x").unwrap()).unwrap();
+        let credential = credentials.for_image(&ImageReference::parse("r.example/x").unwrap()).next().unwrap();
         assert_eq!((credential.username.as_str(), credential.password.as_str()), ("me", "pass:word"));
         assert_eq!(format!("{credential:?}"), "Credential(…)");
     }

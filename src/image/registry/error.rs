@@ -13,6 +13,9 @@ pub enum RegistryError {
     /// It could not be reached, or did not answer in time, or with what could not be used.
     #[error("{0}")]
     Unreachable(String),
+    /// It answers, and does not understand what it is asked.
+    #[error("{0}")]
+    Unsupported(String),
     /// It wants credentials.
     #[error("{0}")]
     Unauthorized(String),
@@ -32,13 +35,27 @@ impl RegistryError {
     pub fn into_unknown(self) -> Unknown {
         let (reason, detail) = match self {
             Self::NotAllowed(detail) => (UnknownReason::NotAllowed, detail),
-            Self::Unreachable(detail) => (UnknownReason::Unreachable, detail),
+            Self::Unreachable(detail) | Self::Unsupported(detail) => (UnknownReason::Unreachable, detail),
             Self::Unauthorized(detail) => (UnknownReason::Unauthorized, detail),
             Self::NotFound(detail) => (UnknownReason::NotFound, detail),
             Self::RateLimited(detail) => (UnknownReason::RateLimited, detail),
             Self::WrongBytes(detail) => (UnknownReason::IntegrityFailure, detail),
         };
         Unknown { reason, detail }
+    }
+
+    /// The same error, told with what could not be learnt for it.
+    #[must_use]
+    pub fn leaving_open(mut self, what: &str) -> Self {
+        let (Self::NotAllowed(detail)
+        | Self::Unreachable(detail)
+        | Self::Unsupported(detail)
+        | Self::Unauthorized(detail)
+        | Self::NotFound(detail)
+        | Self::RateLimited(detail)
+        | Self::WrongBytes(detail)) = &mut self;
+        detail.insert_str(0, &format!("{what} could not be learnt: "));
+        self
     }
 
     /// Whether the registry itself is unwell, so that it should be left alone for a moment.

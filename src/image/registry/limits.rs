@@ -4,6 +4,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
@@ -32,6 +33,12 @@ struct State {
     rate_limited_until: Option<Instant>,
 }
 
+impl State {
+    fn check_failures(&self, now: Instant) -> Result<(), Refused> {
+        seconds_left(self.left_alone_until, now).map_or(Ok(()), |seconds| Err(Refused::LeftAlone(seconds)))
+    }
+}
+
 /// Why no request may be sent just now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
@@ -54,30 +61,34 @@ impl Limits {
 
     /// Waits for a place among the requests under way; refuses at once while the registry is to be left alone.
     pub async fn enter(&self) -> Result<Option<SemaphorePermit<'_>>, Refused> {
-        self.check(Instant::now())?;
+        self.check_patience(Instant::now())?;
+        self.state().check_failures(Instant::now())?;
         let permit = self.at_once.acquire().await.ok(); // never closed
-        self.check(Instant::now())?;
+        let now = Instant::now();
+        self.check_patience(now)?;
+        let mut state = self.state();
+        state.check_failures(now)?;
+        if state.left_alone_until.is_some() {
+            // One probe: until it is answered the others are refused, and its failure is enough.
+            state.left_alone_until = Some(now + OPEN_FOR);
+            state.failures = FAILURES_TO_OPEN - 1;
+        }
         Ok(permit)
     }
 
-    fn check(&self, now: Instant) -> Result<(), Refused> {
-        let mut state = self.state();
-        let left = |until: Option<Instant>| until.filter(|until| *until > now).map(|until| (until - now).as_secs() + 1);
-        if let Some(seconds) = left(state.rate_limited_until) {
-            return Err(Refused::RateLimited(seconds));
+    /// Whether the registry asked for patience that is not over yet.
+    pub fn check_patience(&self, now: Instant) -> Result<(), Refused> {
+        match seconds_left(self.state().rate_limited_until, now) {
+            Some(seconds) => Err(Refused::RateLimited(seconds)),
+            None => Ok(()),
         }
-        if let Some(seconds) = left(state.left_alone_until) {
-            return Err(Refused::LeftAlone(seconds));
-        }
-        if state.left_alone_until.take().is_some() {
-            state.failures = FAILURES_TO_OPEN - 1; // one probe; its failure is enough
-        }
-        Ok(())
     }
 
     /// An answer came, whatever it said.
     pub fn answered(&self) {
-        self.state().failures = 0;
+        let mut state = self.state();
+        state.failures = 0;
+        state.left_alone_until = None;
     }
 
     /// None came, or none that could be used.
@@ -89,12 +100,37 @@ impl Limits {
         }
     }
 
+    /// It is better left alone for a while, without waiting for more failures.
+    pub fn leave_alone(&self) {
+        self.state().left_alone_until = Some(Instant::now() + OPEN_FOR);
+    }
+
     /// The registry asked for patience. Gives the seconds that it is granted.
-    pub fn rate_limited(&self, retry_after_seconds: Option<u64>) -> u64 {
-        let wait = retry_after_seconds.map_or(DEFAULT_RETRY_AFTER, Duration::from_secs).min(LONGEST_RETRY_AFTER);
+    pub fn rate_limited(&self, retry_after: Option<Duration>) -> u64 {
+        let wait = retry_after.unwrap_or(DEFAULT_RETRY_AFTER).min(LONGEST_RETRY_AFTER);
         self.state().rate_limited_until = Some(Instant::now() + wait);
         wait.as_secs()
     }
+}
+
+fn seconds_left(until: Option<Instant>, now: Instant) -> Option<u64> {
+    until.filter(|until| *until > now).map(|until| (until - now).as_secs() + 1)
+}
+
+/// How long a `Retry-After` asks to wait: seconds, or the time between `now` (by the clock of whoever asks for it) and a
+/// date as HTTP writes it. `None` where it is neither.
+pub fn retry_after(header: &str, now: DateTime<Utc>) -> Option<Duration> {
+    let header = header.trim();
+    if let Ok(seconds) = header.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let then = http_date(header)?;
+    Some(then.signed_duration_since(now).to_std().unwrap_or_default())
+}
+
+/// A date as HTTP writes it: `Wed, 25 Nov 2026 12:00:00 GMT`.
+pub fn http_date(header: &str) -> Option<DateTime<Utc>> {
+    DateTime::parse_from_rfc2822(header.trim()).ok().map(|time| time.with_timezone(&Utc))
 }
 
 #[cfg(test)]
@@ -115,6 +151,7 @@ mod tests {
         assert!(matches!(limits.enter().await, Err(Refused::LeftAlone(_))));
         tokio::time::advance(OPEN_FOR).await;
         assert!(limits.enter().await.is_ok());
+        assert!(matches!(limits.enter().await, Err(Refused::LeftAlone(_))), "one probe at a time");
         limits.answered();
         limits.failed();
         assert!(limits.enter().await.is_ok());
@@ -123,9 +160,25 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_absurd_retry_after_is_capped() {
         let limits = Limits::default();
-        assert_eq!(limits.rate_limited(Some(86_400)), 60);
+        assert_eq!(limits.rate_limited(Some(Duration::from_secs(86_400))), 60);
         assert_eq!(limits.enter().await.err(), Some(Refused::RateLimited(61)));
         tokio::time::advance(LONGEST_RETRY_AFTER).await;
         assert!(limits.enter().await.is_ok());
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let now = http_date("Wed, 25 Nov 2026 12:00:00 GMT").unwrap();
+        for (header, seconds) in [
+            ("30", Some(30)),
+            (" 0 ", Some(0)),
+            ("Wed, 25 Nov 2026 12:00:42 GMT", Some(42)),
+            ("Wed, 25 Nov 2026 11:00:00 GMT", Some(0)),
+            ("soon", None),
+            ("-5", None),
+            ("", None),
+        ] {
+            assert_eq!(retry_after(header, now).map(|wait| wait.as_secs()), seconds, "{header:?}");
+        }
     }
 }

@@ -8,9 +8,11 @@ use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
 use crate::image::build_date::Claim;
+use crate::image::claims::Base;
 use crate::store::{Ledger, Store};
 
-/// What a digest is. It never changes, so it is kept for ever.
+/// What a digest is. It never changes, so it is kept for ever and shared by all; so everything in it is told by bytes that
+/// the digest covers, and by nothing that a registry says beside them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum DigestFact {
@@ -21,6 +23,9 @@ pub enum DigestFact {
         platform: Option<String>,
         /// Every date that it carries itself.
         claims: Vec<Claim>,
+        /// What it was built on, where it says so.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        base: Option<Base>,
     },
     /// A list of images.
     #[serde(rename_all = "camelCase")]
@@ -55,16 +60,28 @@ pub struct Entry {
     pub claims: Vec<Claim>,
 }
 
+/// A fact, and when it was fetched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// The fact.
+    pub fact: DigestFact,
+    /// When a registry was asked for it, in UTC.
+    pub fetched_at: DateTime<Utc>,
+}
+
 /// Where facts outlive the process. What fails here costs a look-up, never a decision: errors are the store's to log.
 pub trait FactStore: Send + Sync {
-    /// The fact of a digest, as JSON.
-    fn load<'a>(&'a self, digest: &'a str) -> BoxFuture<'a, Option<String>>;
+    /// The fact of a digest, as JSON, and when it was fetched.
+    fn load<'a>(&'a self, digest: &'a str) -> BoxFuture<'a, Option<(String, DateTime<Utc>)>>;
 
-    /// Keeps the fact of a digest.
-    fn save(&self, digest: &str, fact: String, now: DateTime<Utc>);
+    /// Keeps the fact of a digest, fetched at this time.
+    fn save(&self, digest: &str, fact: String, fetched_at: DateTime<Utc>);
 
     /// When this gate first met the digest: `now`, where it never did before.
     fn first_seen<'a>(&'a self, digest: &'a str, now: DateTime<Utc>) -> BoxFuture<'a, Option<DateTime<Utc>>>;
+
+    /// The same, where it did; what is merely named and was never fetched is not noted.
+    fn first_seen_before<'a>(&'a self, digest: &'a str) -> BoxFuture<'a, Option<DateTime<Utc>>>;
 }
 
 /// Keeps nothing: for commands that look once. What was never seen before has no first-seen bound either.
@@ -72,13 +89,17 @@ pub trait FactStore: Send + Sync {
 pub struct NoStore;
 
 impl FactStore for NoStore {
-    fn load<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Option<String>> {
+    fn load<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Option<(String, DateTime<Utc>)>> {
         Box::pin(std::future::ready(None))
     }
 
     fn save(&self, _: &str, _: String, _: DateTime<Utc>) {}
 
     fn first_seen<'a>(&'a self, _: &'a str, _: DateTime<Utc>) -> BoxFuture<'a, Option<DateTime<Utc>>> {
+        Box::pin(std::future::ready(None))
+    }
+
+    fn first_seen_before<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Option<DateTime<Utc>>> {
         Box::pin(std::future::ready(None))
     }
 }
@@ -88,16 +109,20 @@ impl FactStore for NoStore {
 pub struct StoredFacts(pub Store);
 
 impl FactStore for StoredFacts {
-    fn load<'a>(&'a self, digest: &'a str) -> BoxFuture<'a, Option<String>> {
+    fn load<'a>(&'a self, digest: &'a str) -> BoxFuture<'a, Option<(String, DateTime<Utc>)>> {
         Box::pin(self.0.image_fact(digest))
     }
 
-    fn save(&self, digest: &str, fact: String, now: DateTime<Utc>) {
-        self.0.put_image_fact(digest, &fact, now);
+    fn save(&self, digest: &str, fact: String, fetched_at: DateTime<Utc>) {
+        self.0.put_image_fact(digest, &fact, fetched_at);
     }
 
     fn first_seen<'a>(&'a self, digest: &'a str, now: DateTime<Utc>) -> BoxFuture<'a, Option<DateTime<Utc>>> {
         Box::pin(async move { Some(self.0.ledger().first_seen(digest, now).await) })
+    }
+
+    fn first_seen_before<'a>(&'a self, digest: &'a str) -> BoxFuture<'a, Option<DateTime<Utc>>> {
+        Box::pin(async move { self.0.ledger().first_seen_before(digest).await })
     }
 }
 
@@ -106,7 +131,7 @@ impl FactStore for StoredFacts {
 pub struct LedgerOnly(pub Ledger);
 
 impl FactStore for LedgerOnly {
-    fn load<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Option<String>> {
+    fn load<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Option<(String, DateTime<Utc>)>> {
         Box::pin(std::future::ready(None))
     }
 
@@ -115,29 +140,37 @@ impl FactStore for LedgerOnly {
     fn first_seen<'a>(&'a self, digest: &'a str, now: DateTime<Utc>) -> BoxFuture<'a, Option<DateTime<Utc>>> {
         Box::pin(async move { Some(self.0.first_seen(digest, now).await) })
     }
+
+    fn first_seen_before<'a>(&'a self, digest: &'a str) -> BoxFuture<'a, Option<DateTime<Utc>>> {
+        Box::pin(self.0.first_seen_before(digest))
+    }
 }
 
 /// Keeps facts in memory: a store for tests and benches.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
-    facts: Mutex<BTreeMap<String, String>>,
+    facts: Mutex<BTreeMap<String, (String, DateTime<Utc>)>>,
     seen: Mutex<BTreeMap<String, DateTime<Utc>>>,
 }
 
 impl FactStore for MemoryStore {
-    fn load<'a>(&'a self, digest: &'a str) -> BoxFuture<'a, Option<String>> {
+    fn load<'a>(&'a self, digest: &'a str) -> BoxFuture<'a, Option<(String, DateTime<Utc>)>> {
         let found = self.facts.lock().ok().and_then(|facts| facts.get(digest).cloned());
         Box::pin(std::future::ready(found))
     }
 
-    fn save(&self, digest: &str, fact: String, _: DateTime<Utc>) {
+    fn save(&self, digest: &str, fact: String, fetched_at: DateTime<Utc>) {
         if let Ok(mut facts) = self.facts.lock() {
-            facts.insert(digest.to_owned(), fact);
+            facts.insert(digest.to_owned(), (fact, fetched_at));
         }
     }
 
     fn first_seen<'a>(&'a self, digest: &'a str, now: DateTime<Utc>) -> BoxFuture<'a, Option<DateTime<Utc>>> {
         let seen = self.seen.lock().ok().map(|mut seen| *seen.entry(digest.to_owned()).or_insert(now));
         Box::pin(std::future::ready(seen))
+    }
+
+    fn first_seen_before<'a>(&'a self, digest: &'a str) -> BoxFuture<'a, Option<DateTime<Utc>>> {
+        Box::pin(std::future::ready(self.seen.lock().ok().and_then(|seen| seen.get(digest).copied())))
     }
 }

@@ -346,8 +346,12 @@ fn several_images_are_all_named_and_a_way_out_once() {
     assert_eq!(said.lines().count(), 4);
     assert!(said.contains("(init container \"migrate\")"));
     assert!(said.ends_with("ask whoever owns policies \"production\", \"strict\""), "{said}");
-    let many = verdict((0..25).map(|_| finding(Effect::Deny, too_old(Source::Config))).collect());
-    assert!(denial(&many, &CONTEXT).unwrap().contains("\nAnd 5 more, all in the record.\n"));
+    let many = verdict((0..200).map(|_| finding(Effect::Deny, too_old(Source::Config))).collect());
+    assert_eq!(denial(&many, &CONTEXT).unwrap().lines().count(), 202, "each, the way out, and the last line");
+    let more = verdict((0..205).map(|_| finding(Effect::Deny, too_old(Source::Config))).collect());
+    assert!(denial(&more, &CONTEXT).unwrap().contains("\nAnd 5 more, all in the record.\n"));
+    let dry_run = Context { dry_run: true, ..CONTEXT };
+    assert!(denial(&more, &dry_run).unwrap().contains("\nAnd 5 more.\n"), "there is no record of it");
 }
 
 #[test]

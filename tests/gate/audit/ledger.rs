@@ -89,16 +89,19 @@ async fn admissions_left_in_the_journal_count_while_the_store_is_locked() {
 async fn the_first_sight_of_a_digest_and_its_facts_outlast_the_process() {
     let place = Place::new();
     let store = Store::open(&place.location()).await.unwrap();
+    assert_eq!(store.ledger().first_seen_before("sha256:a").await, None);
     assert_eq!(store.ledger().first_seen("sha256:a", at(10)).await, at(10));
     assert_eq!(store.ledger().first_seen("sha256:a", at(20)).await, at(10));
     assert_eq!(store.image_fact("sha256:a").await, None);
     store.put_image_fact("sha256:a", r#"{"created":"x"}"#, at(10));
-    assert_eq!(store.image_fact("sha256:a").await.as_deref(), Some(r#"{"created":"x"}"#));
+    let kept = Some((r#"{"created":"x"}"#.to_owned(), at(10)));
+    assert_eq!(store.image_fact("sha256:a").await, kept);
     store.flush_and_close().await.unwrap();
     let store = Store::open(&place.location()).await.unwrap();
+    assert_eq!(store.ledger().first_seen_before("sha256:a").await, Some(at(10)));
     assert_eq!(store.ledger().first_seen("sha256:a", at(30)).await, at(10));
     assert_eq!(store.ledger().first_seen("sha256:b", at(30)).await, at(30));
-    assert_eq!(store.image_fact("sha256:a").await.as_deref(), Some(r#"{"created":"x"}"#));
+    assert_eq!(store.image_fact("sha256:a").await, kept);
     store.flush_and_close().await.unwrap();
 }
 
@@ -110,7 +113,7 @@ async fn facts_wait_in_memory_while_the_store_is_locked() {
     sqlx::raw_sql("BEGIN EXCLUSIVE").execute(&mut lock).await.unwrap();
     store.put_image_fact("sha256:a", "{}", at(1));
     assert_eq!(store.ledger().first_seen("sha256:a", at(1)).await, at(1));
-    assert_eq!(store.image_fact("sha256:a").await.as_deref(), Some("{}"));
+    assert_eq!(store.image_fact("sha256:a").await, Some(("{}".to_owned(), at(1))));
     sqlx::raw_sql("COMMIT").execute(&mut lock).await.unwrap();
     store.flush_and_close().await.unwrap();
     let count: i64 = sqlx::query_scalar("SELECT count(*) FROM first_seen JOIN image_facts USING (digest)")

@@ -256,3 +256,34 @@ async fn the_journals_tail_is_proven_too() {
     let detail = "expected value at line 1 column 1".to_owned();
     assert_eq!(garbage.await, Some((2, Fault::Unreadable { detail })));
 }
+
+/// As a kill leaves it: the store has the records, and the journal their segment still.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_removed_from_the_store_while_the_journal_still_holds_it() {
+    let place = Place::new();
+    let (store, audit) = place.open().await;
+    for number in 1..=6 {
+        audit.record(body(number), None).await.unwrap();
+    }
+    stored(&audit).await;
+    let writer_id = audit.writer_id().to_string();
+    let segment = place.segments().remove(0);
+    let lines = std::fs::read(&segment).unwrap();
+    close(store, audit).await;
+    std::fs::write(&segment, lines).unwrap();
+    assert_eq!(verify(&place.location()).await.unwrap().first_bad, None, "both hold everything");
+
+    let mut connection = place.connect().await;
+    sqlx::raw_sql("DELETE FROM decisions WHERE seq = 4").execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    assert_eq!(place.all().await.len(), 5, "it is not found any more");
+    let fault = "removed from the store: the journal still holds it, and the store has later records of its writer";
+    expect((verify(&place.location()).await.unwrap(), writer_id), 4, fault);
+
+    // A tail that only the journal has is what a kill leaves as well, and no fault.
+    let mut connection = place.connect().await;
+    sqlx::raw_sql("DELETE FROM decisions WHERE seq > 3").execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    assert_eq!(place.all().await.len(), 6);
+    assert_eq!(verify(&place.location()).await.unwrap(), VerifyReport { records: 6, writers: 1, first_bad: None });
+}

@@ -1,0 +1,97 @@
+//! What of the flags of `serve` goes together. Told by what they say and not by whether they are there:
+//! `FRESHGATE_KUBERNETES=false` is there, and says no.
+
+use thiserror::Error;
+
+use super::ServeArgs;
+
+/// Flags that do not go together, or one that is missing, with what to write instead.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum FlagsError {
+    /// No policies.
+    #[error(
+        "it is not said where policies come from: give a folder with --policies DIR (FRESHGATE_POLICIES), or follow the cluster's GatePolicy objects with --kubernetes (FRESHGATE_KUBERNETES=true)"
+    )]
+    NoPolicies,
+    /// Policies from two places.
+    #[error(
+        "policies come from a folder or from the cluster, not from both: leave out --policies (FRESHGATE_POLICIES) or --kubernetes (FRESHGATE_KUBERNETES)"
+    )]
+    PoliciesTwice,
+    /// No certificate.
+    #[error(
+        "there is no certificate to serve with: give --tls-cert and --tls-key (FRESHGATE_TLS_CERT and FRESHGATE_TLS_KEY), or, for development, --tls-self-signed (FRESHGATE_TLS_SELF_SIGNED=true)"
+    )]
+    NoCertificate,
+    /// A certificate from files, and one to be made.
+    #[error(
+        "the certificate comes from files or is made, not both: leave out --tls-cert and --tls-key (FRESHGATE_TLS_CERT and FRESHGATE_TLS_KEY), or --tls-self-signed (FRESHGATE_TLS_SELF_SIGNED)"
+    )]
+    CertificateTwice,
+    /// A certificate without its key.
+    #[error(
+        "the certificate of --tls-cert (FRESHGATE_TLS_CERT) has no key: give it with --tls-key (FRESHGATE_TLS_KEY)"
+    )]
+    NoKey,
+    /// A key without its certificate.
+    #[error(
+        "the key of --tls-key (FRESHGATE_TLS_KEY) has no certificate: give it with --tls-cert (FRESHGATE_TLS_CERT)"
+    )]
+    KeyAlone,
+    /// A file for a certificate that is not made.
+    #[error(
+        "--tls-write-cert (FRESHGATE_TLS_WRITE_CERT) writes the certificate that is made, and none is: add --tls-self-signed (FRESHGATE_TLS_SELF_SIGNED=true), or leave it out"
+    )]
+    NothingToWrite,
+}
+
+impl ServeArgs {
+    /// Whether what was said goes together.
+    pub fn check(&self) -> Result<(), FlagsError> {
+        match (&self.policies, self.kubernetes) {
+            (None, false) => return Err(FlagsError::NoPolicies),
+            (Some(_), true) => return Err(FlagsError::PoliciesTwice),
+            _ => {}
+        }
+        match (&self.tls_cert, &self.tls_key, self.tls_self_signed) {
+            (None, None, false) => Err(FlagsError::NoCertificate),
+            (None, None, true) => Ok(()),
+            (_, _, true) => Err(FlagsError::CertificateTwice),
+            (Some(_), None, false) => Err(FlagsError::NoKey),
+            (None, Some(_), false) => Err(FlagsError::KeyAlone),
+            (Some(_), Some(_), false) if self.tls_write_cert.is_some() => Err(FlagsError::NothingToWrite),
+            (Some(_), Some(_), false) => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::args::{Cli, Command};
+
+    #[test]
+    fn what_does_not_go_together_is_told() {
+        let (files, made, policies) = ("--tls-cert c --tls-key k", "--tls-self-signed", "--policies p");
+        for (typed, told) in [
+            (format!("{policies} {files}"), Ok(())),
+            (format!("--kubernetes {made} --tls-write-cert w"), Ok(())),
+            (made.to_owned(), Err(FlagsError::NoPolicies)),
+            (format!("{policies} --kubernetes {made}"), Err(FlagsError::PoliciesTwice)),
+            (policies.to_owned(), Err(FlagsError::NoCertificate)),
+            (format!("{policies} {files} {made}"), Err(FlagsError::CertificateTwice)),
+            (format!("{policies} --tls-key k {made}"), Err(FlagsError::CertificateTwice)),
+            (format!("{policies} --tls-cert c"), Err(FlagsError::NoKey)),
+            (format!("{policies} --tls-key k"), Err(FlagsError::KeyAlone)),
+            (format!("{policies} {files} --tls-write-cert w"), Err(FlagsError::NothingToWrite)),
+        ] {
+            let typed = format!("freshgate serve --store stdout {typed}");
+            let Command::Serve(args) = Cli::try_parse_from(typed.split(' ')).unwrap().command else {
+                panic!("another command")
+            };
+            assert_eq!(args.check(), told, "{typed}");
+        }
+    }
+}
