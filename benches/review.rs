@@ -112,8 +112,15 @@ fn reviews(criterion: &mut Criterion) {
     let metrics = Arc::new(Metrics::default());
     let recording =
         Recording::new(Arc::clone(&audit), RecordLevel::Judged, Labels::default(), None, None, Arc::clone(&metrics));
-    let gate =
-        Gate { kinds, policies: Arc::new(ArcSwap::from_pointee(one)), gatherer, recording, metrics, clock: clock::now };
+    let gate = Gate {
+        kinds,
+        policies: Arc::new(ArcSwap::from_pointee(one)),
+        gatherer,
+        recording,
+        granting: None,
+        metrics,
+        clock: clock::now,
+    };
     for (name, review) in [("create", CREATE), ("update", UPDATE)] {
         criterion.bench_function(&format!("review/{name}, one at a time, record on the disk"), |bencher| {
             bencher.to_async(&runtime).iter(|| async {

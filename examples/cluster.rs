@@ -24,7 +24,7 @@ fn main() {
     let old = registry.push("shop/app", "old", &built(112));
     let crds = std::process::Command::new(&program).arg("crds").output().unwrap();
     assert!(plane.apply(&String::from_utf8(crds.stdout).unwrap()).success);
-    assert!(plane.kubectl(&["wait", "--for=condition=Established", "crd/gatepolicies.freshgate.dev"]).success);
+    assert!(plane.kubectl(&["wait", "--for=condition=Established", "crd", "--all"]).success);
     let policy = std::fs::read_to_string("policies/production.yaml").expect("run it from the project's folder");
     assert!(plane.apply(&policy).success);
     let kubeconfig = plane.kubeconfig();

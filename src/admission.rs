@@ -1,6 +1,7 @@
 //! The way of one review: decode, gather, evaluate, record, respond.
 
 pub mod decode;
+mod exceptions;
 mod recording;
 pub mod respond;
 
@@ -8,10 +9,12 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use chrono::SubsecRound as _;
+use chrono::{DateTime, SubsecRound as _, Utc};
 use hyper::StatusCode;
 
 use self::decode::{Review, decode};
+pub use self::exceptions::Granting;
+use self::exceptions::is_exception;
 pub use self::recording::{RecordLevel, Recording};
 use self::respond::{Annotations, Reply, respond};
 use crate::clock::Clock;
@@ -22,6 +25,7 @@ use crate::policy::evaluate::{evaluate, passes_unjudged};
 use crate::server::deadline::Deadline;
 use crate::server::{Answer, Reviewer, json, text};
 use crate::subject::kinds::WorkloadKinds;
+use crate::subject::{Operation, Subject};
 use crate::verdict::{Passed, Verdict};
 
 /// What answers the API server.
@@ -34,6 +38,8 @@ pub struct Gate {
     pub gatherer: Gatherer,
     /// Where decisions go.
     pub recording: Recording,
+    /// Who grants exceptions; `None` where they come from files.
+    pub granting: Option<Granting>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Tells the time.
@@ -46,11 +52,15 @@ impl Reviewer for Gate {
             Ok(review) => review,
             Err(error) => return text(StatusCode::BAD_REQUEST, error.to_string()),
         };
-        let Some(subject) = &review.subject else {
-            return json(not_judged(&review));
-        };
         // Records keep milliseconds, so nothing finer may decide.
         let (now, policies) = ((self.clock)().trunc_subsecs(3), self.policies.load_full());
+        let Some(subject) = &review.subject else {
+            return json(if is_exception(&review.request) {
+                self.exception(&review, &policies, now, deadline).await
+            } else {
+                not_judged(&review)
+            });
+        };
         let evidence = if passes_unjudged(subject).is_some() {
             self.gatherer.gather_unjudged(subject, now, deadline.evidence_until).await
         } else {
@@ -62,11 +72,37 @@ impl Reviewer for Gate {
         }
         self.count(&review, &verdict);
         let recorded = self.recording.record(&review.request, subject, &evidence, &verdict, now, deadline).await;
+        self.tell(&review, subject, recorded.message.as_deref());
         json(respond(&review, &verdict, &evidence, recorded))
     }
 }
 
 impl Gate {
+    async fn exception(
+        &self,
+        review: &Review<'_>,
+        policies: &PolicySet,
+        now: DateTime<Utc>,
+        deadline: Deadline,
+    ) -> Vec<u8> {
+        let (granting, kinds, recording, metrics) =
+            (self.granting.as_ref(), &self.kinds, &self.recording, &*self.metrics);
+        exceptions::Context { granting, kinds, policies, recording, metrics, now, deadline }.review(review).await
+    }
+
+    /// Says a denial where people look first, at the workload.
+    fn tell(&self, review: &Review<'_>, subject: &Subject, message: Option<&str>) {
+        let (Some(granting), Some(message)) = (&self.granting, message) else {
+            return;
+        };
+        if review.request.dry_run == Some(true) {
+            return;
+        }
+        // What is refused creation has a UID that nothing will ever have.
+        let uid = (subject.operation == Operation::Update).then_some(subject.uid.as_str());
+        granting.events.denied(&subject.namespace, &subject.kind, &subject.name, uid, message);
+    }
+
     fn count(&self, review: &Review<'_>, verdict: &Verdict) {
         let labels = DecisionLabels {
             decision: verdict.decision.as_str(),

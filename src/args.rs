@@ -45,6 +45,9 @@ pub enum Command {
     /// Look at policies.
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// Make exceptions.
+    #[command(subcommand)]
+    Exception(ExceptionCommand),
     /// Print the custom resource definitions.
     Crds,
     /// Print a completion script for a shell.
@@ -101,6 +104,13 @@ pub struct ServeArgs {
     /// Where decisions and facts are kept: sqlite:FILE, or stdout to print decisions and keep nothing
     #[arg(long, value_name = "STORE", env = "FRESHGATE_STORE", value_parser = values::store)]
     pub store: StoreArg,
+    /// File with the key that signs what the gate grants, in PEM; made where it is missing; default FILE.signing-key of
+    /// the store
+    #[arg(long, value_name = "FILE", env = "FRESHGATE_SIGNING_KEY", conflicts_with = "signing_secret")]
+    pub signing_key: Option<PathBuf>,
+    /// Secret of the gate's namespace that holds that key instead, shared by replicas; made where it is missing
+    #[arg(long, value_name = "NAME", env = "FRESHGATE_SIGNING_SECRET", requires = "kubernetes")]
+    pub signing_secret: Option<String>,
     /// Certificate chain, in PEM; read again when it changes
     #[arg(long, value_name = "FILE", env = "FRESHGATE_TLS_CERT")]
     pub tls_cert: Option<PathBuf>,
@@ -341,6 +351,48 @@ pub struct QueryArgs {
     /// How the result is printed
     #[arg(short = 'o', long, value_enum, default_value_t)]
     pub output: Output,
+}
+
+/// Commands about exceptions.
+#[derive(Debug, Subcommand)]
+pub enum ExceptionCommand {
+    /// Write the YAML of an exception to stdout; on a terminal, ask for what is missing
+    New(Box<ExceptionArgs>),
+}
+
+/// Flags of `exception new`.
+#[derive(Clone, Debug, Default, Args)]
+pub struct ExceptionArgs {
+    /// Workload that it is for (repeatable); NAMESPACE may be left out with --namespace
+    #[arg(long, value_name = "NAMESPACE/KIND/NAME")]
+    pub target: Vec<String>,
+    /// Namespace of targets that name none
+    #[arg(short = 'n', long, value_name = "NAMESPACE")]
+    pub namespace: Option<String>,
+    /// Rule that it is for (repeatable): imageAge, errorBudget
+    #[arg(long, value_name = "RULE")]
+    pub rule: Vec<String>,
+    /// Why: security, incident, reliability-fix, dependency-outage, other
+    #[arg(long, value_name = "REASON")]
+    pub reason: Option<String>,
+    /// Why, in a sentence
+    #[arg(long, value_name = "WORDS")]
+    pub text: Option<String>,
+    /// Ticket that says more
+    #[arg(long, value_name = "TICKET")]
+    pub ticket: Option<String>,
+    /// When it ends: an RFC 3339 time, or how long from now, as 4h or 3d
+    #[arg(long, value_name = "TIME")]
+    pub expires: Option<String>,
+    /// The only digest that it is for, as sha256:…
+    #[arg(long, value_name = "DIGEST")]
+    pub digest: Option<String>,
+    /// Service that is out, with reason dependency-outage
+    #[arg(long, value_name = "SERVICE")]
+    pub dependency: Option<String>,
+    /// Name of the exception; default made from target, reason and end
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
 }
 
 /// Commands about policies.

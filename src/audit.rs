@@ -5,6 +5,7 @@ mod backlog;
 pub mod chain;
 pub mod columns;
 mod filler;
+mod grants;
 mod journal;
 pub mod query;
 pub mod record;
@@ -30,6 +31,7 @@ use filler::Filler;
 use journal::segment;
 use journal::{FolderLock, Journal, Output, Segments};
 
+pub use grants::find_grant;
 pub use query::{QueryFilter, ReadError, StoredRecord, query, show};
 pub use verify::{BadRecord, Fault, VerifyReport, verify, verify_watched};
 

@@ -4,6 +4,7 @@ mod audit;
 mod budgets;
 mod check;
 mod environment;
+mod exception;
 mod inspect;
 mod manifests;
 mod output;
@@ -21,7 +22,7 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use tracing_subscriber::EnvFilter;
 
 use self::output::{print, print_bytes, say, tell, written};
-use crate::args::{Cli, Command, ServeArgs};
+use crate::args::{Cli, Command, ExceptionCommand, ServeArgs};
 use crate::policy::crd;
 
 /// It was done, and the answer is yes.
@@ -108,6 +109,7 @@ fn run(cli: Cli) -> Result<u8, Failure> {
             block_on(audit::run(command))
         }
         Command::Policy(command) => policy::run(&command),
+        Command::Exception(ExceptionCommand::New(args)) => exception::new(*args),
         Command::Crds => {
             print(&crd::yaml().map_err(|error| {
                 Failure::new(format!("the definitions cannot be written: {error}; report this as a bug"))

@@ -3,6 +3,11 @@
 //! An exception touches a decision, never a measurement. Here stand those that are good.
 
 pub mod api;
+pub mod book;
+pub mod check;
+pub mod crd;
+pub mod file;
+pub mod signature;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

@@ -21,6 +21,7 @@ pub mod policy;
 pub mod policy_folder;
 pub mod run;
 pub mod server;
+pub mod signing;
 pub mod store;
 pub mod subject;
 pub mod verdict;

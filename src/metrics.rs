@@ -61,6 +61,13 @@ pub struct BudgetStateLabels {
     pub state: &'static str,
 }
 
+/// Labels of an exception.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ReasonLabels {
+    /// Why it was granted, as `incident`.
+    pub reason: &'static str,
+}
+
 /// Every metric of the gate.
 #[derive(Debug)]
 pub struct Metrics {
@@ -105,6 +112,18 @@ pub struct Metrics {
     pub budget_poll_duration: Family<SourceLabels, Gauge<f64, AtomicU64>>,
     /// Budgets, by source and state.
     pub budgets: Family<BudgetStateLabels, Gauge>,
+    /// Exceptions that were granted, by reason; those with reason `incident` are break-glass.
+    pub exceptions_granted: Family<ReasonLabels, Counter>,
+    /// Exceptions that were refused.
+    pub exceptions_refused: Counter,
+    /// Exceptions that are good; expired ones stay among them until somebody deletes them.
+    pub exceptions: Gauge,
+    /// Exceptions in the cluster that have no effect, because nothing shows that they were granted.
+    pub exceptions_inert: Gauge,
+    /// Kubernetes Events that were written.
+    pub events_written: Counter,
+    /// Kubernetes Events that were not written: too many at once, said just before, or refused by the API server.
+    pub events_dropped: Counter,
     /// Records on the disk.
     pub audit_records: Gauge,
     /// Writes to the journal, each one fdatasync for a group of records.
@@ -153,6 +172,12 @@ impl Default for Metrics {
             budget_series: Family::default(),
             budget_poll_duration: Family::default(),
             budgets: Family::default(),
+            exceptions_granted: Family::default(),
+            exceptions_refused: Counter::default(),
+            exceptions: Gauge::default(),
+            exceptions_inert: Gauge::default(),
+            events_written: Counter::default(),
+            events_dropped: Counter::default(),
             audit_records: Gauge::default(),
             audit_writes: Gauge::default(),
             audit_unrecorded: Counter::default(),
@@ -216,6 +241,20 @@ impl Metrics {
             self.budget_poll_duration.clone(),
         );
         all.register("budgets", "Budgets by source and state, at the default thresholds", self.budgets.clone());
+        all.register(
+            "exceptions_granted",
+            "Exceptions granted by reason; incident is break-glass",
+            self.exceptions_granted.clone(),
+        );
+        all.register("exceptions_refused", "Exceptions refused at admission", self.exceptions_refused.clone());
+        all.register("exceptions", "Exceptions that are good, expired ones included", self.exceptions.clone());
+        all.register(
+            "exceptions_inert",
+            "Exceptions without effect, because nothing shows that they were granted",
+            self.exceptions_inert.clone(),
+        );
+        all.register("events_written", "Kubernetes Events written", self.events_written.clone());
+        all.register("events_dropped", "Kubernetes Events not written", self.events_dropped.clone());
         all.register("audit_records", "Records on the disk", self.audit_records.clone());
         all.register("audit_writes", "Writes to the journal, each of a group of records", self.audit_writes.clone());
         all.register("audit_unrecorded", "Decisions whose record could not be written", self.audit_unrecorded.clone());

@@ -12,17 +12,20 @@ use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 
 use crate::admin::{self, Admin};
-use crate::admission::{Gate, Recording};
+use crate::admission::{Gate, Granting, Recording};
 use crate::args::{AuditDurability, RegistryArgs, ServeArgs, StoreArg};
 use crate::audit::record::Labels;
-use crate::audit::{Audit, AuditError, AuditSettings, Durability};
+use crate::audit::{self, Audit, AuditError, AuditSettings, Durability};
 use crate::background::Background;
 use crate::budget::keeper::Keeper;
-use crate::budget::poller::{self, Poller, SourceList};
+use crate::budget::poller::{self, Poller};
 use crate::budget::snapshot::Snapshots;
 use crate::clock;
+use crate::cluster::authorization::Authorizer;
 use crate::cluster::budget_materials::{self, ClusterMaterials};
 use crate::cluster::budget_sources::ClusterBudgetSources;
+use crate::cluster::events::EventSink;
+use crate::cluster::exceptions::{ClusterExceptions, FindGrant};
 use crate::cluster::policies::ClusterPolicies;
 use crate::cluster::watch::WatchHealth;
 use crate::cluster::{self, Cluster};
@@ -33,11 +36,11 @@ use crate::image::registry::{Registries, SettingsError};
 use crate::image::resolver::Resolver;
 use crate::image::resolver::facts::{FactStore, LedgerOnly, StoredFacts};
 use crate::metrics::Metrics;
-use crate::policy::compile::PolicySet;
-use crate::policy_folder::{self, FolderError};
+use crate::policy_folder::{self, FolderError, InForce};
 use crate::server::certificates::{CertificateError, Certificates};
 use crate::server::readiness::Readiness;
 use crate::server::{Drain, Listener, ServerError, signals};
+use crate::signing::{KeySource, KeySourceError};
 use crate::store::{Ledger, Store, StoreError};
 use crate::subject::kinds::WorkloadKinds;
 
@@ -46,6 +49,9 @@ const END_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long the first lists of a cluster may take.
 const SYNC_WITHIN: Duration = Duration::from_secs(30);
+
+/// How long exceptions may keep the gate from being ready: their definition may come later than the gate does.
+const EXCEPTIONS_WITHIN: Duration = Duration::from_secs(10);
 
 /// Why the gate cannot start.
 #[derive(Debug, Error)]
@@ -81,6 +87,9 @@ pub enum StartError {
     /// The cluster.
     #[error("the cluster cannot be reached: {0}; check KUBECONFIG, or the Pod's service account")]
     Cluster(String),
+    /// Keys.
+    #[error(transparent)]
+    Keys(#[from] KeySourceError),
     /// Threads.
     #[error("the threads for background work cannot be started: {0}")]
     Background(std::io::Error),
@@ -158,15 +167,12 @@ pub fn resolver(args: &RegistryArgs, store: Arc<dyn FactStore>) -> Result<Resolv
 pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(), StartError> {
     let metrics = Arc::new(Metrics::default());
     let readiness = Arc::new(Readiness::default());
-    let in_force: Arc<ArcSwap<PolicySet>> = Arc::default();
+    let in_force = InForce::default();
 
     let background = Background::start().map_err(StartError::Background)?;
     let certificates = Arc::new(certificates(&args, &provider)?);
-    let (budget_sources, budget_sources_in_force) = watch::channel(SourceList::default());
     if let Some(folder) = &args.policies {
-        let objects = policy_folder::read_without_cluster(folder)?;
-        budget_sources.send_replace(policy_folder::sources(&objects));
-        in_force.store(Arc::new(policy_folder::set(objects.policies)));
+        in_force.put(policy_folder::read_all_without_cluster(folder, clock::now())?, &metrics);
         readiness.policies_are_synced();
     }
     let durability = match args.audit_durability {
@@ -201,11 +207,38 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
     let listener = Listener::bind(args.listen, Arc::clone(&certificates), Arc::clone(&provider)).await?;
     let admin_socket = admin::bind(args.admin_listen).await?;
 
+    let name = args.id.clone().unwrap_or_else(host_name);
+    let granting = match (&client, &cluster) {
+        (Some(client), Some(cluster)) => {
+            let keys = key_source(&args).keys(Some(client)).await?;
+            tracing::info!(key_id = %keys.signer_id(), "exceptions are signed");
+            Some(Granting {
+                authorizer: Authorizer::new(client.clone()),
+                exceptions: ClusterExceptions::start(
+                    client,
+                    keys,
+                    find_grant(&args.store),
+                    Arc::clone(&in_force.exceptions),
+                    clock::now,
+                    Arc::clone(&metrics),
+                ),
+                cluster: Arc::clone(cluster),
+                events: EventSink::start(client, kinds.clone(), &name, Arc::clone(&metrics)),
+            })
+        }
+        _ => None,
+    };
     let cluster_policies = client.as_ref().map(|client| {
-        let policies = ClusterPolicies::start(client, Arc::clone(&in_force), Arc::clone(&metrics));
+        let policies = ClusterPolicies::start(client, Arc::clone(&in_force.policies), Arc::clone(&metrics));
         let (health, readiness) = (Arc::clone(policies.health()), Arc::clone(&readiness));
+        let exceptions = granting.as_ref().map(|granting| Arc::clone(granting.exceptions.health()));
         tokio::spawn(async move {
             health.synced().await;
+            if let Some(exceptions) = exceptions
+                && tokio::time::timeout(EXCEPTIONS_WITHIN, exceptions.synced()).await.is_err()
+            {
+                tracing::warn!("exceptions could not be listed in time; none has an effect until they are");
+            }
             readiness.policies_are_synced();
         });
         policies
@@ -218,7 +251,7 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
         Arc::new(ClusterMaterials::new(client.clone(), namespace.unwrap_or_else(|| "freshgate".to_owned())))
     });
     let poller = Poller::start(
-        budget_sources_in_force,
+        in_force.budget_sources.subscribe(),
         materials,
         Arc::clone(&budgets.snapshots),
         Arc::clone(&metrics),
@@ -227,35 +260,32 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
     let keeper = Keeper {
         snapshots: Arc::clone(&budgets.snapshots),
         freezes: Arc::clone(&budgets.freezes),
-        policies: Arc::clone(&in_force),
+        policies: Arc::clone(&in_force.policies),
         store: store.clone(),
         metrics: Arc::clone(&metrics),
         clock: clock::now,
     };
     keeper.take_up().await;
     tokio::spawn(keeper.run(poller.polls()));
-    let _cluster_budget_sources =
-        client.as_ref().map(|client| ClusterBudgetSources::start(client, budget_sources.clone(), reported));
+    let _cluster_budget_sources = client
+        .as_ref()
+        .map(|client| ClusterBudgetSources::start(client, Arc::clone(&in_force.budget_sources), reported));
     if let Some(folder) = args.policies.clone() {
-        tokio::spawn(policy_folder::follow(folder, Arc::clone(&in_force), budget_sources, Arc::clone(&metrics)));
+        tokio::spawn(policy_folder::follow(folder, in_force.clone(), clock::now, Arc::clone(&metrics)));
     }
     tokio::spawn(certificates.follow(provider, Arc::clone(&metrics)));
 
-    let labels = Labels {
-        id: args.id.unwrap_or_else(host_name),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        cluster: args.cluster,
-    };
+    let labels = Labels { id: name, version: env!("CARGO_PKG_VERSION").to_owned(), cluster: args.cluster };
     let gate = Arc::new(Gate {
         kinds,
-        policies: in_force,
+        policies: in_force.policies,
         gatherer: Gatherer {
             resolver: resolver.clone(),
             ledger: Some(ledger),
             cluster,
             stated: StatedLabels::default(),
             budgets: budgets.clone(),
-            exceptions: Arc::default(),
+            exceptions: in_force.exceptions,
         },
         recording: Recording::new(
             Arc::clone(&audit),
@@ -265,6 +295,7 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
             args.public_url,
             Arc::clone(&metrics),
         ),
+        granting,
         metrics: Arc::clone(&metrics),
         clock: clock::now,
     });
@@ -330,6 +361,38 @@ fn certificates(args: &ServeArgs, provider: &CryptoProvider) -> Result<Certifica
         std::fs::write(path, pem).map_err(|why| StartError::Write { path: path.clone(), why })?;
     }
     Ok(made)
+}
+
+/// Where the signing key is: where a flag says, else beside the store.
+fn key_source(args: &ServeArgs) -> KeySource {
+    match (&args.signing_secret, &args.signing_key, &args.store) {
+        (Some(secret), _, _) => KeySource::Secret(secret.clone()),
+        (None, Some(file), _) => KeySource::File(file.clone()),
+        (None, None, StoreArg::Sqlite(location)) => KeySource::File(location.signing_key()),
+        (None, None, StoreArg::Stdout) => {
+            tracing::warn!(
+                "exceptions granted now have no effect after this process; give --signing-secret or --signing-key"
+            );
+            KeySource::Memory
+        }
+    }
+}
+
+/// Finds grants in the audit; what is printed alone cannot be found.
+fn find_grant(store: &StoreArg) -> FindGrant {
+    let location = match store {
+        StoreArg::Sqlite(location) => Some(location.clone()),
+        StoreArg::Stdout => None,
+    };
+    Arc::new(move |asked| {
+        let location = location.clone();
+        Box::pin(async move {
+            match location {
+                Some(location) => audit::find_grant(&location, &asked).await.map_err(|error| error.to_string()),
+                None => Ok(None),
+            }
+        })
+    })
 }
 
 async fn client() -> Result<kube::Client, StartError> {

@@ -90,10 +90,12 @@ pub struct Request<'a> {
     /// Who asks.
     #[serde(borrow, default)]
     pub user_info: UserInfo<'a>,
+    /// The new object, unread.
     #[serde(borrow, default)]
-    object: Option<&'a RawValue>,
+    pub object: Option<&'a RawValue>,
+    /// The object as it was, unread.
     #[serde(borrow, default)]
-    old_object: Option<&'a RawValue>,
+    pub old_object: Option<&'a RawValue>,
     /// Whether nothing will be stored.
     #[serde(default)]
     pub dry_run: Option<bool>,
@@ -139,6 +141,9 @@ pub struct UserInfo<'a> {
     /// Groups.
     #[serde(default)]
     pub groups: Vec<String>,
+    /// What else the authenticator says. It stays unread until somebody asks whether the user may do something.
+    #[serde(borrow, default, skip_serializing)]
+    pub extra: Option<&'a RawValue>,
 }
 
 /// A review: the request, and the subject where it is of a kind that is judged.
@@ -146,6 +151,8 @@ pub struct UserInfo<'a> {
 pub struct Review<'a> {
     /// The request.
     pub request: Request<'a>,
+    /// What is done to the object.
+    pub operation: Operation,
     /// The workload; `None` for a kind that is not judged.
     pub subject: Option<Subject>,
 }
@@ -177,7 +184,7 @@ pub fn decode<'a>(body: &'a [u8], kinds: &WorkloadKinds) -> Result<Review<'a>, D
         Some(kind) => Some(subject(&request, operation, kind)?),
         None => None,
     };
-    Ok(Review { request, subject })
+    Ok(Review { request, operation, subject })
 }
 
 fn shown(text: &str) -> String {

@@ -13,7 +13,7 @@ use thiserror::Error;
 
 use super::decode::Request;
 use crate::audit::Audit;
-use crate::audit::record::{self, Decided, Labels};
+use crate::audit::record::{self, Decided, ExceptionDecided, Labels};
 use crate::evidence::Evidence;
 use crate::metrics::Metrics;
 use crate::server::deadline::Deadline;
@@ -164,6 +164,42 @@ impl Recording {
             Ok(_) => true,
             Err(error) => self.failed(decided, &error),
         }
+    }
+
+    /// Makes the record of an exception durable; whether that worked in time.
+    pub async fn record_exception<'a>(
+        &'a self,
+        deadline: Deadline,
+        decided: &(dyn Fn(&'a Labels) -> ExceptionDecided<'a> + Sync),
+    ) -> bool {
+        let decided = decided(&self.labels);
+        let failed = |error: &dyn std::error::Error| {
+            self.metrics.audit_unrecorded.inc();
+            let (decision_id, exception) = (decided.decision_id, decided.name);
+            tracing::error!(%error, decision_id, exception, "what was decided about an exception could not be recorded");
+            false
+        };
+        let body = match record::exception_body(&decided) {
+            Ok(body) => body,
+            Err(error) => return failed(&error),
+        };
+        match tokio::time::timeout_at(deadline.record_until, self.audit.record(body, None)).await {
+            Ok(Ok(_)) => true,
+            Ok(Err(error)) => failed(&error),
+            Err(_) => failed(&TooSlow),
+        }
+    }
+
+    /// The line that ends a refusal: the decision's id, where to read it, and whom to ask.
+    pub fn last_line(&self, decision_id: &str, dry_run: bool) -> String {
+        let mut parts = Vec::new();
+        match &self.public_url {
+            _ if dry_run => parts.push("dry run, not recorded".to_owned()),
+            Some(url) => parts.push(format!("decision {decision_id} · {url}/decisions/{decision_id}")),
+            None => parts.push(format!("decision {decision_id}")),
+        }
+        parts.extend(self.contact.as_ref().map(|contact| format!("ask {contact}")));
+        parts.join(" · ")
     }
 
     fn failed(&self, decided: &Decided<'_>, error: &dyn std::error::Error) -> bool {

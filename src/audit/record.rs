@@ -3,12 +3,15 @@
 //! Field names are those of OPA's decision log and of AdmissionReview, as far as they go. Under `inputs` stands all that
 //! the decision was made from, so that it can be made again; no object body, no environment, no secret is in it.
 
+mod exception;
+
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::json;
 
+pub use self::exception::{ExceptionDecided, exception_body, granted_by};
 use crate::admission::decode::{GroupVersionKind, GroupVersionResource, Request, UserInfo};
 use crate::budget::measure::Weighting;
 use crate::evidence::{Evidence, Fact};

@@ -21,7 +21,7 @@ use crate::clock;
 use crate::evidence::Evidence;
 use crate::evidence::gather::{Budgets, Gatherer, StatedLabels};
 use crate::image::resolver::facts::NoStore;
-use crate::policy::compile::PolicySet;
+use crate::policy::compile::{NamespaceLabels, PolicySet};
 use crate::policy::evaluate::{evaluate, passes_unjudged};
 use crate::policy::file::place;
 use crate::policy_folder;
@@ -55,13 +55,19 @@ pub async fn check(args: CheckArgs) -> Result<u8, Failure> {
     super::budgets::warn_of_missing_sources(&policies, &sources);
     // What admission would read from a snapshot is asked now.
     let snapshots = poller::poll_once(&sources, None).await;
+    let texts = policy_folder::texts(&args.policies).map_err(Failure::of)?;
+    let labels_of = |namespace: &str| {
+        let labels = by_namespace.get(namespace).or(stated.as_ref());
+        labels.map_or(NamespaceLabels::Unknown, NamespaceLabels::Known)
+    };
+    let exceptions = policy_folder::exceptions(&texts, &policies, labels_of, clock::now()).map_err(Failure::of)?;
     let gatherer = Gatherer {
         resolver: crate::run::resolver(&args.registries, Arc::new(NoStore)).map_err(Failure::of)?,
         ledger: None,
         cluster: None,
         stated: StatedLabels { by_namespace, of_others: stated },
         budgets: Budgets { snapshots: Arc::new(ArcSwap::from_pointee(snapshots)), ..Budgets::default() },
-        exceptions: Arc::default(),
+        exceptions: Arc::new(ArcSwap::from_pointee(exceptions)),
     };
 
     let kinds = WorkloadKinds::with(args.workload_kind.clone());

@@ -25,7 +25,7 @@ impl ClusterBudgetSources {
     /// Begins to watch, and sends the list in force. What polls bring is written into the status of the objects.
     pub fn start(
         client: &Client,
-        in_force: watch::Sender<SourceList>,
+        in_force: Arc<watch::Sender<SourceList>>,
         reports: mpsc::UnboundedReceiver<PollReport>,
     ) -> Self {
         let resource = ApiResource::erase::<BudgetSource>(&());

@@ -154,7 +154,6 @@ pub struct GateExceptionStatus {
 #[serde(rename_all = "camelCase")]
 pub struct Grantor {
     /// Name of the user.
-    #[serde(default)]
     pub username: String,
     /// UID of the user, where the authenticator gives one.
     #[serde(default, skip_serializing_if = "String::is_empty")]

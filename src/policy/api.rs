@@ -16,6 +16,7 @@ use super::duration::PolicyDuration;
 use super::percent::Percent;
 use crate::budget::state::{BudgetState, Thresholds};
 use crate::evidence::UnknownReason;
+use crate::exception::Reason;
 use crate::image::reference::{ImagePattern, glob_fits};
 
 /// Limits what may be deployed: every policy that matches a workload applies, and the strictest answer wins.
@@ -49,6 +50,56 @@ pub struct GatePolicySpec {
     /// Freezes the deploys of a service that has spent its error budget.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_budget: Option<ErrorBudget>,
+    /// Limits the exceptions for workloads that this policy is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exceptions: Option<ExceptionLimits>,
+}
+
+/// Limits exceptions. Of several policies that are for a target, the strictest counts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ExceptionLimits {
+    /// The longest time from the grant of an exception to its end, for each reason.
+    pub max_duration: MaxDurations,
+}
+
+/// The longest exceptions, by reason; one that is left out has its default.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct MaxDurations {
+    /// With reason `security`; default `14d`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub security: Option<PolicyDuration>,
+    /// With reason `incident`; default `4h`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub incident: Option<PolicyDuration>,
+    /// With reason `reliability-fix`; default `7d`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub reliability_fix: Option<PolicyDuration>,
+    /// With reason `dependency-outage`; default `7d`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub dependency_outage: Option<PolicyDuration>,
+    /// With reason `other`; default `3d`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub other: Option<PolicyDuration>,
+}
+
+impl MaxDurations {
+    /// The longest time for a reason, where it is set.
+    pub fn of(&self, reason: Reason) -> Option<&PolicyDuration> {
+        match reason {
+            Reason::Security => self.security.as_ref(),
+            Reason::Incident => self.incident.as_ref(),
+            Reason::ReliabilityFix => self.reliability_fix.as_ref(),
+            Reason::DependencyOutage => self.dependency_outage.as_ref(),
+            Reason::Other => self.other.as_ref(),
+        }
+    }
 }
 
 /// Which workloads a policy is for. What is left out selects all; labels of the workload itself select nothing.
@@ -351,11 +402,11 @@ pub struct GatePolicyStatus {
     pub conditions: Vec<Condition>,
 }
 
-/// One thing that is true or false of a policy, as everywhere in Kubernetes.
+/// One thing that is true or false of an object, as everywhere in Kubernetes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Condition {
-    /// What is spoken of: `Accepted`.
+    /// What is spoken of, as `Accepted`.
     #[serde(rename = "type")]
     pub type_: String,
     /// `True`, `False` or `Unknown`.

@@ -6,8 +6,8 @@ use chrono::{DateTime, NaiveDate, Utc};
 use sha2::{Digest, Sha256};
 
 use super::api::{
-    Action, ErrorBudget, GatePolicySpec, ImageAge, LabelOperator, LabelSelector, Match, MaxAge, OnUnknown, Platforms,
-    ValidationAction,
+    Action, ErrorBudget, GatePolicySpec, ImageAge, LabelOperator, LabelSelector, Match, MaxAge, MaxDurations,
+    OnUnknown, Platforms, ValidationAction,
 };
 use super::duration::PolicyDuration;
 use super::percent::Percent;
@@ -68,6 +68,13 @@ impl CompiledPolicy {
                 "spec",
                 "it has no rule, so it would do nothing",
                 "add `imageAge: {maxAge: 90d}`",
+            ));
+        }
+        if spec.exceptions.as_ref().is_some_and(|limits| limits.max_duration == MaxDurations::default()) {
+            problems.push(Problem::new(
+                "spec.exceptions.maxDuration",
+                "it names no reason, so it changes nothing",
+                "write a duration for a reason, as {security: 3d}, or leave it out",
             ));
         }
         if !problems.is_empty() {

@@ -9,6 +9,8 @@ use crate::budget::state::BudgetState;
 /// Most characters of a text, and most entries of a list: so that the cost of checks stays within the API server's limits.
 const LONGEST_TEXT: u64 = 512;
 const LONGEST_LIST: u64 = 100;
+/// A condition's message tells every problem at once; this is the bound that Kubernetes' own conditions have.
+const LONGEST_MESSAGE: u64 = 32_768;
 /// A duration as Prometheus writes it.
 pub(crate) const DURATION: &str =
     "^([0-9]{1,6}y)?([0-9]{1,6}w)?([0-9]{1,6}d)?([0-9]{1,8}h)?([0-9]{1,10}m)?([0-9]{1,12}s)?$";
@@ -16,11 +18,24 @@ pub(crate) const DURATION: &str =
 /// A percentage.
 const PERCENT: &str = "^-?[0-9]{1,3}([.][0-9]{1,6})? ?%$";
 
-/// All definitions as YAML, one document each.
+/// Fields that hold a duration.
+const DURATIONS: [&str; 9] = [
+    "maxAge",
+    "warnBefore",
+    "warnWhenExhaustedWithin",
+    "staleHold",
+    "security",
+    "incident",
+    "reliability-fix",
+    "dependency-outage",
+    "other",
+];
+
+/// The definitions of all kinds as YAML, one document each.
 pub fn yaml() -> Result<String, serde_saphyr::SerializeError> {
-    let all = [definition(), crate::budget::crd::definition()];
-    let documents: Result<Vec<String>, _> = all.iter().map(|one| serde_saphyr::to_string(one)).collect();
-    Ok(documents?.join("---\n"))
+    let definitions = [definition(), crate::budget::crd::definition(), crate::exception::crd::definition()];
+    let documents = definitions.iter().map(serde_saphyr::to_string).collect::<Result<Vec<_>, _>>()?;
+    Ok(documents.join("---\n"))
 }
 
 /// The definition as a tree.
@@ -43,6 +58,7 @@ pub fn definition() -> Value {
                 "/properties/spec/properties/imageAge",
                 "/properties/spec/properties/imageAge/properties/overrides/items",
                 "/properties/spec/properties/errorBudget",
+                "/properties/spec/properties/exceptions/properties/maxDuration",
             ] {
                 if let Some(level) = schema.pointer_mut(place) {
                     add_rules(level);
@@ -76,9 +92,15 @@ pub(crate) fn bound(schema: &mut Value) {
     if let Some(properties) = object.get_mut("properties").and_then(Value::as_object_mut) {
         for (name, property) in properties.iter_mut() {
             bound(property);
-            let is_short = ["maxAge", "warnBefore", "warnWhenExhaustedWithin", "staleHold"].contains(&name.as_str())
+            if name == "message" {
+                property["maxLength"] = LONGEST_MESSAGE.into();
+            }
+            let is_short = DURATIONS.contains(&name.as_str())
                 || ["freezeBelow", "unfreezeAbove", "warnBelow"].contains(&name.as_str());
-            if let (true, Some(property)) = (is_short, property.as_object_mut()) {
+            if is_short
+                && property["type"] == "string"
+                && let Some(property) = property.as_object_mut()
+            {
                 property.insert("maxLength".to_owned(), 64.into());
             }
         }
@@ -119,11 +141,13 @@ fn add_rules(level: &mut Value) {
             "a policy needs a rule: add imageAge with a maxAge, or errorBudget with its sources",
         );
     }
-    for name in ["maxAge", "warnBefore", "warnWhenExhaustedWithin", "staleHold"].into_iter().filter(|name| has(name)) {
+    for name in DURATIONS.into_iter().filter(|name| has(name)) {
+        // CEL has no dashes in names.
+        let field = name.replace('-', "__dash__");
         // Only an override may be without a limit.
         let off = if name == "maxAge" && has("images") { " || self.maxAge == 'off'" } else { "" };
         rule(
-            format!("!has(self.{name}) || (size(self.{name}) > 0 && self.{name}.matches('{DURATION}')){off}"),
+            format!("!has(self.{field}) || (size(self.{field}) > 0 && self.{field}.matches('{DURATION}')){off}"),
             &format!("{name}: write a number and a unit (y, w, d, h, m or s), as 90d or 1d12h"),
         );
     }

@@ -58,6 +58,11 @@ impl PolicyDuration {
         Self { written: format!("{days}d"), seconds: days * 86_400 }
     }
 
+    /// A whole number of hours.
+    pub fn hours(hours: i64) -> Self {
+        Self { written: format!("{hours}h"), seconds: hours * 3_600 }
+    }
+
     /// The span in seconds.
     pub fn seconds(&self) -> i64 {
         self.seconds

@@ -175,13 +175,21 @@ fn is_slip_of(known: &str, word: &str) -> bool {
     distance <= 3 && distance < word.chars().count()
 }
 
-#[derive(Deserialize)]
+/// What a document says that it is.
+#[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Head {
+pub(crate) struct Head {
     #[serde(default)]
-    api_version: String,
+    pub(crate) api_version: String,
     #[serde(default)]
-    kind: String,
+    pub(crate) kind: String,
+}
+
+impl Head {
+    /// Whether it is of this kind, and of the version that is known here.
+    pub(crate) fn is(&self, kind: &str) -> bool {
+        self.kind == kind && self.api_version == API_VERSION
+    }
 }
 
 /// A whole object, whatever its spec is.
@@ -257,6 +265,10 @@ pub fn objects(files: &[(String, String)]) -> Result<Objects, Vec<PolicyError>> 
             errors.push(error(file, None, "", "there is no policy in it", "write one, or remove the file"));
         }
         for document in documents {
+            // Exceptions stand beside policies, and are read by `exception::file`.
+            if document.read::<Head>(file).is_ok_and(|head| head.is("GateException")) {
+                continue;
+            }
             if let Err(problems) = object(file, &document, &mut found, &mut names) {
                 errors.extend(problems);
             }
@@ -305,7 +317,7 @@ fn named<S: DeserializeOwned>(
 }
 
 /// The kinds that a policy folder may hold.
-const KINDS: [&str; 2] = ["GatePolicy", "BudgetSource"];
+const KINDS: [&str; 3] = ["GatePolicy", "BudgetSource", "GateException"];
 
 /// A document that is none of these, or one of a version that is not known here.
 fn foreign(file: &str, line: u64, head: &Head) -> PolicyError {
@@ -365,7 +377,7 @@ fn line_of(document: &Document<'_>, field: &str) -> u64 {
     (document.line + at) as u64
 }
 
-fn error(file: &str, line: Option<u64>, field: &str, message: &str, remedy: &str) -> PolicyError {
+pub(crate) fn error(file: &str, line: Option<u64>, field: &str, message: &str, remedy: &str) -> PolicyError {
     PolicyError {
         file: file.to_owned(),
         line,
@@ -481,7 +493,7 @@ spec:
             ),
             (
                 "apiVersion: v1\nkind: ConfigMap\n".to_owned(),
-                r#"p.yaml:1: kind: expected one of GatePolicy, BudgetSource of freshgate.dev/v1alpha1, found "ConfigMap" of "v1"; a policy folder holds these alone"#,
+                r#"p.yaml:1: kind: expected one of GatePolicy, BudgetSource, GateException of freshgate.dev/v1alpha1, found "ConfigMap" of "v1"; a policy folder holds these alone"#,
             ),
             (
                 "kind: GatePolicy\n".to_owned(),

@@ -23,6 +23,13 @@ impl StoreLocation {
         &self.file
     }
 
+    /// The file of the key that signs what the gate grants, where no other is named.
+    pub fn signing_key(&self) -> PathBuf {
+        let mut file = self.file.clone().into_os_string();
+        file.push(".signing-key");
+        file.into()
+    }
+
     /// The folder of the journal's segments.
     pub fn journal(&self) -> PathBuf {
         let mut folder = self.file.clone().into_os_string();

@@ -145,6 +145,11 @@ impl ControlPlane {
         self.folder.path().join("admin.kubeconfig")
     }
 
+    /// Path of the kubeconfig of a user that was added.
+    pub fn kubeconfig_of(&self, user: &str) -> PathBuf {
+        self.folder.path().join(format!("{user}.kubeconfig"))
+    }
+
     /// Pids of all its programs.
     pub fn pids(&self) -> [u32; 3] {
         [self.etcd.pid(), self.api_server.pid(), self.controllers.pid()]

@@ -53,7 +53,7 @@ impl Bed {
         let crds = std::process::Command::new(program).arg("crds").output().unwrap();
         let said = plane.apply(&String::from_utf8(crds.stdout).unwrap());
         assert!(said.success, "the CRD was refused: {}", said.stderr);
-        assert!(plane.kubectl(&["wait", "--for=condition=Established", "crd/gatepolicies.freshgate.dev"]).success);
+        assert!(plane.kubectl(&["wait", "--for=condition=Established", "crd", "--all"]).success);
         let said = plane.apply(POLICY);
         assert!(said.success, "the policy was refused: {}", said.stderr);
 
@@ -94,6 +94,15 @@ impl Bed {
     /// A namespace in which the policy denies.
     pub fn production(&self, name: &str) {
         self.plane.namespace(name, &["environment=production"]);
+    }
+
+    /// A figure of the gate's metrics, by its name with labels; 0 where it is not there yet.
+    pub fn metric(&self, name: &str) -> f64 {
+        let url = format!("http://127.0.0.1:{}/metrics", self.gate.admin_port);
+        let output = std::process::Command::new("curl").args(["-s", &url]).output().unwrap();
+        let page = String::from_utf8(output.stdout).unwrap();
+        let value = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+        value.unwrap_or(0.0)
     }
 
     pub fn create(&self, namespace: &str, object: &Value) -> Said {

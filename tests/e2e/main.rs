@@ -8,6 +8,7 @@ mod bed;
 mod changes;
 #[path = "../cluster/mod.rs"]
 mod cluster;
+mod exceptions;
 mod objects;
 mod places;
 mod policies;
@@ -22,8 +23,15 @@ type Scenario = (&'static str, fn(&Bed));
 
 fn main() -> ExitCode {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
-    let scenarios: Vec<Scenario> =
-        [changes::SCENARIOS, objects::SCENARIOS, places::SCENARIOS, returns::SCENARIOS, policies::SCENARIOS].concat();
+    let scenarios: Vec<Scenario> = [
+        changes::SCENARIOS,
+        objects::SCENARIOS,
+        places::SCENARIOS,
+        returns::SCENARIOS,
+        policies::SCENARIOS,
+        exceptions::SCENARIOS,
+    ]
+    .concat();
     let chosen: Vec<&Scenario> = scenarios
         .iter()
         .filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|part| name.contains(part.as_str())))

@@ -9,6 +9,7 @@ mod answered;
 mod audit;
 mod command_line;
 mod dates;
+mod exceptions;
 mod forged;
 mod outages;
 mod purity;
