@@ -6,6 +6,7 @@ mod cluster;
 
 mod answered;
 mod audit;
+mod budgets;
 mod command_line;
 mod dates;
 mod purity;
