@@ -46,10 +46,10 @@ clean: ## Remove what builds and tests left, the cached test bed included
 	rm -rf "$(CACHE)"
 
 # What the tests need from the system. Elsewhere than on Debian it says what is missing.
-PACKAGES := etcd-server docker-registry curl util-linux
+PACKAGES := etcd-server docker-registry prometheus curl util-linux
 setup:
 	@missing=(); \
-	for program in etcd docker-registry curl flock; do command -v $$program >/dev/null || missing+=("$$program"); done; \
+	for program in etcd docker-registry prometheus promtool curl flock; do command -v $$program >/dev/null || missing+=("$$program"); done; \
 	if [ $${#missing[@]} -gt 0 ]; then \
 	  if command -v apt-get >/dev/null; then \
 	    echo "installing $(PACKAGES)"; $(SUDO) apt-get update -qq && $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(PACKAGES) >/dev/null; \

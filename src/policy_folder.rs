@@ -10,10 +10,10 @@ use arc_swap::ArcSwap;
 use thiserror::Error;
 use tokio::sync::watch;
 
-use crate::metrics::Metrics;
-use crate::policy::compile::{NAMESPACE_NAME_LABEL, PolicySet, needs_namespace_labels};
 use crate::budget::compile::CompiledSource;
 use crate::budget::poller::SourceList;
+use crate::metrics::Metrics;
+use crate::policy::compile::{NAMESPACE_NAME_LABEL, PolicySet, needs_namespace_labels};
 use crate::policy::file::{self, Objects, PolicyError, SourcePolicy};
 
 /// How often the folder is looked at.

@@ -202,7 +202,10 @@ mod tests {
     fn what_is_no_answer_has_a_name() {
         let said = |body: &str| read(body.as_bytes()).unwrap_err();
         assert!(matches!(said("<html>"), Unusable::NotJson(_)));
-        assert!(matches!(said(r#"{"status":"success","data":{"resultType":"vector","result":["#), Unusable::NotJson(_)));
+        assert!(matches!(
+            said(r#"{"status":"success","data":{"resultType":"vector","result":["#),
+            Unusable::NotJson(_)
+        ));
         assert!(matches!(said(r#"{"status":"success"}"#), Unusable::NotJson(_)));
         assert_eq!(
             said(r#"{"status":"success","data":{"resultType":"scalar","result":[1,"2"]}}"#),
@@ -219,11 +222,9 @@ mod tests {
 
     #[test]
     fn warnings_mean_that_something_is_missing() {
-        let body = br#"{"status":"success","warnings":["store 3 is away","b"],"data":{"resultType":"vector","result":[]}}"#;
-        assert_eq!(
-            read(body).unwrap().partial.as_deref(),
-            Some("the source warned 2 times, first: store 3 is away")
-        );
+        let body =
+            br#"{"status":"success","warnings":["store 3 is away","b"],"data":{"resultType":"vector","result":[]}}"#;
+        assert_eq!(read(body).unwrap().partial.as_deref(), Some("the source warned 2 times, first: store 3 is away"));
     }
 
     proptest! {

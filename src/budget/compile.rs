@@ -202,9 +202,14 @@ fn check_prometheus(prometheus: &PrometheusSettings, origin: &Origin, problems: 
     let is_text = |text: &str| text.bytes().all(|byte| (0x20..0x7f).contains(&byte));
     for (name, value) in &prometheus.headers {
         let field = format!("{place}.headers.{name}");
-        let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+        let is_name =
+            !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
         if !is_name || !is_text(value) {
-            problems.push(Problem::new(&field, "it can be no header", "write letters, digits and dashes, and a value of plain text"));
+            problems.push(Problem::new(
+                &field,
+                "it can be no header",
+                "write letters, digits and dashes, and a value of plain text",
+            ));
         }
         if let Some(meant) = own_header(name) {
             problems.push(Problem::new(&field, "this header is the gate's own", meant));
@@ -214,14 +219,30 @@ fn check_prometheus(prometheus: &PrometheusSettings, origin: &Origin, problems: 
         problems.push(Problem::new(&format!("{place}.tenant"), "it can be no tenant", "write plain text"));
     }
     if prometheus.basic.is_some() && prometheus.bearer.is_some() {
-        problems.push(Problem::new(&format!("{place}.bearer"), "basic and bearer contradict each other", "write one of them"));
+        problems.push(Problem::new(
+            &format!("{place}.bearer"),
+            "basic and bearer contradict each other",
+            "write one of them",
+        ));
     }
     if let Some(basic) = &prometheus.basic {
         if basic.username.contains(':') {
-            problems.push(Problem::new(&format!("{place}.basic.username"), "a name has no colon", "write the name alone"));
+            problems.push(Problem::new(
+                &format!("{place}.basic.username"),
+                "a name has no colon",
+                "write the name alone",
+            ));
         }
         let place = format!("{place}.basic");
-        check_one(&place, "password", basic.password_secret.as_ref(), basic.password_file.as_ref(), true, origin, problems);
+        check_one(
+            &place,
+            "password",
+            basic.password_secret.as_ref(),
+            basic.password_file.as_ref(),
+            true,
+            origin,
+            problems,
+        );
     }
     if let Some(bearer) = &prometheus.bearer {
         let place = format!("{place}.bearer");
@@ -246,7 +267,15 @@ fn check_tls(place: &str, tls: &TlsSettings, origin: &Origin, problems: &mut Vec
     check_one(place, "ca", tls.ca_secret.as_ref(), tls.ca_file.as_ref(), false, origin, problems);
     let certificate = tls.certificate_secret.is_some() || tls.certificate_file.is_some();
     let key = tls.key_secret.is_some() || tls.key_file.is_some();
-    check_one(place, "certificate", tls.certificate_secret.as_ref(), tls.certificate_file.as_ref(), key, origin, problems);
+    check_one(
+        place,
+        "certificate",
+        tls.certificate_secret.as_ref(),
+        tls.certificate_file.as_ref(),
+        key,
+        origin,
+        problems,
+    );
     check_one(place, "key", tls.key_secret.as_ref(), tls.key_file.as_ref(), certificate, origin, problems);
 }
 
@@ -265,7 +294,11 @@ fn check_one(
         format!("{place}.{name}")
     };
     match (secret, file) {
-        (Some(_), Some(_)) => problems.push(Problem::new(&field("Secret"), "a Secret and a file contradict each other", "write one of them")),
+        (Some(_), Some(_)) => problems.push(Problem::new(
+            &field("Secret"),
+            "a Secret and a file contradict each other",
+            "write one of them",
+        )),
         (None, None) if is_needed => {
             let meant = if *origin == Origin::Cluster { "Secret" } else { "File" };
             problems.push(Problem::new(&field(meant), "it is missing", "write where it stands"));

@@ -69,9 +69,9 @@ pub fn read(file: &str, text: &str) -> Result<Vec<Found>, SnapshotError> {
     })?;
     let mut all: Vec<Found> = Vec::new();
     for (index, entry) in written.budgets.into_iter().enumerate() {
-        let reading = entry.reading(written.time).map_err(|(field, message, remedy)| {
-            error(format!("budgets[{index}].{field}"), message, remedy)
-        })?;
+        let reading = entry
+            .reading(written.time)
+            .map_err(|(field, message, remedy)| error(format!("budgets[{index}].{field}"), message, remedy))?;
         let is_known =
             all.iter().any(|found| found.reading.service == reading.service && found.reading.slo == reading.slo);
         if is_known {
@@ -103,7 +103,11 @@ impl Entry {
         }
         match (self.total, self.bad, self.error_ratio) {
             (Some(total), Some(bad), None) if bad > total => {
-                return Err(("bad", format!("{bad} of {total} events are more than there are"), "write what was counted"));
+                return Err((
+                    "bad",
+                    format!("{bad} of {total} events are more than there are"),
+                    "write what was counted",
+                ));
             }
             (Some(_), Some(_), None) => {}
             (None, None, Some(ratio)) if (0.0..=1.0).contains(&ratio) => {}
@@ -152,11 +156,11 @@ mod tests {
 
     #[test]
     fn counts_and_ratios_are_read() {
-        let ratio = r#"{"service":"cart","slo":"latency","objective":0.995,"window":"28d","errorRatio":0.0028,"burnRate":2.5}"#;
+        let ratio =
+            r#"{"service":"cart","slo":"latency","objective":0.995,"window":"28d","errorRatio":0.0028,"burnRate":2.5}"#;
         let all = read("b.json", &of(&format!("{COUNTS},{ratio}"))).unwrap();
         let now = "2026-11-25T12:01:00Z".parse().unwrap();
-        let budgets: Vec<Budget> =
-            all.into_iter().map(|found| Budget::of("file", found.reading, 300, now)).collect();
+        let budgets: Vec<Budget> = all.into_iter().map(|found| Budget::of("file", found.reading, 300, now)).collect();
         assert!((budgets[0].remaining().unwrap() - 0.6).abs() < 1e-9);
         assert!((budgets[1].remaining().unwrap() - 0.44).abs() < 1e-9);
         assert_eq!(budgets[1].burn_rate(), Some(2.5));
@@ -167,14 +171,32 @@ mod tests {
     fn nonsense_names_file_entry_and_remedy() {
         let with = |from: &str, to: &str| of(&COUNTS.replace(from, to));
         for (text, said) in [
-            (with("0.999", "99.9"), "b.json: budgets[0].objective: 99.9 is not above 0 and at most 1; write a fraction, as 0.999 for 99.9 %"),
+            (
+                with("0.999", "99.9"),
+                "b.json: budgets[0].objective: 99.9 is not above 0 and at most 1; write a fraction, as 0.999 for 99.9 %",
+            ),
             (with("400", "-1"), "b.json: budgets[0].bad: -1 is below 0; write what was counted"),
-            (with("400", "2000000"), "b.json: budgets[0].bad: 2000000 of 1000000 events are more than there are; write what was counted"),
-            (with(r#","bad":400"#, ""), "b.json: budgets[0].total: it is not clear what was measured; write total and bad, or errorRatio alone"),
-            (with(r#""bad":400"#, r#""bad":400,"errorRatio":0.1"#), "b.json: budgets[0].total: it is not clear what was measured; write total and bad, or errorRatio alone"),
-            (with(r#""total":1000000,"bad":400"#, r#""errorRatio":1.5"#), "b.json: budgets[0].errorRatio: 1.5 is no part of all; write bad ÷ total, from 0 to 1"),
+            (
+                with("400", "2000000"),
+                "b.json: budgets[0].bad: 2000000 of 1000000 events are more than there are; write what was counted",
+            ),
+            (
+                with(r#","bad":400"#, ""),
+                "b.json: budgets[0].total: it is not clear what was measured; write total and bad, or errorRatio alone",
+            ),
+            (
+                with(r#""bad":400"#, r#""bad":400,"errorRatio":0.1"#),
+                "b.json: budgets[0].total: it is not clear what was measured; write total and bad, or errorRatio alone",
+            ),
+            (
+                with(r#""total":1000000,"bad":400"#, r#""errorRatio":1.5"#),
+                "b.json: budgets[0].errorRatio: 1.5 is no part of all; write bad ÷ total, from 0 to 1",
+            ),
             (with("checkout", ""), "b.json: budgets[0].service: it is empty; name it"),
-            (of(&format!("{COUNTS},{COUNTS}")), "b.json: budgets[1].slo: there is a budget \"availability\" of \"checkout\" already; remove one, or give it another name"),
+            (
+                of(&format!("{COUNTS},{COUNTS}")),
+                "b.json: budgets[1].slo: there is a budget \"availability\" of \"checkout\" already; remove one, or give it another name",
+            ),
         ] {
             assert_eq!(read("b.json", &text).unwrap_err().to_string(), said);
         }

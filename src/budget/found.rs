@@ -124,7 +124,8 @@ pub fn window_after(name: &str, mark: &str) -> Option<i64> {
 
 /// The labels of a series without some: what is left tells it from its siblings.
 pub fn labels_without(series: &Series, without: &[&str]) -> SeriesLabels {
-    let kept = series.metric.iter().filter(|(name, _)| name.as_str() != "__name__" && !without.contains(&name.as_str()));
+    let kept =
+        series.metric.iter().filter(|(name, _)| name.as_str() != "__name__" && !without.contains(&name.as_str()));
     kept.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
@@ -210,7 +211,8 @@ pub fn history_step_seconds(window_seconds: i64) -> i64 {
 
 /// The histories in the answers, by [`Found::id`]. A slice without a sample had no event.
 pub fn histories(ask: &HistoryAsk, answers: &[Answer], at: DateTime<Utc>) -> HashMap<String, History> {
-    let slices = usize::try_from((ask.window_seconds / ask.step_seconds).clamp(0, HISTORY_STEPS + 1)).unwrap_or_default();
+    let slices =
+        usize::try_from((ask.window_seconds / ask.step_seconds).clamp(0, HISTORY_STEPS + 1)).unwrap_or_default();
     // By name: for each slice, oldest first, the figure of each answer.
     let mut figures: HashMap<&str, Vec<[f64; 2]>> = HashMap::new();
     for (which, answer) in answers.iter().enumerate().take(2) {
@@ -219,7 +221,9 @@ pub fn histories(ask: &HistoryAsk, answers: &[Answer], at: DateTime<Utc>) -> Has
             for sample in &series.values {
                 let Some(ends_at) = instant(sample.time_seconds) else { continue };
                 let age_seconds = at.signed_duration_since(ends_at).num_seconds().max(0);
-                let Ok(back) = usize::try_from((age_seconds + ask.step_seconds / 2) / ask.step_seconds) else { continue };
+                let Ok(back) = usize::try_from((age_seconds + ask.step_seconds / 2) / ask.step_seconds) else {
+                    continue;
+                };
                 if let Some(slice) = slices.checked_sub(back + 1).and_then(|index| of.get_mut(index))
                     && sample.value.is_finite()
                     && sample.value >= 0.0

@@ -120,7 +120,13 @@ impl Recorded {
         for series in sampled {
             let (id, key) = (series.label(UUID), key(series));
             // The indicator of the window goes on when nothing is measured any more; the shortest one does not.
-            if measured.iter().any(|one| one == id) && recorded.by_id.get(id).and_then(|all| all.get(&key)).is_some_and(|parts| parts.sampled_seconds.is_some()) {
+            if measured.iter().any(|one| one == id)
+                && recorded
+                    .by_id
+                    .get(id)
+                    .and_then(|all| all.get(&key))
+                    .is_some_and(|parts| parts.sampled_seconds.is_some())
+            {
                 continue;
             }
             let is_live = live.iter().any(|one| one == id);
@@ -220,9 +226,8 @@ pub fn histories(wanted: &[&Found]) -> Result<Vec<HistoryAsk>, QueryError> {
         let step_seconds = found::history_step_seconds(window_seconds);
         let total = query::selector(Some(TOTAL_RATE), &[Match::OneOf(UUID, &ids)])?;
         let good = query::selector(Some(SUCCESS_RATE), &[Match::OneOf(UUID, &ids)])?;
-        let mean = |selector: &str| {
-            format!("max by (grafana_slo_uuid) (avg_over_time({selector}[{step_seconds}s:300s]))")
-        };
+        let mean =
+            |selector: &str| format!("max by (grafana_slo_uuid) (avg_over_time({selector}[{step_seconds}s:300s]))");
         let of_total = query::fill(&format!("{} * {step_seconds}", mean("x")), &[("x", &total)])?;
         let of_bad =
             query::fill(&format!("({} - {}) * {step_seconds}", mean("x"), mean("y")), &[("x", &total), ("y", &good)])?;

@@ -91,9 +91,8 @@ pub async fn gather(
         if let Some(tls) = &prometheus.tls {
             materials.ca =
                 reader.one("the certificate authorities", tls.ca_secret.as_ref(), tls.ca_file.as_ref()).await?;
-            let certificate = reader
-                .one("the certificate", tls.certificate_secret.as_ref(), tls.certificate_file.as_ref())
-                .await?;
+            let certificate =
+                reader.one("the certificate", tls.certificate_secret.as_ref(), tls.certificate_file.as_ref()).await?;
             let key = reader.one("the key", tls.key_secret.as_ref(), tls.key_file.as_ref()).await?;
             materials.certificate = certificate.zip(key);
         }

@@ -76,8 +76,9 @@ pub fn read(texts: &[(String, String)]) -> Documents {
         for document in file::documents(text) {
             let line = document.line as u64;
             match document.read::<Value>(name) {
-                Ok(Value::Array(several)) => objects
-                    .extend(several.into_iter().map(|object| Placed { document: name.clone(), line, object })),
+                Ok(Value::Array(several)) => {
+                    objects.extend(several.into_iter().map(|object| Placed { document: name.clone(), line, object }));
+                }
                 Ok(object) => objects.push(Placed { document: name.clone(), line, object }),
                 Err(error) => documents.problems.push(OpenSloProblem {
                     document: name.clone(),
@@ -144,7 +145,8 @@ fn objectives(
         return wrong("it names no service", "write spec.service (v1) or spec.serviceRef (v2alpha)");
     };
     let window = window(slo)?;
-    let written: Vec<&Value> = slo.pointer("/spec/objectives").and_then(Value::as_array).into_iter().flatten().collect();
+    let written: Vec<&Value> =
+        slo.pointer("/spec/objectives").and_then(Value::as_array).into_iter().flatten().collect();
     if written.is_empty() {
         return wrong("it has no objective", "write spec.objectives with a target each");
     }
@@ -213,9 +215,10 @@ fn window(slo: &Value) -> Result<WindowRule, Wrong> {
     let rolling = window.get("isRolling").and_then(Value::as_bool);
     let calendar = window.get("calendar").filter(|calendar| calendar.is_object());
     match (calendar, rolling) {
-        (Some(_), Some(true)) => {
-            wrong("its time window is rolling and of a calendar at once", "leave out calendar, or write isRolling: false")
-        }
+        (Some(_), Some(true)) => wrong(
+            "its time window is rolling and of a calendar at once",
+            "leave out calendar, or write isRolling: false",
+        ),
         (Some(calendar), _) => {
             let start = text(calendar, "/startTime").unwrap_or_default();
             let zone = text(calendar, "/timeZone").unwrap_or("UTC");
@@ -252,7 +255,9 @@ fn method(slo: &Value, objective: &Value) -> Result<Method, Wrong> {
     let slice_seconds = || match text(objective, "/timeSliceWindow") {
         Some(written) => match PolicyDuration::parse(written) {
             Ok(slice) if slice.seconds() >= 60 => Ok(slice.seconds()),
-            _ => wrong(format!("its timeSliceWindow {written:?} is no length of at least a minute"), "write one, as 5m"),
+            _ => {
+                wrong(format!("its timeSliceWindow {written:?} is no length of at least a minute"), "write one, as 5m")
+            }
         },
         None => wrong("its budgeting method needs a timeSliceWindow, which is missing", "write one, as 5m"),
     };
@@ -329,7 +334,10 @@ fn query<'a>(metric: &'a Value, sources: &HashMap<&str, &Value>) -> Result<&'a s
     if let Some(kind) = text(place, "/type").or(by_reference)
         && !kind.eq_ignore_ascii_case("prometheus")
     {
-        return wrong(format!("its data source is of type {kind:?}"), "only Prometheus is asked: remove the SLO, or measure it there");
+        return wrong(
+            format!("its data source is of type {kind:?}"),
+            "only Prometheus is asked: remove the SLO, or measure it there",
+        );
     }
     match text(place, "/spec/query").or(text(place, "/spec/promql")) {
         Some(query) => Ok(query),
@@ -406,7 +414,10 @@ spec:
         assert_eq!((one.slo.as_str(), &one.service), ("availability", &ServiceName::Fixed("checkout".into())));
         assert!((one.objective - 0.995).abs() < 1e-12);
         let parts = asked(one);
-        assert_eq!(parts[0], r#"label_replace(sum(increase(http_requests_total{code!~"5.."}[4w])), "freshgate_part", "good", "", "")"#);
+        assert_eq!(
+            parts[0],
+            r#"label_replace(sum(increase(http_requests_total{code!~"5.."}[4w])), "freshgate_part", "good", "", "")"#
+        );
         assert_eq!(parts[1], r#"(sum(increase(http_requests_total[4w])), "freshgate_part", "total", "", "")"#);
         assert_eq!(
             parts[2],
@@ -433,7 +444,10 @@ spec:
 
     #[test]
     fn several_objectives_are_as_many_slos() {
-        let two = V1.replace("[{displayName: Good, target: 0.995}]", "[{displayName: Good, target: 0.995}, {targetPercent: 99.9}]");
+        let two = V1.replace(
+            "[{displayName: Good, target: 0.995}]",
+            "[{displayName: Good, target: 0.995}, {targetPercent: 99.9}]",
+        );
         let names: Vec<String> = of(&two).objectives.iter().map(|one| one.slo.clone()).collect();
         assert_eq!(names, ["availability/Good", "availability/2"]);
     }
@@ -446,7 +460,11 @@ spec:
             format!("{}{text}\n{}", &V1[..start], &V1[end..])
         };
         let raw = metric("        rawType: success\n        raw: {metricSource: {spec: {query: my:ratio}}}");
-        assert!(asked(&of(&raw).objectives[0])[0].contains("(1 - avg_over_time((my:ratio >= 0)[4w:5m]))"), "{:?}", asked(&of(&raw).objectives[0]));
+        assert!(
+            asked(&of(&raw).objectives[0])[0].contains("(1 - avg_over_time((my:ratio >= 0)[4w:5m]))"),
+            "{:?}",
+            asked(&of(&raw).objectives[0])
+        );
         let marked = metric(
             "        bad: {metricSource: {spec: {query: 'sum(rate(errors[{{.window}}]))'}}}\n        total: {metricSource: {spec: {query: 'sum(rate(all[{{.window}}]))'}}}",
         );
@@ -466,12 +484,25 @@ spec:
             ),
             (V1.replace("target: 0.995", "target: 99.5"), "its target is 99.5, which is not above 0 and at most 1"),
             (V1.replace("Occurrences", "Timeslices"), "needs a timeSliceWindow, which is missing"),
-            (V1.replace("28d, isRolling: true", "1M, isRolling: false"), "is not rolling and says nothing of a calendar"),
-            (V1.replace("{type: Prometheus}", "{type: Datadog}").replace("metricSourceRef: metrics, type: Prometheus,", "metricSourceRef: metrics,"), r#"its data source is of type "Datadog""#),
+            (
+                V1.replace("28d, isRolling: true", "1M, isRolling: false"),
+                "is not rolling and says nothing of a calendar",
+            ),
+            (
+                V1.replace("{type: Prometheus}", "{type: Datadog}")
+                    .replace("metricSourceRef: metrics, type: Prometheus,", "metricSourceRef: metrics,"),
+                r#"its data source is of type "Datadog""#,
+            ),
             (V1.replace("sum(http_requests_total)", "sum("), "total: the query is no PromQL"),
             (V1.replace("service: checkout", "owner: me"), "it names no service"),
-            (V1.replace("apiVersion: openslo/v1\nkind: SLO", "apiVersion: openslo/v3\nkind: SLO"), r#"its apiVersion is "openslo/v3", which is not read"#),
-            (V1.replace("ratioMetric", "thresholdMetric"), "its indicator is a thresholdMetric, which is not measured here"),
+            (
+                V1.replace("apiVersion: openslo/v1\nkind: SLO", "apiVersion: openslo/v3\nkind: SLO"),
+                r#"its apiVersion is "openslo/v3", which is not read"#,
+            ),
+            (
+                V1.replace("ratioMetric", "thresholdMetric"),
+                "its indicator is a thresholdMetric, which is not measured here",
+            ),
             ("a: [".to_owned(), "write YAML or JSON"),
         ] {
             let Documents { objectives, problems } = of(&text);

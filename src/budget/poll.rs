@@ -65,9 +65,9 @@ pub async fn poll(
 ) -> Result<Polled, SourceError> {
     let seconds = u64::try_from(source.timeout_seconds()).unwrap_or(1);
     let deadline = Instant::now() + Duration::from_secs(seconds);
-    let materials = tokio::time::timeout_at(deadline, materials::gather(source, cluster)).await.map_err(|_| {
-        SourceError::settings("its passwords, certificates and documents could not be read in time")
-    })??;
+    let materials = tokio::time::timeout_at(deadline, materials::gather(source, cluster))
+        .await
+        .map_err(|_| SourceError::settings("its passwords, certificates and documents could not be read in time"))??;
     if let Some((path, text)) = &materials.snapshot {
         let found = file::read(path, text)?;
         let series = found.len();
@@ -133,7 +133,9 @@ impl Kept {
                     }
                 }
             }
-            Err(error) => tracing::debug!(source = source.name, %error, "histories could not be read; lift estimates are left out"),
+            Err(error) => {
+                tracing::debug!(source = source.name, %error, "histories could not be read; lift estimates are left out");
+            }
         }
         self.histories.iter().map(|(key, (_, history))| (key.clone(), Arc::clone(history))).collect()
     }
@@ -229,7 +231,8 @@ async fn measure(
             None => Arc::default(),
         }
     };
-    let done = |found: Vec<Found>, series: usize| Measurement { found, series, trouble: None, histories: Some(Vec::new()) };
+    let done =
+        |found: Vec<Found>, series: usize| Measurement { found, series, trouble: None, histories: Some(Vec::new()) };
     match source.spec.format {
         SourceFormat::Sloth => {
             let resources = declared(DeclaredBy::Sloth).await;
@@ -333,4 +336,3 @@ fn polled(
 pub fn not_asked_yet() -> Unmeasured {
     Unmeasured::new(BudgetState::NoData, "the source has not been asked yet")
 }
-

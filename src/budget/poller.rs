@@ -173,8 +173,7 @@ fn with_jitter(pause: Duration) -> Duration {
 
 impl Published {
     fn begin(&self, source: &CompiledSource) {
-        let unasked =
-            Snapshot::unasked(&source.name, source.rules(), source.spec.format.as_str(), not_asked_yet());
+        let unasked = Snapshot::unasked(&source.name, source.rules(), source.spec.format.as_str(), not_asked_yet());
         self.put(Arc::new(unasked));
     }
 
@@ -223,9 +222,8 @@ impl Published {
 
 /// The snapshot after a poll: what was polled, or what was there before with what went wrong.
 fn after(source: &CompiledSource, result: Result<Polled, SourceError>, before: Option<&Snapshot>) -> Snapshot {
-    let blank = |trouble: Unmeasured| {
-        Snapshot::unasked(&source.name, source.rules(), source.spec.format.as_str(), trouble)
-    };
+    let blank =
+        |trouble: Unmeasured| Snapshot::unasked(&source.name, source.rules(), source.spec.format.as_str(), trouble);
     match result {
         Ok(polled) => Snapshot {
             budgets: polled.budgets,

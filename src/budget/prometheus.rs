@@ -41,7 +41,8 @@ impl Prometheus {
     pub fn new(settings: &PrometheusSettings, materials: &Materials) -> Result<Self, SourceError> {
         let mut headers = HeaderMap::new();
         for (name, value) in &settings.headers {
-            let name = HeaderName::try_from(name).map_err(|_| SourceError::settings("a header has no possible name"))?;
+            let name =
+                HeaderName::try_from(name).map_err(|_| SourceError::settings("a header has no possible name"))?;
             headers.insert(name, header(value, false)?);
         }
         if let Some(tenant) = &settings.tenant {
@@ -75,7 +76,8 @@ impl Prometheus {
         let client = builder.build().map_err(|error| {
             SourceError::settings(&format!("the client cannot be set up: {}", root_cause(&error.without_url())))
         })?;
-        let url = Url::parse(settings.url.trim_end_matches('/')).map_err(|_| SourceError::settings("its url is none"))?;
+        let url =
+            Url::parse(settings.url.trim_end_matches('/')).map_err(|_| SourceError::settings("its url is none"))?;
         let place = place_of(&url);
         Ok(Self { client, url, place })
     }

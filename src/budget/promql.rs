@@ -11,7 +11,11 @@ use crate::policy::compile::Problem;
 pub fn compile(settings: &PromQlSettings) -> Result<Vec<Objective>, Vec<Problem>> {
     let (mut objectives, mut problems) = (Vec::new(), Vec::new());
     if settings.objectives.is_empty() {
-        problems.push(Problem::new("spec.promql.objectives", "there is none", "write one with slo, objective and window"));
+        problems.push(Problem::new(
+            "spec.promql.objectives",
+            "there is none",
+            "write one with slo, objective and window",
+        ));
     }
     for (index, written) in settings.objectives.iter().enumerate() {
         let mut own = Vec::new();
@@ -59,9 +63,10 @@ fn one(index: usize, written: &PromQlObjective, problems: &mut Vec<Problem>) -> 
         }
     };
     let label = written.service_label.clone().unwrap_or_else(|| "service".to_owned());
-    let is_label = label.bytes().enumerate().all(|(at, byte)| {
-        byte == b'_' || byte.is_ascii_alphabetic() || at > 0 && byte.is_ascii_digit()
-    });
+    let is_label = label
+        .bytes()
+        .enumerate()
+        .all(|(at, byte)| byte == b'_' || byte.is_ascii_alphabetic() || at > 0 && byte.is_ascii_digit());
     if label.is_empty() || !is_label {
         problems.push(Problem::new(
             &field("serviceLabel"),
@@ -73,7 +78,9 @@ fn one(index: usize, written: &PromQlObjective, problems: &mut Vec<Problem>) -> 
     let mut figure = |name: &str, text: &str| -> Option<Figure> {
         match Figure::parse(text, Bare::Whole) {
             Ok(figure) => {
-                if window.as_ref().is_some_and(|window| matches!(window, WindowRule::Calendar(_))) && !figure.is_flexible() {
+                if window.as_ref().is_some_and(|window| matches!(window, WindowRule::Calendar(_)))
+                    && !figure.is_flexible()
+                {
                     problems.push(Problem::new(
                         &field(name),
                         "a period of the calendar is not always equally long, but the query's range is",
@@ -119,6 +126,8 @@ fn remedy(error: &QueryError) -> &'static str {
     match error {
         QueryError::NoSeries => "name the series that it is measured from",
         QueryError::TooLong => "",
-        QueryError::Grammar(_) | QueryError::Ambiguous(_) => "try it in Prometheus first, with a length such as 30d for $window",
+        QueryError::Grammar(_) | QueryError::Ambiguous(_) => {
+            "try it in Prometheus first, with a length such as 30d for $window"
+        }
     }
 }

@@ -69,8 +69,14 @@ pub struct Declared {
 /// Which recorded increases are good, bad and all.
 #[derive(Clone, Debug, PartialEq)]
 enum Indicator {
-    Ratio { errors: VectorSelector, total: VectorSelector },
-    Latency { success: VectorSelector, total: VectorSelector },
+    Ratio {
+        errors: VectorSelector,
+        total: VectorSelector,
+    },
+    Latency {
+        success: VectorSelector,
+        total: VectorSelector,
+    },
     /// A kind whose increases say nothing without the generic rules.
     Other,
 }
@@ -235,10 +241,8 @@ pub fn read(
     let mut all = Vec::new();
     for slo in names.into_iter().filter(|slo| !slo.is_empty()) {
         let resource = declared.iter().find(|one| one.name == slo);
-        let window_seconds = resource
-            .map(|one| one.window_seconds)
-            .or_else(|| recorded.window.get(slo).copied())
-            .unwrap_or(28 * 86_400);
+        let window_seconds =
+            resource.map(|one| one.window_seconds).or_else(|| recorded.window.get(slo).copied()).unwrap_or(28 * 86_400);
         let objective = resource.map(|one| one.objective).or_else(|| recorded.objective.get(slo).copied());
         let increases: &[&Series] = recorded.increases.get(slo).map(Vec::as_slice).unwrap_or_default();
         // What is recorded of a window goes on when nothing is measured any more, so it tells only where no ratio does.
@@ -344,11 +348,7 @@ fn known_labels(series: &Series) -> SeriesLabels {
 }
 
 /// Why perfect availability is not believed, where nothing shows that an error would be seen.
-fn errors_are_missing(
-    increases: &[&Series],
-    resource: Option<&Declared>,
-    known: &SeriesLabels,
-) -> Option<Unmeasured> {
+fn errors_are_missing(increases: &[&Series], resource: Option<&Declared>, known: &SeriesLabels) -> Option<Unmeasured> {
     let missing = |what: String| {
         Some(Unmeasured::new(
             BudgetState::NoData,
@@ -366,7 +366,9 @@ fn errors_are_missing(
             let absent = errors.matchers.matchers.iter().find(|matcher| {
                 matcher.name != "__name__" && !of_metric.iter().any(|series| series.metric.contains_key(&matcher.name))
             });
-            absent.and_then(|label| missing(format!("no series of {recorded} has the label {:?} that tells errors", label.name)))
+            absent.and_then(|label| {
+                missing(format!("no series of {recorded} has the label {:?} that tells errors", label.name))
+            })
         }
         Some((Indicator::Latency { .. }, _)) => None,
         Some((Indicator::Other, _)) | None => {
@@ -427,7 +429,8 @@ pub fn histories(wanted: &[&Found]) -> Result<Vec<HistoryAsk>, QueryError> {
     }
     let mut asks = Vec::new();
     for (seconds, of_length) in by_length {
-        let (template, names) = (format!("max by (slo) (avg_over_time((x >= 0)[STEP:{}s]))", seconds.max(60)), ratios_of(seconds));
+        let (template, names) =
+            (format!("max by (slo) (avg_over_time((x >= 0)[STEP:{}s]))", seconds.max(60)), ratios_of(seconds));
         asks.extend(found::ratio_history(&template, Match::Follows("__name__", &names), "slo", &of_length)?);
     }
     Ok(asks)
@@ -501,8 +504,13 @@ mod tests {
 
     #[test]
     fn generic_rules_say_it_all() {
-        let codes = vec![increase("http_requests", &[("code", "200")], 1e6), increase("http_requests", &[("code", "500")], 1e3)];
-        let ratio = |window: &str, value: f64| series(&format!("http_requests:burnrate{window}"), &[("slo", "checkout-errors")], value);
+        let codes = vec![
+            increase("http_requests", &[("code", "200")], 1e6),
+            increase("http_requests", &[("code", "500")], 1e3),
+        ];
+        let ratio = |window: &str, value: f64| {
+            series(&format!("http_requests:burnrate{window}"), &[("slo", "checkout-errors")], value)
+        };
         let first = [
             generic(0.9972),
             (First::Increases, answer(codes)),
@@ -537,12 +545,16 @@ mod tests {
         );
         let by_code = resource(r#"http_requests_total{code=~"5.."}"#, "http_requests_total");
         let said = state(&budget(&only_total, std::slice::from_ref(&by_code))).1;
-        assert!(said.starts_with("no series of http_requests:increase4w has the label \"code\" that tells errors"), "{said}");
+        assert!(
+            said.starts_with("no series of http_requests:increase4w has the label \"code\" that tells errors"),
+            "{said}"
+        );
         // The same without generic rules.
         assert_eq!(state(&budget(&only_total[1..], &[own])).0, BudgetState::NoData);
         assert_eq!(state(&budget(&only_total[1..], std::slice::from_ref(&by_code))).0, BudgetState::NoData);
         // Where errors would be seen, none is none.
-        let with_code = [generic(1.0), (First::Increases, answer(vec![increase("http_requests", &[("code", "200")], 1e6)]))];
+        let with_code =
+            [generic(1.0), (First::Increases, answer(vec![increase("http_requests", &[("code", "200")], 1e6)]))];
         assert_eq!(state(&budget(&with_code, &[])).0, BudgetState::Healthy);
         assert_eq!(state(&budget(&with_code, &[by_code])).0, BudgetState::Healthy);
     }

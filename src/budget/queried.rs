@@ -325,7 +325,9 @@ pub fn ask(index: usize, objective: &Objective, taking: Taking) -> Result<Ask<us
 
     let labelled: Result<Vec<Expr>, QueryError> = parts
         .iter()
-        .map(|(name, part)| query::fill(&format!("label_replace(x, \"{PART}\", \"{name}\", \"\", \"\")"), &[("x", part)]))
+        .map(|(name, part)| {
+            query::fill(&format!("label_replace(x, \"{PART}\", \"{name}\", \"\", \"\")"), &[("x", part)])
+        })
         .collect();
     let union = labelled?.into_iter().try_fold(None::<Expr>, |all, part| match all {
         None => Ok(Some(part)),
@@ -372,8 +374,11 @@ pub fn read(index: usize, objective: &Objective, answer: &Answer, taking: Taking
             let sampled = parts.get("sampled").and_then(|times| times.first().copied()).or(newest);
             let total = one("total");
             let bad = one("bad").or_else(|| total.zip(one("good")).map(|(total, good)| bad_of(total, good)));
-            let recent = RECENT_SECONDS.iter().filter_map(|seconds| Some((*seconds, one(&format!("recent {seconds}"))?)));
-            let is_quiet = total.is_some() && one("active").is_none() && matches!(objective.indicator.method(), Method::TimeSlices { .. });
+            let recent =
+                RECENT_SECONDS.iter().filter_map(|seconds| Some((*seconds, one(&format!("recent {seconds}"))?)));
+            let is_quiet = total.is_some()
+                && one("active").is_none()
+                && matches!(objective.indicator.method(), Method::TimeSlices { .. });
             let ratio = one("ratio");
             let mut reading = Reading {
                 service: service.clone(),
@@ -407,7 +412,10 @@ pub fn read(index: usize, objective: &Objective, answer: &Answer, taking: Taking
                     format!("the series that it is measured from had no sample in the last {look_back}"),
                 ));
             }
-            let id = format!("{index}/{}", if objective.service == ServiceName::Fixed(service.clone()) { "" } else { &service });
+            let id = format!(
+                "{index}/{}",
+                if objective.service == ServiceName::Fixed(service.clone()) { "" } else { &service }
+            );
             Found { reading, id: objective.indicator.is_flexible().then_some(id) }
         });
         all.extend(found::settle(candidates.collect(), taking.several));
@@ -455,7 +463,8 @@ pub fn histories(objectives: &[Objective], wanted: &[&Found], taking: Taking) ->
                 let (_, ratio) = match indicator.method() {
                     Method::TimeSlices { .. } => {
                         let parts = indicator.parts(step_seconds)?;
-                        let of = |name: &str| parts.iter().find(|(part, _)| *part == name).map(|(_, part)| part.clone());
+                        let of =
+                            |name: &str| parts.iter().find(|(part, _)| *part == name).map(|(_, part)| part.clone());
                         let (bad, total) = of("bad").zip(of("total")).ok_or(QueryError::NoSeries)?;
                         ("ratio", query::fill("x / y", &[("x", &bad), ("y", &total)])?)
                     }

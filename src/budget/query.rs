@@ -207,7 +207,11 @@ fn find_range(expression: &mut Expr, has: &mut bool) {
 pub fn text(expression: &Expr) -> Result<String, QueryError> {
     let written = expression.to_string();
     let read = parser::parse(&written).map_err(QueryError::Grammar)?;
-    if in_order(&read) == in_order(expression) { Ok(written) } else { Err(QueryError::Ambiguous(written.chars().take(200).collect())) }
+    if in_order(&read) == in_order(expression) {
+        Ok(written)
+    } else {
+        Err(QueryError::Ambiguous(written.chars().take(200).collect()))
+    }
 }
 
 /// A query with the matchers of each selector in one order: writing sorts them, and their order means nothing.
@@ -275,7 +279,8 @@ mod tests {
 
     #[test]
     fn what_is_no_query_says_so() {
-        for written in ["", "sum(", "a{b=}", "\"\\é\"", "a{b=\"\\é\"}", "a[5m", "}{", "a offset", "sum by (", "🦀"] {
+        for written in ["", "sum(", "a{b=}", "\"\\é\"", "a{b=\"\\é\"}", "a[5m", "}{", "a offset", "sum by (", "🦀"]
+        {
             let error = parse(written).unwrap_err();
             assert!(error.to_string().starts_with("the query is no PromQL: "), "{written}: {error}");
         }

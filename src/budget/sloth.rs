@@ -266,8 +266,7 @@ pub fn read(
         all.extend(found::settle(candidates, taking.several));
     }
     for one in declared {
-        let is_recorded =
-            all.iter().any(|found| found.reading.service == one.service && found.reading.slo == one.slo);
+        let is_recorded = all.iter().any(|found| found.reading.service == one.service && found.reading.slo == one.slo);
         if !is_recorded {
             all.push(unrecorded(one, partial.clone(), taking));
         }
@@ -327,11 +326,7 @@ mod tests {
     const MONTH: i64 = 30 * 86_400;
 
     fn labels<'a>(more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
-        let own = [
-            ("sloth_id", "checkout-availability"),
-            ("sloth_service", "checkout"),
-            ("sloth_slo", "availability"),
-        ];
+        let own = [("sloth_id", "checkout-availability"), ("sloth_service", "checkout"), ("sloth_slo", "availability")];
         own.into_iter().chain(more.iter().copied()).collect()
     }
 
@@ -339,7 +334,10 @@ mod tests {
         let of = |name: &str, value: f64| series(name, &labels(more), value);
         let answer = |series: Vec<Series>| Answer { series, partial: None };
         vec![
-            (First::Ratios, answer(vec![of("slo:sli_error:ratio_rate5m", 0.002), of("slo:sli_error:ratio_rate30d", ratio)])),
+            (
+                First::Ratios,
+                answer(vec![of("slo:sli_error:ratio_rate5m", 0.002), of("slo:sli_error:ratio_rate30d", ratio)]),
+            ),
             (First::Constants, answer(vec![of(OBJECTIVE, 0.999), of(DAYS, 30.0)])),
             (First::Sampled, answer(vec![of("", seconds_of(now()) - 20.0)])),
         ]
@@ -403,7 +401,9 @@ mod tests {
         assert!((budget.remaining().unwrap() - 0.5).abs() < 1e-9);
         assert_eq!(
             budget.figures().unwrap().note.as_deref(),
-            Some("a part of the 30d is no number, as when there was no event; this is the mean of the 5-minute ratios that are")
+            Some(
+                "a part of the 30d is no number, as when there was no event; this is the mean of the 5-minute ratios that are"
+            )
         );
         assert_eq!(state(&read(&first, &[], &[], taking())[0]), BudgetState::NoTraffic);
     }
@@ -430,7 +430,8 @@ mod tests {
         renamed[0].1.series.clear();
         renamed[2].1.series.clear();
         assert_eq!(state(&read(&renamed, &[], &[], taking())[0]), BudgetState::NoData);
-        let resource = serde_json::json!({"spec": {"service": "cart", "slos": [{"name": "latency", "objective": 99.5}]}});
+        let resource =
+            serde_json::json!({"spec": {"service": "cart", "slos": [{"name": "latency", "objective": 99.5}]}});
         let all = read(&[], &[], &declared(&resource), taking());
         assert_eq!(all[0].reading.service, "cart");
         assert_eq!(state(&all[0]), BudgetState::NoData);

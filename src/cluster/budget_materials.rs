@@ -1,4 +1,4 @@
-//! What budget sources need of a cluster: Secrets and ConfigMaps of the gate's own namespace and no other, and the objects
+//! What budget sources need of a cluster: Secrets and `ConfigMaps` of the gate's own namespace and no other, and the objects
 //! of Sloth and Pyrra, where they are there.
 
 use std::collections::HashMap;
@@ -50,11 +50,14 @@ pub enum DeclaredBy {
     Pyrra,
 }
 
+/// Objects, and when they were read.
+type Remembered = (Instant, Arc<Vec<Value>>);
+
 /// Reads what sources need.
 pub struct ClusterMaterials {
     client: Client,
     namespace: String,
-    declared: Mutex<HashMap<DeclaredBy, (Instant, Arc<Vec<Value>>)>>,
+    declared: Mutex<HashMap<DeclaredBy, Remembered>>,
 }
 
 /// The namespace that the gate is in: as it is told, or as its Pod knows.
@@ -64,7 +67,7 @@ pub fn own_namespace() -> Option<String> {
 }
 
 impl ClusterMaterials {
-    /// Reads Secrets and ConfigMaps of this namespace alone.
+    /// Reads Secrets and `ConfigMaps` of this namespace alone.
     pub fn new(client: Client, namespace: String) -> Self {
         Self { client, namespace, declared: Mutex::default() }
     }
@@ -75,21 +78,25 @@ impl ClusterMaterials {
     pub async fn secret(&self, wanted: &SecretKey, is_sent: bool) -> Result<Vec<u8>, String> {
         let what = format!("Secret {:?} in namespace {:?}", wanted.name, self.namespace);
         let api: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
-        let secret =
-            within(Instant::now() + READ_WITHIN, &what, api.get(&wanted.name)).await.map_err(|error| error.to_string())?;
+        let secret = within(Instant::now() + READ_WITHIN, &what, api.get(&wanted.name))
+            .await
+            .map_err(|error| error.to_string())?;
         let is_foreign = |kind: &&str| FOREIGN_SECRETS.contains(kind) || is_sent && *kind == TLS_SECRET;
         if let Some(foreign) = secret.type_.as_deref().filter(is_foreign) {
-            return Err(format!("a Secret of type {foreign} is made for something else; put the entry into one of type Opaque"));
+            return Err(format!(
+                "a Secret of type {foreign} is made for something else; put the entry into one of type Opaque"
+            ));
         }
         let entry = secret.data.and_then(|mut data| data.remove(&wanted.key));
         entry.map(|entry| entry.0).ok_or_else(|| format!("it has no entry {:?}", wanted.key))
     }
 
-    /// The entries of a ConfigMap.
+    /// The entries of a `ConfigMap`.
     pub async fn config_map(&self, name: &str) -> Result<Vec<(String, String)>, String> {
         let what = format!("ConfigMap {name:?} in namespace {:?}", self.namespace);
         let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &self.namespace);
-        let found = within(Instant::now() + READ_WITHIN, &what, api.get(name)).await.map_err(|error| error.to_string())?;
+        let found =
+            within(Instant::now() + READ_WITHIN, &what, api.get(name)).await.map_err(|error| error.to_string())?;
         let entries = found.data.unwrap_or_default().into_iter();
         Ok(entries.map(|(key, text)| (format!("ConfigMap {name}/{key}"), text)).collect())
     }

@@ -106,9 +106,12 @@ fn reach(PollReport { snapshot, failed, .. }: &PollReport, now: DateTime<Utc>) -
     let counted = |count: usize| if count == 1 { "1 service".to_owned() } else { format!("{count} services") };
     let services = counted(snapshot.budgets.len());
     match (&snapshot.trouble, answered) {
-        (Some(trouble), None) => {
-            Words::new("Reachable", "False", "Unreachable", format!("{}; it has not answered yet.", cut(&trouble.detail)))
-        }
+        (Some(trouble), None) => Words::new(
+            "Reachable",
+            "False",
+            "Unreachable",
+            format!("{}; it has not answered yet.", cut(&trouble.detail)),
+        ),
         (Some(trouble), Some(_)) if *failed => {
             // Of the samples and not of the poll: that time stays while polls fail.
             let newest = newest(snapshot).map_or_else(String::new, |at| {
@@ -285,7 +288,10 @@ mod tests {
             let words = reach(report, clock::now());
             format!("{} {}: {}", words.status, words.reason, words.message)
         };
-        assert_eq!(said(&report(None, true)), "True Answers: It answers for 1 service; no sample is older than maxAge.");
+        assert_eq!(
+            said(&report(None, true)),
+            "True Answers: It answers for 1 service; no sample is older than maxAge."
+        );
         assert_eq!(
             said(&report(Some("http://p:9090 did not answer in time"), true)),
             "False Unreachable: http://p:9090 did not answer in time; what it said last of 1 service stays."

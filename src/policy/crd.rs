@@ -9,12 +9,13 @@ use super::api::GatePolicy;
 const LONGEST_TEXT: u64 = 512;
 const LONGEST_LIST: u64 = 100;
 /// A duration as Prometheus writes it.
-pub(crate) const DURATION: &str = "^([0-9]{1,6}y)?([0-9]{1,6}w)?([0-9]{1,6}d)?([0-9]{1,8}h)?([0-9]{1,10}m)?([0-9]{1,12}s)?$";
+pub(crate) const DURATION: &str =
+    "^([0-9]{1,6}y)?([0-9]{1,6}w)?([0-9]{1,6}d)?([0-9]{1,8}h)?([0-9]{1,10}m)?([0-9]{1,12}s)?$";
 
 /// All definitions as YAML, one document each.
 pub fn yaml() -> Result<String, serde_saphyr::SerializeError> {
     let all = [definition(), crate::budget::crd::definition()];
-    let documents: Result<Vec<String>, _> = all.iter().map(|one| serde_saphyr::to_string(one)).collect();
+    let documents: Result<Vec<String>, _> = all.iter().map(serde_saphyr::to_string).collect();
     Ok(documents?.join("---\n"))
 }
 

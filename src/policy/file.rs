@@ -233,15 +233,11 @@ pub fn objects(files: &[(String, String)]) -> Result<Objects, Vec<PolicyError>> 
 }
 
 /// Reads one object into what was found.
-fn object(
-    file: &str,
-    document: &Document<'_>,
-    found: &mut Objects,
-    names: &mut Names,
-) -> Result<(), Vec<PolicyError>> {
+fn object(file: &str, document: &Document<'_>, found: &mut Objects, names: &mut Names) -> Result<(), Vec<PolicyError>> {
     let line = document.line as u64;
     let head: Head = document.read(file).map_err(|error| vec![error])?;
-    let (file_name, taken) = (file.to_owned(), |error: Option<PolicyError>| error.map_or(Ok(()), |error| Err(vec![error])));
+    let (file_name, taken) =
+        (file.to_owned(), |error: Option<PolicyError>| error.map_or(Ok(()), |error| Err(vec![error])));
     match head.kind.as_str() {
         "GatePolicy" if head.api_version == API_VERSION => {
             let (name, spec) = named(file, document, "policy")?;
@@ -268,7 +264,11 @@ fn object(
 }
 
 /// The name and the spec of an object.
-fn named<S: DeserializeOwned>(file: &str, document: &Document<'_>, what: &str) -> Result<(String, S), Vec<PolicyError>> {
+fn named<S: DeserializeOwned>(
+    file: &str,
+    document: &Document<'_>,
+    what: &str,
+) -> Result<(String, S), Vec<PolicyError>> {
     let read: ObjectDocument<S> = document.read(file).map_err(|error| vec![error])?;
     if read.metadata.name.is_empty() {
         let remedy = format!("give the {what} a name");
@@ -459,7 +459,10 @@ spec:
                 format!("{SOURCE}  promql: {{objectives: []}}\n"),
                 "p.yaml:8: spec.promql: it has no effect, because the format is Sloth; leave it out, or write format: PromQL",
             ),
-            (SOURCE.replace("{name: slo}", "{}"), "p.yaml:1: metadata.name: it is missing; give the budget source a name"),
+            (
+                SOURCE.replace("{name: slo}", "{}"),
+                "p.yaml:1: metadata.name: it is missing; give the budget source a name",
+            ),
             (
                 format!("{SOURCE}---\n{SOURCE}"),
                 r#"p.yaml:9: metadata.name: there is a budget source "slo" already, in p.yaml:1; give it another name"#,

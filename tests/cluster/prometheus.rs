@@ -73,7 +73,14 @@ impl Prometheus {
     pub fn range(&self, query: &str, (from, until): (i64, i64), step_seconds: i64) -> Vec<serde_json::Value> {
         let output = Command::new("curl")
             .args(["-sS", &format!("{}/api/v1/query_range", self.url()), "--data-urlencode", &format!("query={query}")])
-            .args(["-d", &format!("start={from}"), "-d", &format!("end={until}"), "-d", &format!("step={step_seconds}")])
+            .args([
+                "-d",
+                &format!("start={from}"),
+                "-d",
+                &format!("end={until}"),
+                "-d",
+                &format!("step={step_seconds}"),
+            ])
             .output()
             .unwrap();
         let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();

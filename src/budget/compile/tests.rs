@@ -11,9 +11,7 @@ fn folder() -> Origin {
 fn problems(yaml: &str, origin: Origin) -> Vec<String> {
     match CompiledSource::compile("slo", spec(yaml), origin) {
         Ok(_) => Vec::new(),
-        Err(problems) => {
-            problems.iter().map(|one| format!("{}: {}; {}", one.field, one.message, one.remedy)).collect()
-        }
+        Err(problems) => problems.iter().map(|one| format!("{}: {}; {}", one.field, one.message, one.remedy)).collect(),
     }
 }
 
@@ -140,6 +138,8 @@ fn documents_in_the_object_are_read_at_once() {
     let yaml = "{format: OpenSLO, prometheus: {url: 'http://p'}, openslo: {documents: ['{apiVersion: openslo/v1, kind: SLO, metadata: {name: a}}']}}";
     assert_eq!(
         problems(yaml, folder()),
-        ["spec.openslo.documents[0]: line 1: SLO \"a\": it names no service; write spec.service (v1) or spec.serviceRef (v2alpha)"]
+        [
+            "spec.openslo.documents[0]: line 1: SLO \"a\": it names no service; write spec.service (v1) or spec.serviceRef (v2alpha)"
+        ]
     );
 }

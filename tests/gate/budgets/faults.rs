@@ -169,7 +169,11 @@ async fn each_way_to_misbehave_has_a_name() {
     let huge = format!("{}{}", vector(&[]), " ".repeat(100 << 20));
     let html = "<html><body>Please log in</body></html>";
     let cases = [
-        (Fault::BlackHole, "NoData", "URL did not answer in time; make prometheus.timeout longer, or the source quicker"),
+        (
+            Fault::BlackHole,
+            "NoData",
+            "URL did not answer in time; make prometheus.timeout longer, or the source quicker",
+        ),
         (
             Fault::Slow(Duration::from_secs(5), one_service("0", 0)),
             "NoData",
@@ -204,7 +208,11 @@ async fn each_way_to_misbehave_has_a_name() {
             "URL answered with a web page, as a login page is; write the address of its API as prometheus.url",
         ),
         (Fault::Endless, "Invalid", "the answer of URL is larger than 32 MiB; aggregate by rules, or split the source"),
-        (Fault::Body(huge), "Invalid", "the answer of URL is larger than 32 MiB; aggregate by rules, or split the source"),
+        (
+            Fault::Body(huge),
+            "Invalid",
+            "the answer of URL is larger than 32 MiB; aggregate by rules, or split the source",
+        ),
         (
             Fault::Body(vector(&many)),
             "Invalid",
@@ -230,7 +238,10 @@ async fn each_way_to_misbehave_has_a_name() {
     }
     for (body, words) in [
         (one_service("0", -3_600), "which is yet to come: check the clocks"),
-        (r#"{"status":"success","data":{"resultType":"vector","result":[{"met"#.to_owned(), "the answer of URL cannot be read: EOF"),
+        (
+            r#"{"status":"success","data":{"resultType":"vector","result":[{"met"#.to_owned(),
+            "the answer of URL cannot be read: EOF",
+        ),
     ] {
         faulty.set(Fault::Body(body));
         let (state, said) = outcome(&faulty).await;
@@ -238,8 +249,12 @@ async fn each_way_to_misbehave_has_a_name() {
     }
     faulty.set(Fault::Truncated(r#"{"status":"success","data":{"resultType":"vector","result":["#.to_owned()));
     let (state, said) = outcome(&faulty).await;
-    assert!(state == "Invalid" && said.starts_with("the answer of URL cannot be read: it broke off"), "{state}: {said}");
-    let warned = one_service("0", 0).replace(r#""status":"success""#, r#""status":"success","warnings":["store 3 is away"]"#);
+    assert!(
+        state == "Invalid" && said.starts_with("the answer of URL cannot be read: it broke off"),
+        "{state}: {said}"
+    );
+    let warned =
+        one_service("0", 0).replace(r#""status":"success""#, r#""status":"success","warnings":["store 3 is away"]"#);
     faulty.set(Fault::Body(warned));
     assert_eq!(outcome(&faulty).await, ("Partial".to_owned(), "the source warned: store 3 is away".to_owned()));
 }
@@ -298,7 +313,9 @@ async fn what_is_sent_carries_tenant_and_credentials_and_no_word_shows_them() {
     poll(&source, &mut kept, None, Utc::now()).await.unwrap();
     assert_eq!(faulty.take_seen()[0].1["authorization"], "Basic bWU6b3RoZXI=");
     std::fs::write(&password, CANARY).unwrap();
-    for fault in [Fault::Status(401, vec![], CANARY), Fault::Status(503, vec![], CANARY), Fault::BlackHole, Fault::Endless] {
+    for fault in
+        [Fault::Status(401, vec![], CANARY), Fault::Status(503, vec![], CANARY), Fault::BlackHole, Fault::Endless]
+    {
         faulty.set(fault);
         let error = poll(&source, &mut kept, None, Utc::now()).await.unwrap_err();
         let said = format!("{error} {error:?} {source:?}");

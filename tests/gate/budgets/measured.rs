@@ -31,7 +31,8 @@ impl Measured {
 
 async fn measure(spec: &str, at: DateTime<Utc>) -> Measured {
     let source = source("slo", spec);
-    let polled = poll(&source, &mut Kept::default(), None, at).await.unwrap_or_else(|error| panic!("{}: {error}", &spec[..40]));
+    let polled =
+        poll(&source, &mut Kept::default(), None, at).await.unwrap_or_else(|error| panic!("{}: {error}", &spec[..40]));
     assert_eq!(polled.trouble, None);
     let one = |(service, budgets): (String, Vec<Sampled>)| {
         let [sampled] = budgets.as_slice() else { panic!("{service}: {budgets:?}") };
@@ -71,7 +72,8 @@ async fn five_formats_measure_the_same_events() {
     install_tls();
     let (prometheus, at) = tokio::task::spawn_blocking(past::prometheus).await.unwrap();
     let url = prometheus.url();
-    let of = |format: &str, more: &str| format!("{{format: {format}, prometheus: {{url: '{url}', timeout: 1m}}{more}}}");
+    let of =
+        |format: &str, more: &str| format!("{{format: {format}, prometheus: {{url: '{url}', timeout: 1m}}{more}}}");
     let sloth = measure(&of("Sloth", ""), at).await;
     let pyrra = measure(&of("Pyrra", ""), at).await;
     let grafana = measure(&of("GrafanaSLO", ""), at).await;
@@ -136,7 +138,10 @@ async fn five_formats_measure_the_same_events() {
     // A zero in place of a missing error series looks perfect; nobody believes it.
     assert_eq!(pyrra.state("renamed", at), NoData);
     let said = pyrra.of("renamed").budget.state(&Thresholds::default(), at).detail.unwrap();
-    assert_eq!(said, "its total is the only series there is, so no error could be seen: its metric or label may have been renamed");
+    assert_eq!(
+        said,
+        "its total is the only series there is, so no error could be seen: its metric or label may have been renamed"
+    );
     let note = sloth.of("holes").budget.figures().unwrap().note.clone().unwrap();
     assert!(note.starts_with("a part of the 30d is no number"), "{note}");
 

@@ -16,9 +16,8 @@ const EVENTS: f64 = 1_000.0;
 const EVERY: i64 = 300;
 
 /// All services. Their objective is 99.9 % of 30 days.
-pub const SERVICES: [&str; 12] = [
-    "healthy", "low", "fast", "exhausted", "none", "few", "holes", "stale", "young", "renamed", "waves", "edge",
-];
+pub const SERVICES: [&str; 12] =
+    ["healthy", "low", "fast", "exhausted", "none", "few", "holes", "stale", "young", "renamed", "waves", "edge"];
 
 /// Events and bad ones that came to a service between two samples, the later of which is at `at`.
 fn events(service: &str, at: i64) -> (f64, f64) {
@@ -89,7 +88,8 @@ fn label(query: &str, label: &str, pattern: &str) -> String {
 }
 
 fn for_sloth(query: &str) -> String {
-    let labelled = label(&label(&label(query, "sloth_service", "$1"), "sloth_slo", "availability"), "sloth_id", "$1-availability");
+    let labelled =
+        label(&label(&label(query, "sloth_service", "$1"), "sloth_slo", "availability"), "sloth_id", "$1-availability");
     format!("max by (sloth_id, sloth_service, sloth_slo) ({labelled})")
 }
 
@@ -98,8 +98,11 @@ fn for_pyrra(query: &str) -> String {
 }
 
 fn for_grafana(query: &str) -> String {
-    let labelled =
-        label(&label(&label(query, "grafana_slo_service", "$1"), "grafana_slo_name", "availability"), "grafana_slo_uuid", "id-$1");
+    let labelled = label(
+        &label(&label(query, "grafana_slo_service", "$1"), "grafana_slo_name", "availability"),
+        "grafana_slo_uuid",
+        "id-$1",
+    );
     format!("max by (grafana_slo_uuid, grafana_slo_name, grafana_slo_service) ({labelled})")
 }
 
@@ -168,7 +171,11 @@ pub fn prometheus() -> (Prometheus, DateTime<Utc>) {
     for yaml in &short_rules() {
         prometheus.record(&Rules { yaml, from_seconds: END_SECONDS - 3_600, until_seconds: END_SECONDS });
     }
-    let last = prometheus.range("max_over_time(timestamp(slo:objective:ratio{sloth_service=\"healthy\"})[10m:1s])", (END_SECONDS, END_SECONDS), 60);
+    let last = prometheus.range(
+        "max_over_time(timestamp(slo:objective:ratio{sloth_service=\"healthy\"})[10m:1s])",
+        (END_SECONDS, END_SECONDS),
+        60,
+    );
     let seconds: f64 = last[0]["values"][0][1].as_str().unwrap().parse().unwrap();
     #[allow(clippy::cast_possible_truncation)]
     let at = DateTime::from_timestamp_millis((seconds * 1_000.0).round() as i64).unwrap();

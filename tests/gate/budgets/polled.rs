@@ -117,7 +117,13 @@ async fn a_file_is_read_without_anybody_being_asked() {
     let all = poll_once(std::slice::from_ref(&source), None).await;
     let trouble = all.get("file").unwrap().trouble.clone().unwrap();
     assert_eq!(trouble.state, BudgetState::Invalid);
-    assert!(trouble.detail.ends_with("budgets[0].bad: 2000000 of 1000000 events are more than there are; write what was counted"), "{}", trouble.detail);
+    assert!(
+        trouble
+            .detail
+            .ends_with("budgets[0].bad: 2000000 of 1000000 events are more than there are; write what was counted"),
+        "{}",
+        trouble.detail
+    );
     std::fs::remove_file(&path).unwrap();
     let all = poll_once(std::slice::from_ref(&source), None).await;
     assert_eq!(all.get("file").unwrap().trouble.clone().unwrap().state, BudgetState::NoData);
@@ -141,11 +147,10 @@ async fn the_gate_polls_the_sources_of_its_folder_and_follows_them() {
     std::fs::write(folder.path().join("one.json"), snapshot("checkout")).unwrap();
     std::fs::write(folder.path().join("policy.yaml"), format!("{POLICY}---\n{}", object("one.json"))).unwrap();
     let path = folder.path().display().to_string();
-    let gate = tokio::task::spawn_blocking(move || {
-        Gate::start(std::path::Path::new(PROGRAM), &["--policies", &path], &[])
-    })
-    .await
-    .unwrap();
+    let gate =
+        tokio::task::spawn_blocking(move || Gate::start(std::path::Path::new(PROGRAM), &["--policies", &path], &[]))
+            .await
+            .unwrap();
     let page = || {
         let url = format!("http://127.0.0.1:{}/metrics", gate.admin_port);
         let output = std::process::Command::new("curl").args(["-s", &url]).output().unwrap();
@@ -161,7 +166,11 @@ async fn the_gate_polls_the_sources_of_its_folder_and_follows_them() {
     wait_for(r#"freshgate_budgets{source="snapshot",state="Exhausted"} 1"#);
     std::fs::write(folder.path().join("policy.yaml"), format!("{POLICY}---\n{}", object("none.json"))).unwrap();
     wait_for(r#"freshgate_budget_polls_total{source="snapshot",outcome="settings"}"#);
-    std::fs::write(folder.path().join("policy.yaml"), format!("{POLICY}---\n{}", object("one.json").replace("name: snapshot", "name: other"))).unwrap();
+    std::fs::write(
+        folder.path().join("policy.yaml"),
+        format!("{POLICY}---\n{}", object("one.json").replace("name: snapshot", "name: other")),
+    )
+    .unwrap();
     wait_for(r#"freshgate_budgets{source="other",state="Exhausted"} 1"#);
     assert!(!page().contains(r#"freshgate_budgets{source="snapshot""#), "{}", page());
 }
