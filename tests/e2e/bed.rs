@@ -53,7 +53,9 @@ impl Bed {
         let crds = std::process::Command::new(program).arg("crds").output().unwrap();
         let said = plane.apply(&String::from_utf8(crds.stdout).unwrap());
         assert!(said.success, "the CRD was refused: {}", said.stderr);
-        assert!(plane.kubectl(&["wait", "--for=condition=Established", "crd/gatepolicies.freshgate.dev"]).success);
+        for crd in ["crd/gatepolicies.freshgate.dev", "crd/budgetsources.freshgate.dev"] {
+            assert!(plane.kubectl(&["wait", "--for=condition=Established", crd]).success);
+        }
         let said = plane.apply(POLICY);
         assert!(said.success, "the policy was refused: {}", said.stderr);
 

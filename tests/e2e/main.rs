@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod bed;
+mod budgets;
 mod changes;
 #[path = "../cluster/mod.rs"]
 mod cluster;
@@ -20,7 +21,7 @@ type Scenario = (&'static str, fn(&Bed));
 
 fn main() -> ExitCode {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
-    let scenarios: Vec<Scenario> = [changes::SCENARIOS, objects::SCENARIOS, policies::SCENARIOS].concat();
+    let scenarios: Vec<Scenario> = [changes::SCENARIOS, objects::SCENARIOS, policies::SCENARIOS, budgets::SCENARIOS].concat();
     let chosen: Vec<&Scenario> = scenarios
         .iter()
         .filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|part| name.contains(part.as_str())))
