@@ -150,7 +150,7 @@ pub struct ServeArgs {
     /// Read the workloads' imagePullSecrets, where RBAC grants it
     #[arg(long, env = "FRESHGATE_READ_PULL_SECRETS", value_parser = values::yes_or_no)]
     pub read_pull_secrets: bool,
-    /// Namespace of the gate, whose Secrets and ConfigMaps budget sources may name; default $`POD_NAMESPACE`, or the Pod's own
+    /// Namespace of the gate: budget sources may name its Secrets; default $`POD_NAMESPACE`, or the Pod's own
     #[arg(long, value_name = "NAMESPACE", env = "FRESHGATE_NAMESPACE")]
     pub own_namespace: Option<String>,
     /// Seconds for which new connections are still served after the signal to stop

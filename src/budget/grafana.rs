@@ -23,13 +23,19 @@ const WINDOW: &str = "grafana_slo_objective_window_seconds";
 const TOTAL_RATE: &str = "grafana_slo_total_rate_5m";
 const SUCCESS_RATE: &str = "grafana_slo_success_rate_5m";
 
+/// Steps in which the mean rate of events is taken: of ten thousand objectives these are as many samples as Prometheus
+/// loads at once.
+const RATE_STEPS: i64 = 2_880;
+
 /// What is asked first, of all services at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum First {
     /// Indicators of all windows, objectives and lengths of windows.
     Series,
-    /// When each was last sampled.
+    /// When each was last measured, by the shortest indicator.
     Sampled,
+    /// When each was last recorded: where there is no shortest one, that must do.
+    Recorded,
 }
 
 /// What is asked then, once windows are known.
@@ -52,7 +58,8 @@ pub fn first() -> Result<Vec<Ask<First>>, QueryError> {
     )?;
     Ok(vec![
         Ask { purpose: First::Series, text: query::text(&series)? },
-        Ask { purpose: First::Sampled, text: found::last_sampled(&of_all(WHOLE)?)? },
+        Ask { purpose: First::Sampled, text: found::last_sampled(&of_all(SHORTEST)?)? },
+        Ask { purpose: First::Recorded, text: found::last_sampled(&of_all(WHOLE)?)? },
     ])
 }
 
@@ -81,12 +88,16 @@ fn key(series: &Series) -> SeriesLabels {
 impl Recorded {
     fn of(answers: &[(First, Answer)]) -> Self {
         let mut recorded = Self::default();
-        let mut sampled = Vec::new();
+        let (mut sampled, mut measured) = (Vec::new(), Vec::new());
         for (purpose, answer) in answers {
             for series in &answer.series {
                 let id = series.label(UUID).to_owned();
                 match (purpose, series.name()) {
-                    (First::Sampled, _) => sampled.push(series),
+                    (First::Sampled, _) => {
+                        measured.push(id);
+                        sampled.push(series);
+                    }
+                    (First::Recorded, _) => sampled.push(series),
                     (First::Series, OBJECTIVE) => {
                         recorded.objectives.insert(id, series.value());
                     }
@@ -108,6 +119,16 @@ impl Recorded {
         let live: Vec<String> = recorded.by_id.keys().cloned().collect();
         for series in sampled {
             let (id, key) = (series.label(UUID), key(series));
+            // The indicator of the window goes on when nothing is measured any more; the shortest one does not.
+            if measured.iter().any(|one| one == id)
+                && recorded
+                    .by_id
+                    .get(id)
+                    .and_then(|all| all.get(&key))
+                    .is_some_and(|parts| parts.sampled_seconds.is_some())
+            {
+                continue;
+            }
             let is_live = live.iter().any(|one| one == id);
             if !is_live || recorded.by_id.get(id).is_some_and(|all| all.contains_key(&key)) {
                 recorded.parts(series).sampled_seconds = Some(series.value());
@@ -134,7 +155,7 @@ pub fn second(answers: &[(First, Answer)]) -> Result<Vec<Ask<Second>>, QueryErro
     let mut asks = Vec::new();
     for seconds in windows.into_iter().take(MOST_WINDOWS) {
         asks.push(Ask { purpose: Second::Coverage(seconds), text: found::coverage(&of_all(SHORTEST)?, seconds)? });
-        let step = found::history_step_seconds(seconds);
+        let step = query::step_seconds(seconds, RATE_STEPS);
         let rate = query::fill(&format!("avg_over_time(x[{seconds}s:{step}s])"), &[("x", &of_all(TOTAL_RATE)?)])?;
         asks.push(Ask { purpose: Second::Rate(seconds), text: query::text(&rate)? });
     }
@@ -165,6 +186,8 @@ pub fn read(first: &[(First, Answer)], second: &[(Second, Answer)], taking: Taki
             let covered = steps.get(&(id.as_str(), seconds)).and_then(|steps| found::covered_seconds(*steps, seconds));
             #[allow(clippy::cast_precision_loss)]
             let total = rate.map(|rate| rate * covered.unwrap_or(seconds) as f64);
+            // So few that none fell into a step: not many, and not none.
+            let total = total.filter(|total| *total > 0.0);
             let is_nothing = parts.whole.is_some_and(f64::is_nan) && rate.is_none_or(|rate| rate.abs() < f64::EPSILON);
             let reading = Reading {
                 service: service.unwrap_or_else(|| label("grafana_slo_name")),
@@ -256,6 +279,7 @@ mod tests {
             asks,
             [
                 r#"{__name__=~"grafana_slo_(sli_(window|[0-9]+[smhdw])|objective|objective_window_seconds)",grafana_slo_uuid!=""}"#,
+                r#"max_over_time(timestamp(grafana_slo_sli_5m{grafana_slo_uuid!=""})[1h:1m])"#,
                 r#"max_over_time(timestamp(grafana_slo_sli_window{grafana_slo_uuid!=""})[1h:1m])"#,
             ]
         );
@@ -264,7 +288,7 @@ mod tests {
             then,
             [
                 r#"count_over_time(grafana_slo_sli_5m{grafana_slo_uuid!=""}[30d:6h])"#,
-                r#"avg_over_time(grafana_slo_total_rate_5m{grafana_slo_uuid!=""}[30d:2h])"#,
+                r#"avg_over_time(grafana_slo_total_rate_5m{grafana_slo_uuid!=""}[30d:15m])"#,
             ]
         );
         let rate = Answer { series: vec![series("", &LABELS, 2.0)], partial: None };

@@ -77,7 +77,7 @@ pub fn read(texts: &[(String, String)]) -> Documents {
             let line = document.line as u64;
             match document.read::<Value>(name) {
                 Ok(Value::Array(several)) => {
-                    objects.extend(several.into_iter().map(|object| Placed { document: name.clone(), line, object }))
+                    objects.extend(several.into_iter().map(|object| Placed { document: name.clone(), line, object }));
                 }
                 Ok(object) => objects.push(Placed { document: name.clone(), line, object }),
                 Err(error) => documents.problems.push(OpenSloProblem {

@@ -134,7 +134,7 @@ impl Kept {
                 }
             }
             Err(error) => {
-                tracing::debug!(source = source.name, %error, "histories could not be read; lift estimates are left out")
+                tracing::debug!(source = source.name, %error, "histories could not be read; lift estimates are left out");
             }
         }
         self.histories.iter().map(|(key, (_, history))| (key.clone(), Arc::clone(history))).collect()

@@ -23,8 +23,11 @@ const INCREASE: &str = ":increase";
 const AVAILABILITY: &str = "pyrra_availability";
 const OBJECTIVE: &str = "pyrra_objective";
 const WINDOW: &str = "pyrra_window";
-/// The shortest of its windows, for 28 days and about as many.
-const SHORTEST: &str = ".+:burnrate5m";
+/// No shortest window is longer: a quarter of a year has one of 16 minutes.
+const LONGEST_SHORTEST_SECONDS: i64 = 1_200;
+
+/// The shortest of its windows: five minutes for four weeks, and in proportion for others.
+const SHORTEST: &str = ".+:burnrate(([0-9]+m)?[0-9]+s|1?[0-9]m)";
 
 /// What is asked first, of all objectives at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,13 +38,18 @@ pub enum First {
     Increases,
     /// Error ratios of short times.
     Ratios,
-    /// When each was last sampled.
-    Sampled,
+    /// When each was last recorded: where there are no ratios, that must do.
+    Recorded,
 }
 
-/// What is asked then: for how much of a window of so many seconds there is data.
+/// What is asked then, once windows are known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Coverage(pub i64);
+pub enum Second {
+    /// For how much of a window of so many seconds there is data.
+    Coverage(i64),
+    /// When the ratio of so many seconds was last sampled.
+    Sampled(i64),
+}
 
 /// An objective, as the custom resource `ServiceLevelObjective` of `pyrra.dev/v1alpha1` declares it.
 #[derive(Clone, Debug, PartialEq)]
@@ -106,16 +114,23 @@ pub fn first() -> Result<Vec<Ask<First>>, QueryError> {
     let of = |names: &'static str| query::selector(None, &[Match::Follows("__name__", names), Match::There("slo")]);
     let generic = of("pyrra_(objective|window|availability)")?;
     let increases = of(".+:increase[0-9]+[smhdwy].*")?;
-    let sampled = query::fill(
-        &format!("max by (slo) (max_over_time(timestamp(x)[{}s:60s]))", found::LOOK_BACK_SECONDS),
-        &[("x", &of(".+:increase[0-9]+[smhdwy].*|pyrra_availability")?)],
-    )?;
+    let recorded = query::selector(Some(AVAILABILITY), &[Match::There("slo")])?;
     Ok(vec![
         Ask { purpose: First::Generic, text: query::text(&generic)? },
         Ask { purpose: First::Increases, text: query::text(&increases)? },
         Ask { purpose: First::Ratios, text: query::text(&of(".+:burnrate[0-9]+[smhdwy].*")?)? },
-        Ask { purpose: First::Sampled, text: query::text(&sampled)? },
+        Ask { purpose: First::Recorded, text: last_sampled(&recorded)? },
     ])
+}
+
+fn last_sampled(selector: &Expr) -> Result<String, QueryError> {
+    let template = format!("max by (slo) (max_over_time(timestamp(x)[{}s:60s]))", found::LOOK_BACK_SECONDS);
+    query::text(&query::fill(&template, &[("x", selector)])?)
+}
+
+/// The ratios of one length, whatever metric they are of.
+fn ratios_of(seconds: i64) -> String {
+    format!(".+{BURN_RATE}{}", promql_parser::util::display_duration(&query::span(seconds)))
 }
 
 #[derive(Default)]
@@ -125,7 +140,7 @@ struct Recorded<'a> {
     window: HashMap<&'a str, i64>,
     increases: BTreeMap<&'a str, Vec<&'a Series>>,
     ratios: HashMap<&'a str, Vec<(i64, f64)>>,
-    sampled: BTreeMap<&'a str, f64>,
+    last_recorded: BTreeMap<&'a str, f64>,
 }
 
 impl<'a> Recorded<'a> {
@@ -150,8 +165,8 @@ impl<'a> Recorded<'a> {
                             recorded.ratios.entry(slo).or_default().push((seconds, series.value()));
                         }
                     }
-                    (First::Sampled, _) => {
-                        recorded.sampled.insert(slo, series.value());
+                    (First::Recorded, _) => {
+                        recorded.last_recorded.insert(slo, series.value());
                     }
                 }
             }
@@ -160,39 +175,66 @@ impl<'a> Recorded<'a> {
     }
 }
 
+impl Recorded<'_> {
+    /// The lengths of ratios that say when something was last measured: the shortest of each objective, and that of four
+    /// weeks, which one that fell silent may have had.
+    fn shortest(&self) -> Vec<i64> {
+        let of_each = self.ratios.values().filter_map(|all| all.iter().map(|(seconds, _)| *seconds).min());
+        let mut all: Vec<i64> = of_each.filter(|seconds| *seconds <= LONGEST_SHORTEST_SECONDS).collect();
+        all.push(300);
+        all.sort_unstable();
+        all.dedup();
+        all.truncate(MOST_WINDOWS);
+        all
+    }
+}
+
 /// The questions that follow from the first answers and from custom resources.
-pub fn second(answers: &[(First, Answer)], declared: &[Declared]) -> Result<Vec<Ask<Coverage>>, QueryError> {
+pub fn second(answers: &[(First, Answer)], declared: &[Declared]) -> Result<Vec<Ask<Second>>, QueryError> {
     let recorded = Recorded::of(answers);
     let mut windows: Vec<i64> =
         recorded.window.values().copied().chain(declared.iter().map(|one| one.window_seconds)).collect();
     windows.sort_unstable();
     windows.dedup();
     let shortest = query::selector(None, &[Match::Follows("__name__", SHORTEST), Match::There("slo")])?;
-    let asks = windows.into_iter().take(MOST_WINDOWS).map(|seconds| {
-        let step = query::step_seconds(seconds, 120);
-        let template = format!("max by (slo) (count_over_time(x[{seconds}s:{step}s]))");
-        let text = query::text(&query::fill(&template, &[("x", &shortest)])?)?;
-        Ok(Ask { purpose: Coverage(seconds), text })
-    });
-    asks.collect()
+    let mut asks = Vec::new();
+    for seconds in windows.into_iter().take(MOST_WINDOWS) {
+        // Several metrics may have a ratio of one objective; a function would take their names and find them the same.
+        let of_each = query::fill("(max by (slo) (x))", &[("x", &shortest)])?;
+        asks.push(Ask { purpose: Second::Coverage(seconds), text: found::coverage(&of_each, seconds)? });
+    }
+    for seconds in recorded.shortest() {
+        let ratios = query::selector(None, &[Match::Follows("__name__", &ratios_of(seconds)), Match::There("slo")])?;
+        asks.push(Ask { purpose: Second::Sampled(seconds), text: last_sampled(&ratios)? });
+    }
+    Ok(asks)
 }
 
 /// The readings of all answers.
 pub fn read(
     first: &[(First, Answer)],
-    second: &[(Coverage, Answer)],
+    second: &[(Second, Answer)],
     declared: &[Declared],
     taking: Taking,
 ) -> Vec<Found> {
     let recorded = Recorded::of(first);
     let partial = found::partial(first.iter().map(|(_, answer)| answer).chain(second.iter().map(|(_, answer)| answer)));
-    let covered = |slo: &str, window_seconds: i64| {
-        let (Coverage(_), answer) = second.iter().find(|(Coverage(seconds), _)| *seconds == window_seconds)?;
-        let series = answer.series.iter().find(|series| series.label("slo") == slo)?;
-        found::covered_seconds(series.value(), window_seconds)
-    };
+    let (mut covered, mut sampled) = (HashMap::new(), BTreeMap::new());
+    for (purpose, answer) in second {
+        for series in &answer.series {
+            match purpose {
+                Second::Coverage(seconds) => {
+                    covered.insert((series.label("slo"), *seconds), found::covered_seconds(series.value(), *seconds));
+                }
+                // The shortest comes first.
+                Second::Sampled(_) => {
+                    sampled.entry(series.label("slo")).or_insert(series.value());
+                }
+            }
+        }
+    }
     let mut names: Vec<&str> = recorded.availability.keys().chain(recorded.increases.keys()).copied().collect();
-    names.extend(recorded.sampled.keys().chain(recorded.objective.keys()).copied());
+    names.extend(sampled.keys().chain(recorded.last_recorded.keys()).chain(recorded.objective.keys()).copied());
     names.extend(declared.iter().map(|one| one.name.as_str()));
     names.sort_unstable();
     names.dedup();
@@ -203,6 +245,10 @@ pub fn read(
             resource.map(|one| one.window_seconds).or_else(|| recorded.window.get(slo).copied()).unwrap_or(28 * 86_400);
         let objective = resource.map(|one| one.objective).or_else(|| recorded.objective.get(slo).copied());
         let increases: &[&Series] = recorded.increases.get(slo).map(Vec::as_slice).unwrap_or_default();
+        // What is recorded of a window goes on when nothing is measured any more, so it tells only where no ratio does.
+        let has_ratios = recorded.ratios.contains_key(slo);
+        let of_window = || recorded.last_recorded.get(slo).filter(|_| !has_ratios);
+        let last = sampled.get(slo).or_else(of_window).copied();
         let blank = Reading {
             service: resource.and_then(|one| one.service.clone()).unwrap_or_else(|| slo.to_owned()),
             slo: slo.to_owned(),
@@ -214,8 +260,8 @@ pub fn read(
             recent: recorded.ratios.get(slo).cloned().unwrap_or_default(),
             burn_rate: None,
             weighting: Weighting::Events,
-            sampled_at: recorded.sampled.get(slo).copied().and_then(found::instant).unwrap_or(taking.at),
-            covered_seconds: covered(slo, window_seconds),
+            sampled_at: last.and_then(found::instant).unwrap_or(taking.at),
+            covered_seconds: covered.get(&(slo, window_seconds)).copied().flatten(),
             series: 1,
             partial: partial.clone(),
             note: None,
@@ -226,11 +272,15 @@ pub fn read(
         } else {
             vec![by_increases(&blank, increases, resource)]
         };
-        let as_found = |reading| Found { reading, id: Some(slo.to_owned()) };
-        all.extend(found::settle(
-            candidates.into_iter().map(|found| as_found(found.reading)).collect(),
-            taking.several,
-        ));
+        let silent = (has_ratios && last.is_none()).then(|| {
+            let look_back = short(found::LOOK_BACK_SECONDS);
+            Unmeasured::new(BudgetState::Stale, format!("its shortest ratio had no sample in the last {look_back}"))
+        });
+        let as_found = |found: Found| {
+            let reading = Reading { unmeasured: silent.clone().or(found.reading.unmeasured), ..found.reading };
+            Found { reading, id: Some(slo.to_owned()) }
+        };
+        all.extend(found::settle(candidates.into_iter().map(as_found).collect(), taking.several));
     }
     all
 }
@@ -244,6 +294,7 @@ fn by_availability(blank: &Reading, series: &Series, increases: &[&Series], reso
     }
     let availability = series.value();
     reading.error_ratio = Some(1.0 - availability);
+    reading.total = all_events(increases);
     if availability.is_nan() {
         // Nothing divided by nothing; the rule itself always has a value.
         (reading.error_ratio, reading.total) = (None, Some(0.0));
@@ -251,6 +302,15 @@ fn by_availability(blank: &Reading, series: &Series, increases: &[&Series], reso
         reading.unmeasured = errors_are_missing(increases, resource, &known_labels(series));
     }
     Found { reading, id: None }
+}
+
+/// All events of a window: of several metrics the largest sum, because errors are a part of all. Buckets are none.
+fn all_events(increases: &[&Series]) -> Option<f64> {
+    let mut by_metric: BTreeMap<&str, f64> = BTreeMap::new();
+    for series in increases.iter().filter(|series| series.label("le").is_empty()) {
+        *by_metric.entry(series.name()).or_default() += series.value();
+    }
+    by_metric.into_values().reduce(f64::max).filter(|total| *total > 0.0)
 }
 
 /// What the recorded increases say, read as the custom resource says.
@@ -359,14 +419,21 @@ enum Kept {
     Perhaps,
 }
 
-/// The questions about what happened in the windows of some budgets.
+/// The questions about what happened in the windows of some budgets, by the shortest ratio of each.
 pub fn histories(wanted: &[&Found]) -> Result<Vec<HistoryAsk>, QueryError> {
-    found::ratio_history(
-        "max by (slo) (avg_over_time((x >= 0)[STEP:300s]))",
-        Match::Follows("__name__", SHORTEST),
-        "slo",
-        wanted,
-    )
+    let mut by_length: BTreeMap<i64, Vec<&Found>> = BTreeMap::new();
+    for found in wanted {
+        if let Some(shortest) = found.reading.recent.iter().map(|(seconds, _)| *seconds).min() {
+            by_length.entry(shortest).or_default().push(found);
+        }
+    }
+    let mut asks = Vec::new();
+    for (seconds, of_length) in by_length {
+        let (template, names) =
+            (format!("max by (slo) (avg_over_time((x >= 0)[STEP:{}s]))", seconds.max(60)), ratios_of(seconds));
+        asks.extend(found::ratio_history(&template, Match::Follows("__name__", &names), "slo", &of_length)?);
+    }
+    Ok(asks)
 }
 
 #[cfg(test)]
@@ -421,18 +488,25 @@ mod tests {
                 r#"{__name__=~"pyrra_(objective|window|availability)",slo!=""}"#,
                 r#"{__name__=~".+:increase[0-9]+[smhdwy].*",slo!=""}"#,
                 r#"{__name__=~".+:burnrate[0-9]+[smhdwy].*",slo!=""}"#,
-                r#"max by (slo) (max_over_time(timestamp({__name__=~".+:increase[0-9]+[smhdwy].*|pyrra_availability",slo!=""})[1h:1m]))"#,
+                r#"max by (slo) (max_over_time(timestamp(pyrra_availability{slo!=""})[1h:1m]))"#,
             ]
         );
         let then = second(&[generic(1.0)], &[]).unwrap();
-        assert_eq!(then[0].text, r#"max by (slo) (count_over_time({__name__=~".+:burnrate5m",slo!=""}[4w:5h36m]))"#);
+        let then: Vec<&str> = then.iter().map(|ask| ask.text.as_str()).collect();
+        assert_eq!(
+            then,
+            [
+                r#"count_over_time((max by (slo) ({__name__=~".+:burnrate(([0-9]+m)?[0-9]+s|1?[0-9]m)",slo!=""}))[4w:5h36m])"#,
+                r#"max by (slo) (max_over_time(timestamp({__name__=~".+:burnrate5m",slo!=""})[1h:1m]))"#,
+            ]
+        );
     }
 
     #[test]
     fn generic_rules_say_it_all() {
         let codes = vec![
-            increase("http_requests", &[("code", "200")], 1.0),
-            increase("http_requests", &[("code", "500")], 1.0),
+            increase("http_requests", &[("code", "200")], 1e6),
+            increase("http_requests", &[("code", "500")], 1e3),
         ];
         let ratio = |window: &str, value: f64| {
             series(&format!("http_requests:burnrate{window}"), &[("slo", "checkout-errors")], value)
@@ -441,10 +515,15 @@ mod tests {
             generic(0.9972),
             (First::Increases, answer(codes)),
             (First::Ratios, answer(vec![ratio("5m", 0.01), ratio("1h", 0.02)])),
-            (First::Sampled, answer(vec![series("", &[("slo", "checkout-errors")], seconds_of(now()) - 30.0)])),
         ];
-        let budget = budget(&first, &[]);
+        let sampled = answer(vec![series("", &[("slo", "checkout-errors")], seconds_of(now()) - 30.0)]);
+        let all = read(&first, &[(Second::Sampled(300), sampled)], &[], taking());
+        let budget = Budget::of("slo", all[0].reading.clone(), 300, now());
         assert_eq!((budget.service.as_str(), budget.slo.as_str()), ("checkout-errors", "checkout-errors"));
+        assert_eq!(now().signed_duration_since(budget.sampled_at).num_seconds(), 30);
+        // Ratios that are there and a shortest one that is not: nothing is measured any more.
+        let silent = read(&first, &[], &[], taking());
+        assert_eq!(state(&Budget::of("slo", silent[0].reading.clone(), 300, now())).0, BudgetState::Stale);
         assert!((budget.remaining().unwrap() - 0.44).abs() < 1e-9);
         assert!((budget.burn_rate().unwrap() - 4.0).abs() < 1e-9, "burnrate is a ratio");
         assert_eq!(budget.window, Window::Rolling { seconds: 28 * 86_400 });

@@ -40,7 +40,7 @@ pub enum Match<'a> {
     /// A label has one of these values.
     OneOf(&'a str, &'a [String]),
     /// A label's whole value follows a pattern of our own: never one with what came from elsewhere.
-    Follows(&'a str, &'static str),
+    Follows(&'a str, &'a str),
 }
 
 /// A selector of a metric, where one is named, and of labels.
@@ -207,7 +207,26 @@ fn find_range(expression: &mut Expr, has: &mut bool) {
 pub fn text(expression: &Expr) -> Result<String, QueryError> {
     let written = expression.to_string();
     let read = parser::parse(&written).map_err(QueryError::Grammar)?;
-    if read == *expression { Ok(written) } else { Err(QueryError::Ambiguous(written.chars().take(200).collect())) }
+    if in_order(&read) == in_order(expression) {
+        Ok(written)
+    } else {
+        Err(QueryError::Ambiguous(written.chars().take(200).collect()))
+    }
+}
+
+/// A query with the matchers of each selector in one order: writing sorts them, and their order means nothing.
+fn in_order(expression: &Expr) -> Expr {
+    let mut ordered = expression.clone();
+    order(&mut ordered);
+    ordered
+}
+
+fn order(expression: &mut Expr) {
+    match expression {
+        Expr::VectorSelector(selector) => selector.matchers.matchers.sort_by_key(ToString::to_string),
+        Expr::MatrixSelector(matrix) => matrix.vs.matchers.matchers.sort_by_key(ToString::to_string),
+        other => for_each_child(other, &mut order),
+    }
 }
 
 /// Steps in which a window is looked through: so many at most, and none shorter than a minute.
@@ -249,6 +268,8 @@ mod tests {
     #[test]
     fn counters_become_their_increase() {
         let query = parse(r#"sum(a{code!~"5.."}) - sum(b)"#).unwrap();
+        let unsorted = parse(r#"sum(a{z="1",b="2"})"#).unwrap();
+        assert_eq!(text(&unsorted).unwrap(), r#"sum(a{b="2",z="1"})"#);
         let increases = increases(&query, 2_592_000).unwrap();
         assert_eq!(text(&increases).unwrap(), r#"sum(increase(a{code!~"5.."}[30d])) - sum(increase(b[30d]))"#);
         assert!(!has_range(&query) && has_range(&increases));

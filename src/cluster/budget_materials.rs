@@ -1,4 +1,4 @@
-//! What budget sources need of a cluster: Secrets and ConfigMaps of the gate's own namespace and no other, and the objects
+//! What budget sources need of a cluster: Secrets and `ConfigMaps` of the gate's own namespace and no other, and the objects
 //! of Sloth and Pyrra, where they are there.
 
 use std::collections::HashMap;
@@ -50,11 +50,14 @@ pub enum DeclaredBy {
     Pyrra,
 }
 
+/// Objects, and when they were read.
+type Remembered = (Instant, Arc<Vec<Value>>);
+
 /// Reads what sources need.
 pub struct ClusterMaterials {
     client: Client,
     namespace: String,
-    declared: Mutex<HashMap<DeclaredBy, (Instant, Arc<Vec<Value>>)>>,
+    declared: Mutex<HashMap<DeclaredBy, Remembered>>,
 }
 
 /// The namespace that the gate is in: as it is told, or as its Pod knows.
@@ -64,7 +67,7 @@ pub fn own_namespace() -> Option<String> {
 }
 
 impl ClusterMaterials {
-    /// Reads Secrets and ConfigMaps of this namespace alone.
+    /// Reads Secrets and `ConfigMaps` of this namespace alone.
     pub fn new(client: Client, namespace: String) -> Self {
         Self { client, namespace, declared: Mutex::default() }
     }
@@ -88,7 +91,7 @@ impl ClusterMaterials {
         entry.map(|entry| entry.0).ok_or_else(|| format!("it has no entry {:?}", wanted.key))
     }
 
-    /// The entries of a ConfigMap.
+    /// The entries of a `ConfigMap`.
     pub async fn config_map(&self, name: &str) -> Result<Vec<(String, String)>, String> {
         let what = format!("ConfigMap {name:?} in namespace {:?}", self.namespace);
         let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &self.namespace);

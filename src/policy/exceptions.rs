@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 use super::compile::Matching;
 use crate::budget::state::{BudgetState, Thresholds};
 use crate::evidence::Evidence;
+use crate::exception::check::default_most;
 use crate::exception::{Grant, Reason};
 use crate::subject::Subject;
 use crate::subject::change::{digest_of, new_images};
@@ -15,15 +16,25 @@ pub fn that_lets_pass<'a>(
     finding: &Finding,
     subject: &Subject,
     evidence: &'a Evidence,
-    _matching: &[Matching<'_>],
+    matching: &[Matching<'_>],
     now: DateTime<Utc>,
 ) -> Option<&'a Grant> {
     let fits = |grant: &&Grant| {
         grant.holds(finding.rule, now)
+            && is_short_enough(grant, &finding.policy, matching)
             && is_for_digests_of(grant, finding, subject, evidence)
             && is_reason_true(grant, evidence, now)
     };
     evidence.exceptions.iter().find(fits)
+}
+
+/// The policy whose rule it would pass may have become stricter since it was granted.
+fn is_short_enough(grant: &Grant, policy: &str, matching: &[Matching<'_>]) -> bool {
+    let of_policy = matching.iter().find(|one| one.policy.name == policy).and_then(|one| {
+        one.policy.spec.exceptions.as_ref().and_then(|limits| limits.max_duration.of(grant.reason)).cloned()
+    });
+    let most = of_policy.unwrap_or_else(|| default_most(grant.reason));
+    grant.expires_at.signed_duration_since(grant.granted_at) <= most.delta()
 }
 
 /// One that names a digest is for that alone: for the finding about it, or for a deploy that brings nothing else.

@@ -8,6 +8,7 @@ pub mod faulty;
 pub mod gate;
 pub mod image;
 pub mod process;
+pub mod prometheus;
 pub mod registry;
 
 use std::path::{Path, PathBuf};

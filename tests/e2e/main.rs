@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod bed;
+mod budgets;
 mod changes;
 #[path = "../cluster/mod.rs"]
 mod cluster;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         returns::SCENARIOS,
         policies::SCENARIOS,
         exceptions::SCENARIOS,
+        budgets::SCENARIOS,
     ]
     .concat();
     let chosen: Vec<&Scenario> = scenarios

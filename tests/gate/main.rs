@@ -7,6 +7,7 @@ mod cluster;
 mod access;
 mod answered;
 mod audit;
+mod budgets;
 mod command_line;
 mod dates;
 mod exceptions;

@@ -362,6 +362,7 @@ fn an_exception_touches_the_decision_and_not_the_measurement() {
     for (what, grant, decision) in [
         ("good", good.clone(), Decision::Warn),
         ("expired", Grant { expires_at: now(), ..good.clone() }, Decision::Deny),
+        ("longer than may be", Grant { granted_at: now() - TimeDelta::days(8), ..good.clone() }, Decision::Deny),
         ("for another rule", Grant { rules: vec![Rule::ImageAge], ..good.clone() }, Decision::Deny),
         ("for this digest", Grant { digest: Some("a:2".into()), ..good.clone() }, Decision::Warn),
         ("for another digest", Grant { digest: Some("a:9".into()), ..good.clone() }, Decision::Deny),
