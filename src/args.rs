@@ -37,6 +37,8 @@ pub enum Command {
     /// Show every date that an image carries, and which one counts: exit 0 shown, 1 the image cannot be read, 2 wrong
     /// settings.
     Inspect(InspectArgs),
+    /// Show what is left of error budgets: exit 1 where one is spent.
+    Budgets(BudgetsArgs),
     /// Ask for recorded decisions.
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -148,6 +150,9 @@ pub struct ServeArgs {
     /// Read the workloads' imagePullSecrets, where RBAC grants it
     #[arg(long, env = "FRESHGATE_READ_PULL_SECRETS", value_parser = values::yes_or_no)]
     pub read_pull_secrets: bool,
+    /// Namespace of the gate, whose Secrets and ConfigMaps budget sources may name; default $`POD_NAMESPACE`, or the Pod's own
+    #[arg(long, value_name = "NAMESPACE", env = "FRESHGATE_NAMESPACE")]
+    pub own_namespace: Option<String>,
     /// Seconds for which new connections are still served after the signal to stop
     #[arg(long, value_name = "SECONDS", env = "FRESHGATE_DRAIN_DELAY_SECONDS", default_value_t = 0, value_parser = value_parser!(u64).range(0..=*TIMEOUT_SECONDS.end()))]
     pub drain_delay_seconds: u64,
@@ -236,6 +241,57 @@ pub struct InspectArgs {
     /// Registries.
     #[command(flatten)]
     pub registries: RegistryArgs,
+}
+
+/// Flags of `budgets`.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct BudgetsArgs {
+    /// Another question about budgets.
+    #[command(subcommand)]
+    pub command: Option<BudgetsCommand>,
+    /// Folder with policies and budget sources
+    #[arg(long, value_name = "DIR", env = "FRESHGATE_POLICIES", required = true)]
+    pub policies: Option<PathBuf>,
+    /// Only the budgets of this `BudgetSource`
+    #[arg(long, value_name = "NAME")]
+    pub source: Option<String>,
+    /// How the result is printed
+    #[arg(short = 'o', long, value_enum, default_value_t)]
+    pub output: Output,
+    /// Ask again and again, until interrupted; JSON is then one line each time
+    #[arg(long)]
+    pub watch: bool,
+    /// Seconds between two times with --watch
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub every_seconds: u64,
+}
+
+/// Other questions about budgets.
+#[derive(Debug, Subcommand)]
+pub enum BudgetsCommand {
+    /// Say which service a workload belongs to, by each source, and why
+    Explain(ExplainArgs),
+}
+
+/// Flags of `budgets explain`.
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// Manifests: YAML or JSON, several documents, Lists, or - for stdin (repeatable)
+    #[arg(short = 'f', long = "filename", value_name = "FILE|-", required = true)]
+    pub files: Vec<PathBuf>,
+    /// Folder with policies and budget sources
+    #[arg(long, value_name = "DIR", env = "FRESHGATE_POLICIES")]
+    pub policies: PathBuf,
+    /// Labels of every namespace that is not itself among the manifests (repeatable)
+    #[arg(long, value_name = "KEY=VALUE", value_delimiter = ',')]
+    pub namespace_labels: Vec<String>,
+    /// Namespace of manifests that name none
+    #[arg(short = 'n', long, value_name = "NAMESPACE", default_value = "default")]
+    pub namespace: String,
+    /// How the result is printed
+    #[arg(short = 'o', long, value_enum, default_value_t)]
+    pub output: Output,
 }
 
 /// Commands about recorded decisions.

@@ -1,6 +1,7 @@
 //! The command line: what was typed becomes what is done, and what went wrong becomes words and an exit code.
 
 mod audit;
+mod budgets;
 mod check;
 mod environment;
 mod exception;
@@ -98,6 +99,10 @@ fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Inspect(args) => {
             log_to_stderr("error", false);
             block_on(inspect::inspect(args))
+        }
+        Command::Budgets(args) => {
+            log_to_stderr("error", false);
+            block_on(budgets::run(args))
         }
         Command::Audit(command) => {
             log_to_stderr("error", false);

@@ -2,6 +2,9 @@
 //! could not be read is said in words that can stand in a record.
 
 pub mod authorization;
+pub mod budget_materials;
+pub mod budget_sources;
+mod budget_status;
 pub mod error;
 pub mod events;
 pub mod exceptions;

@@ -36,6 +36,31 @@ pub struct ImageLabels {
     pub state: &'static str,
 }
 
+/// Labels of a budget source.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct SourceLabels {
+    /// Its name.
+    pub source: String,
+}
+
+/// Labels of a poll.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct PollLabels {
+    /// Name of the source.
+    pub source: String,
+    /// `ok`, or what went wrong in one word.
+    pub outcome: &'static str,
+}
+
+/// Labels of budgets.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct BudgetStateLabels {
+    /// Name of the source.
+    pub source: String,
+    /// Their state, at the default thresholds.
+    pub state: &'static str,
+}
+
 /// Labels of an exception.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ReasonLabels {
@@ -77,6 +102,16 @@ pub struct Metrics {
     pub policies_staleness: Gauge<f64, AtomicU64>,
     /// Freezes that hold.
     pub freezes: Gauge,
+    /// How long ago each budget source last answered, in seconds.
+    pub budget_source_age: Family<SourceLabels, Gauge<f64, AtomicU64>>,
+    /// Polls of budget sources, by outcome.
+    pub budget_polls: Family<PollLabels, Counter>,
+    /// Series in the last answers of each budget source.
+    pub budget_series: Family<SourceLabels, Gauge>,
+    /// How long the last poll of each budget source took, in seconds.
+    pub budget_poll_duration: Family<SourceLabels, Gauge<f64, AtomicU64>>,
+    /// Budgets, by source and state.
+    pub budgets: Family<BudgetStateLabels, Gauge>,
     /// Exceptions that were granted, by reason; those with reason `incident` are break-glass.
     pub exceptions_granted: Family<ReasonLabels, Counter>,
     /// Exceptions that were refused.
@@ -132,6 +167,11 @@ impl Default for Metrics {
             policy_failures: Counter::default(),
             policies_staleness: Gauge::default(),
             freezes: Gauge::default(),
+            budget_source_age: Family::default(),
+            budget_polls: Family::default(),
+            budget_series: Family::default(),
+            budget_poll_duration: Family::default(),
+            budgets: Family::default(),
             exceptions_granted: Family::default(),
             exceptions_refused: Counter::default(),
             exceptions: Gauge::default(),
@@ -186,6 +226,21 @@ impl Metrics {
             self.policies_staleness.clone(),
         );
         all.register("freezes", "Freezes that hold, by policy and objective", self.freezes.clone());
+        all.register_with_unit(
+            "budget_source_age",
+            "How long ago a budget source last answered",
+            Unit::Seconds,
+            self.budget_source_age.clone(),
+        );
+        all.register("budget_polls", "Polls of budget sources by outcome", self.budget_polls.clone());
+        all.register("budget_series", "Series in the last answers of a budget source", self.budget_series.clone());
+        all.register_with_unit(
+            "budget_poll_duration",
+            "How long the last poll of a budget source took",
+            Unit::Seconds,
+            self.budget_poll_duration.clone(),
+        );
+        all.register("budgets", "Budgets by source and state, at the default thresholds", self.budgets.clone());
         all.register(
             "exceptions_granted",
             "Exceptions granted by reason; incident is break-glass",

@@ -1,4 +1,4 @@
-//! Policies and exceptions from a folder: its top-level `*.yaml` and `*.yml`, read again when they change.
+//! Policies, budget sources and exceptions from a folder: its top-level `*.yaml` and `*.yml`, read again when they change.
 //!
 //! A set is taken whole or not at all: while a file is bad, the last good set stays in force.
 
@@ -11,13 +11,16 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use chrono::{DateTime, Utc};
 use thiserror::Error;
+use tokio::sync::watch;
 
+use crate::budget::compile::CompiledSource;
+use crate::budget::poller::SourceList;
 use crate::clock::Clock;
 use crate::exception::api::GateExceptionSpec;
 use crate::exception::{Exceptions, check, file as exception_file};
 use crate::metrics::Metrics;
 use crate::policy::compile::{NAMESPACE_NAME_LABEL, NamespaceLabels, PolicySet, needs_namespace_labels};
-use crate::policy::file::{self, PolicyError, SourcePolicy};
+use crate::policy::file::{self, Objects, PolicyError, SourcePolicy};
 use crate::subject::kinds::WorkloadKinds;
 
 /// How often the folder is looked at.
@@ -77,15 +80,16 @@ pub fn texts(folder: &Path) -> Result<Vec<(String, String)>, FolderError> {
         .collect()
 }
 
-/// Reads the policies of a folder.
-pub fn read(folder: &Path) -> Result<Vec<SourcePolicy>, FolderError> {
-    file::policies(&texts(folder)?).map_err(FolderError::Policies)
+/// Reads all that a folder holds.
+pub fn read(folder: &Path) -> Result<Objects, FolderError> {
+    file::objects(&texts(folder)?).map_err(FolderError::Policies)
 }
 
-/// Reads the policies of a folder for a gate without a cluster: of a namespace only its name is known then.
-pub fn read_without_cluster(folder: &Path) -> Result<Vec<SourcePolicy>, FolderError> {
-    let policies = read(folder)?;
-    let wrong: Vec<PolicyError> = policies
+/// Reads a folder for a gate without a cluster: of a namespace only its name is known then.
+pub fn read_without_cluster(folder: &Path) -> Result<Objects, FolderError> {
+    let objects = read(folder)?;
+    let wrong: Vec<PolicyError> = objects
+        .policies
         .iter()
         .filter(|source| needs_namespace_labels(&source.policy.spec))
         .map(|source| PolicyError {
@@ -96,7 +100,7 @@ pub fn read_without_cluster(folder: &Path) -> Result<Vec<SourcePolicy>, FolderEr
             remedy: "select by `namespaces`, or serve with --kubernetes".to_owned(),
         })
         .collect();
-    if wrong.is_empty() { Ok(policies) } else { Err(FolderError::Policies(wrong)) }
+    if wrong.is_empty() { Ok(objects) } else { Err(FolderError::Policies(wrong)) }
 }
 
 /// Reads the exceptions of files that were read as texts, within the limits of policies.
@@ -130,15 +134,19 @@ pub fn exceptions<'a>(
 pub struct Folder {
     /// Its policies.
     pub policies: PolicySet,
+    /// Its budget sources.
+    pub budget_sources: SourceList,
     /// Its exceptions.
     pub exceptions: Exceptions,
 }
 
 /// Reads all of a folder for a gate without a cluster.
 pub fn read_all_without_cluster(folder: &Path, now: DateTime<Utc>) -> Result<Folder, FolderError> {
-    let policies = set(read_without_cluster(folder)?);
+    let objects = read_without_cluster(folder)?;
+    let budget_sources = sources(&objects);
+    let policies = set(objects.policies);
     let exceptions = exceptions(&texts(folder)?, &policies, |_| NamespaceLabels::NameOnly, now)?;
-    Ok(Folder { policies, exceptions })
+    Ok(Folder { policies, budget_sources, exceptions })
 }
 
 /// The set of some policies.
@@ -146,11 +154,19 @@ pub fn set(policies: Vec<SourcePolicy>) -> PolicySet {
     PolicySet::new(policies.into_iter().map(|source| source.policy).collect())
 }
 
+/// The list of the budget sources.
+pub fn sources(objects: &Objects) -> SourceList {
+    let sources: Vec<CompiledSource> = objects.budget_sources.iter().map(|found| found.source.clone()).collect();
+    Arc::new(sources)
+}
+
 /// What is in force; each swapped as a whole.
 #[derive(Clone, Debug, Default)]
 pub struct InForce {
     /// Policies.
     pub policies: Arc<ArcSwap<PolicySet>>,
+    /// Budget sources.
+    pub budget_sources: Arc<watch::Sender<SourceList>>,
     /// Exceptions.
     pub exceptions: Arc<ArcSwap<Exceptions>>,
 }
@@ -161,6 +177,7 @@ impl InForce {
         let whole = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         metrics.policies.set(whole(folder.policies.len()));
         metrics.exceptions.set(whole(folder.exceptions.len()));
+        self.budget_sources.send_replace(folder.budget_sources);
         self.policies.store(Arc::new(folder.policies));
         self.exceptions.store(Arc::new(folder.exceptions));
     }

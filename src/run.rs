@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use rustls::crypto::CryptoProvider;
 use thiserror::Error;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::admin::{self, Admin};
 use crate::admission::{Gate, Granting, Recording};
@@ -16,8 +17,13 @@ use crate::args::{AuditDurability, RegistryArgs, ServeArgs, StoreArg};
 use crate::audit::record::Labels;
 use crate::audit::{self, Audit, AuditError, AuditSettings, Durability};
 use crate::background::Background;
+use crate::budget::keeper::Keeper;
+use crate::budget::poller::{self, Poller};
+use crate::budget::snapshot::Snapshots;
 use crate::clock;
 use crate::cluster::authorization::Authorizer;
+use crate::cluster::budget_materials::{self, ClusterMaterials};
+use crate::cluster::budget_sources::ClusterBudgetSources;
 use crate::cluster::events::EventSink;
 use crate::cluster::exceptions::{ClusterExceptions, FindGrant};
 use crate::cluster::policies::ClusterPolicies;
@@ -237,6 +243,33 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
         });
         policies
     });
+    // What all budget sources said last: whatever judges budgets reads this, and asks nobody.
+    let budgets = Budgets::default();
+    let (reports, reported) = mpsc::unbounded_channel();
+    let materials = client.as_ref().map(|client| {
+        let namespace = args.own_namespace.clone().or_else(budget_materials::own_namespace);
+        Arc::new(ClusterMaterials::new(client.clone(), namespace.unwrap_or_else(|| "freshgate".to_owned())))
+    });
+    let poller = Poller::start(
+        in_force.budget_sources.subscribe(),
+        materials,
+        Arc::clone(&budgets.snapshots),
+        Arc::clone(&metrics),
+        client.is_some().then_some(reports),
+    );
+    let keeper = Keeper {
+        snapshots: Arc::clone(&budgets.snapshots),
+        freezes: Arc::clone(&budgets.freezes),
+        policies: Arc::clone(&in_force.policies),
+        store: store.clone(),
+        metrics: Arc::clone(&metrics),
+        clock: clock::now,
+    };
+    keeper.take_up().await;
+    tokio::spawn(keeper.run(poller.polls()));
+    let _cluster_budget_sources = client
+        .as_ref()
+        .map(|client| ClusterBudgetSources::start(client, Arc::clone(&in_force.budget_sources), reported));
     if let Some(folder) = args.policies.clone() {
         tokio::spawn(policy_folder::follow(folder, in_force.clone(), clock::now, Arc::clone(&metrics)));
     }
@@ -251,7 +284,7 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
             ledger: Some(ledger),
             cluster,
             stated: StatedLabels::default(),
-            budgets: Budgets::default(),
+            budgets: budgets.clone(),
             exceptions: in_force.exceptions,
         },
         recording: Recording::new(
@@ -275,6 +308,7 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
             &audit,
             resolver,
             cluster_policies.as_ref().map(|policies| Arc::clone(policies.health())),
+            Arc::clone(&budgets.snapshots),
         ),
     };
     let admin = tokio::spawn(admin::serve(admin_socket, admin, wait_for(ended)));
@@ -387,6 +421,7 @@ fn refresh(
     audit: &Arc<Audit>,
     resolver: Resolver,
     policies: Option<Arc<WatchHealth>>,
+    budgets: Arc<ArcSwap<Snapshots>>,
 ) -> Arc<dyn Fn() + Send + Sync> {
     let (metrics, audit) = (Arc::clone(metrics), Arc::downgrade(audit));
     Arc::new(move || {
@@ -402,6 +437,7 @@ fn refresh(
         if let Some(policies) = &policies {
             metrics.policies_staleness.set(policies.staleness_seconds());
         }
+        poller::show(&budgets.load(), &metrics);
         let counters = resolver.counters();
         metrics.facts_in_memory.set(counters.in_memory.load(Ordering::Relaxed));
         metrics.facts_in_store.set(counters.in_store.load(Ordering::Relaxed));

@@ -86,6 +86,8 @@ mod tests {
             covered_seconds: None,
             series: 1,
             partial: None,
+            note: None,
+            unmeasured: None,
         };
         Budget::of("slo", reading, 300, at(minute))
     }

@@ -189,6 +189,8 @@ mod tests {
                 sampled_at: at(minute),
                 covered_seconds: None,
                 series: 1,
+                note: None,
+                unmeasured: None,
                 partial: None,
             };
             let budget = Budget::of("slo", reading, 300, at(minute));

@@ -61,6 +61,9 @@ pub struct Figures {
     pub burn_rate: Option<f64>,
     /// What the ratio is a mean of.
     pub weighting: Weighting,
+    /// What whoever reads the figures should know about them, in words: that some were left out, for example.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// Counted events.
@@ -152,6 +155,10 @@ pub struct Reading {
     pub series: usize,
     /// What the source said is missing from the answer.
     pub partial: Option<String>,
+    /// What whoever reads the figures should know about them, in words.
+    pub note: Option<String>,
+    /// Why there can be no figures, where the format itself tells: it counts before all that follows from figures.
+    pub unmeasured: Option<Unmeasured>,
 }
 
 /// How far into the future a sample may lie: clocks differ a little.
@@ -206,6 +213,9 @@ impl Budget {
 
 fn figures_of(reading: &Reading, now: DateTime<Utc>) -> Result<Figures, Unmeasured> {
     let unknown = |state, detail: String| Err(Unmeasured::new(state, detail));
+    if let Some(unmeasured) = &reading.unmeasured {
+        return Err(unmeasured.clone());
+    }
     if !figures::is_objective(reading.objective) {
         return unknown(
             BudgetState::Invalid,
@@ -267,6 +277,7 @@ fn figures_of(reading: &Reading, now: DateTime<Utc>) -> Result<Figures, Unmeasur
         recent,
         burn_rate: reading.burn_rate.filter(|rate| rate.is_finite() && *rate >= 0.0),
         weighting: reading.weighting,
+        note: reading.note.clone(),
     })
 }
 
@@ -296,6 +307,8 @@ mod tests {
             covered_seconds: None,
             series: 1,
             partial: None,
+            note: None,
+            unmeasured: None,
         }
     }
 
@@ -336,6 +349,7 @@ mod tests {
         assert_eq!(state(|one| one.bad = None), Some(NoData));
         assert_eq!(state(|one| one.series = 2), Some(Ambiguous));
         assert_eq!(state(|one| one.partial = Some("store 3 is away".into())), Some(Partial));
+        assert_eq!(state(|one| one.unmeasured = Some(Unmeasured::new(NoData, "renamed"))), Some(NoData));
         assert_eq!(state(|one| one.covered_seconds = Some(14 * 86_400)), Some(InsufficientHistory));
         assert_eq!(state(|one| one.covered_seconds = Some(15 * 86_400)), None);
         assert_eq!(state(|one| one.sampled_at = now() + chrono::TimeDelta::hours(1)), Some(Invalid));

@@ -101,22 +101,23 @@ pub struct Candidate<'a> {
 impl ServiceRules {
     /// The workload's service and the place that names it.
     pub fn service_of(&self, workload: Candidate<'_>) -> Option<(String, IdentityFrom)> {
-        self.from.iter().find_map(|from| {
-            let named = match from {
-                IdentityFrom::Mapping => {
-                    self.mapping.iter().find(|entry| entry.fits(workload)).map(|entry| &entry.service)
-                }
-                IdentityFrom::NamespaceLabel => {
-                    workload.namespace_labels.and_then(|labels| labels.get(&self.namespace_label))
-                }
-                IdentityFrom::WorkloadLabel => workload
-                    .labels
-                    .get(&self.workload_label)
-                    .filter(|named| !named.is_empty())
-                    .or_else(|| workload.template_labels.get(&self.workload_label)),
-            };
-            named.filter(|named| !named.is_empty()).map(|named| (named.clone(), *from))
-        })
+        self.from.iter().find_map(|from| Some((self.named_by(*from, workload)?, *from)))
+    }
+
+    /// The service that one place names, whether it counts or not.
+    pub fn named_by(&self, from: IdentityFrom, workload: Candidate<'_>) -> Option<String> {
+        let named = match from {
+            IdentityFrom::Mapping => self.mapping.iter().find(|entry| entry.fits(workload)).map(|entry| &entry.service),
+            IdentityFrom::NamespaceLabel => {
+                workload.namespace_labels.and_then(|labels| labels.get(&self.namespace_label))
+            }
+            IdentityFrom::WorkloadLabel => workload
+                .labels
+                .get(&self.workload_label)
+                .filter(|named| !named.is_empty())
+                .or_else(|| workload.template_labels.get(&self.workload_label)),
+        };
+        named.filter(|named| !named.is_empty()).cloned()
     }
 
     /// Whether a workload's own labels can say which service it is.

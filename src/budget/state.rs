@@ -204,7 +204,7 @@ impl Budget {
 }
 
 /// An age in seconds or minutes, rounded down: for words about how old a sample is.
-fn short_age(seconds: i64) -> String {
+pub fn short_age(seconds: i64) -> String {
     match seconds {
         ..120 => format!("{seconds}s"),
         120..7_200 => format!("{}m", seconds / 60),
@@ -242,6 +242,8 @@ mod tests {
             covered_seconds: None,
             series: 1,
             partial: None,
+            note: None,
+            unmeasured: None,
         };
         change(&mut reading);
         Budget::of("slo", reading, 300, now())

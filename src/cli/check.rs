@@ -1,6 +1,7 @@
 //! `freshgate check`: what admission would say to these manifests. The same code decides; nothing is recorded.
 
-use std::collections::{BTreeMap, BTreeSet};
+pub(super) mod labels;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,19 +10,20 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::manifests::{self, Manifest, Manifests};
+use self::labels::UnknownLabels;
+use super::manifests::{self, Manifests};
 use super::output::{coloured, print_json, print_lines, progress, say, tell};
 use super::{FAILED, Failure, NO, OK};
 use crate::admission::decode::{Review, decode};
 use crate::args::{CheckArgs, Output};
+use crate::budget::poller;
 use crate::clock;
 use crate::evidence::Evidence;
 use crate::evidence::gather::{Budgets, Gatherer, StatedLabels};
 use crate::image::resolver::facts::NoStore;
-use crate::policy::api::Match;
-use crate::policy::compile::{CompiledPolicy, NamespaceLabels, PolicySet, needs_namespace_labels};
+use crate::policy::compile::{NamespaceLabels, PolicySet};
 use crate::policy::evaluate::{evaluate, passes_unjudged};
-use crate::policy::file::place::{self, Step};
+use crate::policy::file::place;
 use crate::policy_folder;
 use crate::subject::Subject;
 use crate::subject::kinds::WorkloadKinds;
@@ -37,8 +39,10 @@ struct Checked {
 }
 
 pub async fn check(args: CheckArgs) -> Result<u8, Failure> {
-    let policies = policy_folder::set(policy_folder::read(&args.policies).map_err(Failure::of)?);
-    let stated = labels(&args.namespace_labels)?;
+    let written = policy_folder::read(&args.policies).map_err(Failure::of)?;
+    let sources = policy_folder::sources(&written);
+    let policies = policy_folder::set(written.policies);
+    let stated = labels::of_flags(&args.namespace_labels)?;
     let Manifests { objects, mut unreadable, empty } = manifests::read(&args.files);
     for source in &empty {
         say(
@@ -46,8 +50,11 @@ pub async fn check(args: CheckArgs) -> Result<u8, Failure> {
             &format!("there is nothing in {source}, so nothing of it was checked; did what should write it fail?"),
         );
     }
-    let (by_namespace, bad_labels) = namespaces(&objects);
+    let (by_namespace, bad_labels) = labels::of_manifests(&objects);
     unreadable.extend(bad_labels);
+    super::budgets::warn_of_missing_sources(&policies, &sources);
+    // What admission would read from a snapshot is asked now.
+    let snapshots = poller::poll_once(&sources, None).await;
     let texts = policy_folder::texts(&args.policies).map_err(Failure::of)?;
     let labels_of = |namespace: &str| {
         let labels = by_namespace.get(namespace).or(stated.as_ref());
@@ -59,7 +66,7 @@ pub async fn check(args: CheckArgs) -> Result<u8, Failure> {
         ledger: None,
         cluster: None,
         stated: StatedLabels { by_namespace, of_others: stated },
-        budgets: Budgets::default(),
+        budgets: Budgets { snapshots: Arc::new(ArcSwap::from_pointee(snapshots)), ..Budgets::default() },
         exceptions: Arc::new(ArcSwap::from_pointee(exceptions)),
     };
 
@@ -68,6 +75,16 @@ pub async fn check(args: CheckArgs) -> Result<u8, Failure> {
     let mut checked = Vec::new();
     let bar = progress(Some(objects.len() as u64), "checking");
     for manifest in &objects {
+        bar.inc(1);
+        // Taken for none, it would be judged in another namespace.
+        if let Some(other) =
+            manifest.object.pointer("/metadata/namespace").filter(|name| !name.is_string() && !name.is_null())
+        {
+            let found = manifests::in_words(other);
+            let told = format!("a namespace's name is a text, not {found}; write it in quotes");
+            unreadable.push(manifest.wrong(&place::steps("metadata.namespace"), told));
+            continue;
+        }
         let body = as_review(&manifest.object, &args.namespace).to_string();
         match decode(body.as_bytes(), &kinds) {
             Ok(Review { subject: Some(subject), .. }) => {
@@ -81,7 +98,6 @@ pub async fn check(args: CheckArgs) -> Result<u8, Failure> {
                 unreadable.push(manifest.wrong(&place::steps(field), &error.problem));
             }
         }
-        bar.inc(1);
     }
     bar.finish_and_clear();
 
@@ -124,7 +140,7 @@ async fn check_one(subject: Subject, gatherer: &Gatherer, policies: &PolicySet, 
 }
 
 /// The review that an API server would send of a new object.
-fn as_review(object: &Value, default_namespace: &str) -> Value {
+pub(super) fn as_review(object: &Value, default_namespace: &str) -> Value {
     let api_version = object["apiVersion"].as_str().unwrap_or_default();
     let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
     let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
@@ -145,94 +161,6 @@ fn as_review(object: &Value, default_namespace: &str) -> Value {
             "dryRun": true,
         },
     })
-}
-
-/// Labels by namespace.
-type Labels = BTreeMap<String, BTreeMap<String, String>>;
-
-/// Labels of the Namespace objects among the manifests, and what is wrong with some.
-fn namespaces(objects: &[Manifest]) -> (Labels, Vec<String>) {
-    let (mut known, mut wrong) = (Labels::new(), Vec::new());
-    for manifest in objects.iter().filter(|one| one.object["kind"] == "Namespace" && one.object["apiVersion"] == "v1") {
-        let Some(name) = manifest.object.pointer("/metadata/name").and_then(Value::as_str) else {
-            continue;
-        };
-        let labels = known.entry(name.to_owned()).or_default();
-        let field = place::steps("metadata.labels");
-        match manifest.object.pointer("/metadata/labels") {
-            None | Some(Value::Null) => {}
-            Some(Value::Object(written)) => {
-                for (label, value) in written {
-                    if let Value::String(value) = value {
-                        labels.insert(label.clone(), value.clone());
-                        continue;
-                    }
-                    let field = [field.as_slice(), &[Step::Key(label.clone())]].concat();
-                    let found = manifests::in_words(value);
-                    wrong.push(manifest.wrong(&field, format!("a label is a text, not {found}; write it in quotes")));
-                }
-            }
-            Some(other) => {
-                let found = manifests::in_words(other);
-                wrong.push(manifest.wrong(&field, format!("labels are a map of texts, not {found}")));
-            }
-        }
-    }
-    (known, wrong)
-}
-
-fn labels(written: &[String]) -> Result<Option<BTreeMap<String, String>>, Failure> {
-    let pairs = written.iter().map(|pair| match pair.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err(Failure::new(format!(
-            "--namespace-labels {pair:?} is not KEY=VALUE, as in --namespace-labels environment=production"
-        ))),
-    });
-    let labels: BTreeMap<_, _> = pairs.collect::<Result<_, _>>()?;
-    Ok((!labels.is_empty()).then_some(labels))
-}
-
-/// Namespaces whose labels nobody stated, and the policies that would want to know them: silently such a policy would be
-/// for nothing there.
-struct UnknownLabels {
-    /// Policies that select by labels, without their selectors: what else they say of whom they are for.
-    selecting: Vec<CompiledPolicy>,
-    found: BTreeMap<String, BTreeSet<String>>,
-}
-
-impl UnknownLabels {
-    fn new(policies: &PolicySet) -> Self {
-        let selecting = policies.iter().filter(|policy| needs_namespace_labels(&policy.spec)).map(|policy| {
-            let mut without = policy.clone();
-            without.spec.matches = without.spec.matches.map(|matches| Match { namespace_selector: None, ..matches });
-            without
-        });
-        Self { selecting: selecting.collect(), found: BTreeMap::new() }
-    }
-
-    fn look_at(&mut self, subject: &Subject, stated: &StatedLabels) {
-        let namespace = &subject.namespace;
-        if stated.of_others.is_some() || stated.by_namespace.contains_key(namespace) || subject.images.is_empty() {
-            return;
-        }
-        for policy in self.selecting.iter().filter(|policy| policy.is_for(namespace, &BTreeMap::new(), &subject.kind)) {
-            self.found.entry(namespace.clone()).or_default().insert(format!("{:?}", policy.name));
-        }
-    }
-
-    fn warn(&self) {
-        for (namespace, policies) in &self.found {
-            let noun = if policies.len() == 1 { "policy" } else { "policies" };
-            let names = policies.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
-            say(
-                "warning",
-                &format!(
-                    "the labels of namespace {namespace:?} are not known here, and {noun} {names} may be for it by them; \
-                     give --namespace-labels, or its Namespace object among the manifests"
-                ),
-            );
-        }
-    }
 }
 
 fn in_words(checked: &[Checked]) -> Vec<String> {

@@ -113,8 +113,10 @@ impl Owners {
         };
         let object = self.read(&workload.namespace, &reference, deadline).await.ok()?;
         let stopped = object.data["spec"]["replicas"] == 0 || object.metadata.deletion_timestamp.is_some();
-        let path: String = kind.template.iter().map(|part| format!("/{part}")).collect();
-        let template = if path.is_empty() { &object.data } else { object.data.pointer(&path)? };
+        let template = match self.template_path(&reference) {
+            Some(path) => object.data.pointer(&path)?,
+            None => &object.data,
+        };
         (!stopped).then(|| image_references(template))
     }
 

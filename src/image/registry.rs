@@ -5,10 +5,13 @@
 //! writes a workload.
 
 pub mod address;
+mod answer;
 pub mod credentials;
+mod digest;
 pub mod error;
 mod layout;
 mod limits;
+mod mirror;
 pub mod settings;
 mod token;
 
@@ -19,37 +22,29 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use futures::future::{Either, select};
 use oci_client::manifest::{
     IMAGE_MANIFEST_LIST_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE, OCI_IMAGE_INDEX_MEDIA_TYPE, OCI_IMAGE_MEDIA_TYPE,
 };
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
+use reqwest::header::{ACCEPT, AUTHORIZATION, LOCATION};
 use reqwest::{Client, Method, Response, StatusCode, Url};
-use sha2::{Digest, Sha256, Sha384, Sha512};
 use thiserror::Error;
 use tokio::time::Instant;
 
+use self::answer::{not_reached, refused_in_words, success};
 use self::credentials::Credential;
+use self::digest::{check_digest, manifest_named};
 use self::error::RegistryError;
-use self::limits::{Limits, Refused};
+use self::limits::Limits;
 use self::settings::{MirrorLocation, RegistrySettings};
-use self::token::Challenge;
-use super::claims;
+use self::token::TokenKey;
 use super::reference::ImageReference;
 
 /// Most bytes of a manifest or an index.
 pub const LARGEST_MANIFEST_BYTES: u64 = 4 << 20;
 /// Most bytes of an image config, or of a layer that is an attestation.
 pub const LARGEST_CONFIG_BYTES: u64 = 8 << 20;
-const LARGEST_TOKEN_BYTES: u64 = 64 << 10;
 const MOST_REDIRECTS: usize = 3;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a mirror is waited for alone; then the registry itself is asked too.
-const MIRROR_HEAD_START: Duration = Duration::from_millis(500);
-/// A token is used for this long unless its answer says less; a minute is what the protocol grants at least.
-const TOKEN_LIFE: Duration = Duration::from_secs(60);
-/// What whoever runs the gate can do about an address that is refused.
-const IF_MEANT: &str = "if it is meant, list it with --private-registry, or --insecure-registry for plain HTTP";
 const SCHEMA_1_MEDIA_TYPES: &str = "application/vnd.docker.distribution.manifest.v1+prettyjws, \
      application/vnd.docker.distribution.manifest.v1+json";
 
@@ -88,13 +83,6 @@ pub struct Registries {
     exempt: Client,
     limits: Mutex<HashMap<String, Arc<Limits>>>,
     tokens: Mutex<HashMap<TokenKey, (String, Instant)>>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct TokenKey {
-    host: String,
-    repository: String,
-    credential: Option<String>,
 }
 
 /// Whom to ask, on whose behalf, and until when.
@@ -176,7 +164,10 @@ impl Registries {
             || (name.parse::<IpAddr>().is_err() && name.split('.').next_back().is_some_and(is_number));
         if forbidden && !self.settings.is_exempt(host) {
             let by = if host == registry { String::new() } else { format!(", to which {registry} sends on") };
-            return Err(RegistryError::NotAllowed(format!("{host}{by} is not a public address; {IF_MEANT}")));
+            return Err(RegistryError::NotAllowed(format!(
+                "{host}{by} is not a public address; {}",
+                address::IF_MEANT
+            )));
         }
         Ok(())
     }
@@ -246,50 +237,6 @@ impl Registries {
             .filter_map(|entry| entry.get("digest")?.as_str().map(str::to_owned))
             .take(8)
             .collect())
-    }
-
-    /// Asks the mirror, where there is one, then the registry. Gives the host that answered with success.
-    async fn ask(&self, asking: Asking<'_>, method: Method, path: &str) -> Result<(String, Response), RegistryError> {
-        self.check_allowed(asking.image)?;
-        let registry = asking.image.registry();
-        let origin = async {
-            self.ask_host(asking, registry, method.clone(), path).await.map(|response| (registry.to_owned(), response))
-        };
-        match self.settings.mirror_for(&asking.image.name()).map(|mirror| &mirror.location) {
-            Some(MirrorLocation::Registry(mirror)) if self.check_address(mirror, registry).is_ok() => {
-                let without_credential = Asking { credential: None, ..asking };
-                let answer = self.ask_host(without_credential, mirror, method.clone(), path);
-                self.ask_either(mirror, answer, origin).await
-            }
-            _ => origin.await,
-        }
-    }
-
-    /// The mirror's answer, or the registry's. A mirror has a head start; one that does not use it costs no more than
-    /// that, and is then left alone for a while.
-    async fn ask_either(
-        &self,
-        mirror: &str,
-        of_mirror: impl Future<Output = Result<Response, RegistryError>>,
-        of_registry: impl Future<Output = Result<(String, Response), RegistryError>>,
-    ) -> Result<(String, Response), RegistryError> {
-        let named = |response| (mirror.to_owned(), response);
-        let (mut of_mirror, of_registry) = (std::pin::pin!(of_mirror), std::pin::pin!(of_registry));
-        match tokio::time::timeout(MIRROR_HEAD_START, &mut of_mirror).await {
-            Ok(Ok(response)) => return Ok(named(response)),
-            Ok(Err(_)) => return of_registry.await,
-            Err(_) => {}
-        }
-        match select(of_mirror, of_registry).await {
-            Either::Left((Ok(response), _)) => Ok(named(response)),
-            Either::Left((Err(_), of_registry)) => of_registry.await,
-            Either::Right((Ok(answer), _)) => {
-                self.limits_of(mirror).leave_alone();
-                Ok(answer)
-            }
-            // Where the registry is out of reach, as behind an air gap, a slow mirror is what there is.
-            Either::Right((Err(error), of_mirror)) => of_mirror.await.map(named).map_err(|_| error),
-        }
     }
 
     async fn ask_host(
@@ -383,100 +330,6 @@ impl Registries {
         Err(RegistryError::Unreachable(format!("{host} sent us on more than {MOST_REDIRECTS} times")))
     }
 
-    fn remembered_token(&self, key: &TokenKey) -> Option<String> {
-        let tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
-        tokens.get(key).filter(|(_, until)| *until > Instant::now()).map(|(token, _)| token.clone())
-    }
-
-    fn remember_token(&self, key: &TokenKey, authorization: &str, life: Duration) {
-        let now = Instant::now();
-        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
-        tokens.retain(|_, (_, until)| *until > now);
-        tokens.insert(key.clone(), (authorization.to_owned(), now + life));
-    }
-
-    /// What the challenge asks for; `None` where there is nothing to give.
-    async fn authorization(
-        &self,
-        asking: Asking<'_>,
-        host: &str,
-        key: &TokenKey,
-        headers: &HeaderMap,
-    ) -> Result<Option<String>, RegistryError> {
-        let challenges = headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
-        match token::challenge(challenges) {
-            None => Ok(None),
-            Some(Challenge::Basic) => {
-                let basic = asking.credential.map(Credential::basic);
-                if let Some(basic) = &basic {
-                    self.remember_token(key, basic, TOKEN_LIFE);
-                }
-                Ok(basic)
-            }
-            Some(Challenge::Bearer { realm, service }) => {
-                let (token, life) = self.token(asking, host, &realm, service.as_deref()).await?;
-                let bearer = format!("Bearer {token}");
-                self.remember_token(key, &bearer, life);
-                Ok(Some(bearer))
-            }
-        }
-    }
-
-    /// Fetches a token, with the credential only where the realm may have it.
-    async fn token(
-        &self,
-        asking: Asking<'_>,
-        host: &str,
-        realm: &str,
-        service: Option<&str>,
-    ) -> Result<(String, Duration), RegistryError> {
-        let unusable = |what: &str| RegistryError::Unauthorized(format!("{host} asks for a token of {what}"));
-        let mut url = Url::parse(realm).map_err(|_| unusable("no address"))?;
-        let target = authority(&url);
-        if url.scheme() != "https" && !self.settings.is_plain_http(&target) {
-            return Err(unusable(&format!("{target} without TLS")));
-        }
-        self.check_address(&target, host)?;
-        {
-            let mut query = url.query_pairs_mut();
-            if let Some(service) = service {
-                query.append_pair("service", service);
-            }
-            query.append_pair("scope", &format!("repository:{}:pull", asking.image.repository()));
-        }
-        let basic = asking
-            .credential
-            .filter(|_| token::may_have_credentials(&url, host, &self.settings.token_hosts))
-            .map(Credential::basic);
-        // No place among its requests is taken: where the service is the registry itself, there may be none left.
-        let limits = self.limits_of(&target);
-        limits.check_patience(Instant::now()).map_err(|refused| refused_in_words(&target, refused))?;
-        let response = self.send(&target, Method::GET, url, basic).await?;
-        if !response.status().is_success() {
-            let status = response.status().as_u16();
-            return Err(match status {
-                429 => {
-                    let seconds = limits.rate_limited(retry_after(&response, asking.now));
-                    RegistryError::RateLimited(format!(
-                        "{target} gives no token for {host} just now: it answered 429; it is asked again in {seconds} seconds"
-                    ))
-                }
-                500..=599 => {
-                    RegistryError::Unreachable(format!("{target} gives no token for {host}: it answered {status}"))
-                }
-                _ => RegistryError::Unauthorized(format!("{target} gives no token for {host}: it answered {status}")),
-            });
-        }
-        let body = self.bounded(&target, response, LARGEST_TOKEN_BYTES, asking.deadline, "token").await?;
-        let answer: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
-        let token = answer.get("token").or_else(|| answer.get("access_token")).and_then(serde_json::Value::as_str);
-        let life = answer.get("expires_in").and_then(serde_json::Value::as_u64).map(Duration::from_secs);
-        match token.filter(|token| !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic())) {
-            Some(token) => Ok((token.to_owned(), life.unwrap_or(TOKEN_LIFE).min(5 * TOKEN_LIFE).mul_f32(0.9))),
-            None => Err(unusable(&format!("{target}, whose answer has none"))),
-        }
-    }
-
     /// Reads a body up to a bound.
     async fn bounded(
         &self,
@@ -541,98 +394,4 @@ fn accepted() -> String {
         "{OCI_IMAGE_INDEX_MEDIA_TYPE}, {OCI_IMAGE_MEDIA_TYPE}, {IMAGE_MANIFEST_LIST_MEDIA_TYPE}, \
          {IMAGE_MANIFEST_MEDIA_TYPE}, {SCHEMA_1_MEDIA_TYPES}"
     )
-}
-
-fn refused_in_words(host: &str, refused: Refused) -> RegistryError {
-    match refused {
-        Refused::RateLimited(seconds) => {
-            RegistryError::RateLimited(format!("{host} asked to be left alone for {seconds} more seconds"))
-        }
-        Refused::LeftAlone(seconds) => RegistryError::Unreachable(format!(
-            "{host} did not answer several times in a row; it is asked again in {seconds} seconds"
-        )),
-    }
-}
-
-fn not_reached(host: &str, error: &reqwest::Error) -> RegistryError {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(error);
-    while let Some(inner) = cause {
-        if let Some(not_public) = inner.downcast_ref::<address::NotPublic>() {
-            return RegistryError::NotAllowed(format!("{not_public}; {IF_MEANT}"));
-        }
-        cause = inner.source();
-    }
-    let what = if error.is_timeout() {
-        "did not answer in time"
-    } else if error.is_connect() {
-        "cannot be reached"
-    } else {
-        "broke off the connection"
-    };
-    RegistryError::Unreachable(format!("{host} {what}"))
-}
-
-fn success(host: &str, response: Response, limits: &Limits, now: DateTime<Utc>) -> Result<Response, RegistryError> {
-    let status = response.status().as_u16();
-    match status {
-        200..=299 if is_html(&response) => {
-            Err(RegistryError::Unreachable(format!("{host} answered HTML where an image was expected")))
-        }
-        200..=299 => Ok(response),
-        401 | 403 => Err(RegistryError::Unauthorized(format!(
-            "{host} wants credentials that the gate does not have: it answered {status}"
-        ))),
-        404 | 410 => Err(RegistryError::NotFound(format!("{host} has no such image: it answered {status}"))),
-        429 => {
-            let seconds = limits.rate_limited(retry_after(&response, now));
-            Err(RegistryError::RateLimited(format!("{host} answered 429; it is asked again in {seconds} seconds")))
-        }
-        // It is there and does not understand the question, and so it will be next time.
-        400..=499 | 501 => Err(RegistryError::Unsupported(format!("{host} answered {status}"))),
-        _ => Err(RegistryError::Unreachable(format!("{host} answered {status}"))),
-    }
-}
-
-/// How long an answer asks to be left alone. A date is compared with the answer's own, so that clocks need not agree.
-fn retry_after(response: &Response, now: DateTime<Utc>) -> Option<Duration> {
-    let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
-    limits::retry_after(header(RETRY_AFTER)?, header(DATE).and_then(limits::http_date).unwrap_or(now))
-}
-
-/// A captive portal or a login page: no registry serves an image as HTML.
-fn is_html(response: &Response) -> bool {
-    let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    content_type.is_some_and(|content_type| content_type.trim_start().to_ascii_lowercase().starts_with("text/html"))
-}
-
-/// The manifest that a body is, with exactly the bytes that its digest is over, compared where a digest is wanted.
-fn manifest_named(wanted: Option<&str>, body: Vec<u8>, host: &str) -> Result<Manifest, RegistryError> {
-    let as_served = wanted.is_some_and(|digest| is_digest_of(digest, &body));
-    let body = if as_served { body } else { claims::schema1_payload(&body).unwrap_or(body) };
-    let digest = match wanted {
-        Some(digest) => {
-            check_digest(digest, &body, host)?;
-            digest.to_owned()
-        }
-        None => format!("sha256:{}", hex::encode(Sha256::digest(&body))),
-    };
-    Ok(Manifest { digest, body })
-}
-
-/// Whether the bytes are those that the digest names.
-fn check_digest(digest: &str, body: &[u8], host: &str) -> Result<(), RegistryError> {
-    if is_digest_of(digest, body) {
-        Ok(())
-    } else {
-        Err(RegistryError::WrongBytes(format!("{host} serves other bytes than {digest} names")))
-    }
-}
-
-fn is_digest_of(digest: &str, body: &[u8]) -> bool {
-    match digest.split_once(':') {
-        Some(("sha256", hex)) => hex::encode(Sha256::digest(body)) == hex,
-        Some(("sha384", hex)) => hex::encode(Sha384::digest(body)) == hex,
-        Some(("sha512", hex)) => hex::encode(Sha512::digest(body)) == hex,
-        _ => false,
-    }
 }

@@ -32,7 +32,8 @@ pub struct Problem {
 }
 
 impl Problem {
-    pub(crate) fn new(field: &str, message: impl Into<String>, remedy: impl Into<String>) -> Self {
+    /// A problem with a field, and what to write instead.
+    pub fn new(field: &str, message: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { field: field.to_owned(), message: message.into(), remedy: remedy.into() }
     }
 }

@@ -1,4 +1,4 @@
-//! The custom resource definition of `GatePolicy`, as `kubectl apply` wants it.
+//! The custom resource definitions, as `kubectl apply` wants them: that of `GatePolicy` is here.
 
 use kube::CustomResourceExt as _;
 use serde_json::Value;
@@ -12,7 +12,8 @@ const LONGEST_LIST: u64 = 100;
 /// A condition's message tells every problem at once; this is the bound that Kubernetes' own conditions have.
 const LONGEST_MESSAGE: u64 = 32_768;
 /// A duration as Prometheus writes it.
-const DURATION: &str = "^([0-9]{1,6}y)?([0-9]{1,6}w)?([0-9]{1,6}d)?([0-9]{1,8}h)?([0-9]{1,10}m)?([0-9]{1,12}s)?$";
+pub(crate) const DURATION: &str =
+    "^([0-9]{1,6}y)?([0-9]{1,6}w)?([0-9]{1,6}d)?([0-9]{1,8}h)?([0-9]{1,10}m)?([0-9]{1,12}s)?$";
 
 /// A percentage.
 const PERCENT: &str = "^-?[0-9]{1,3}([.][0-9]{1,6})? ?%$";
@@ -32,7 +33,7 @@ const DURATIONS: [&str; 9] = [
 
 /// The definitions of all kinds as YAML, one document each.
 pub fn yaml() -> Result<String, serde_saphyr::SerializeError> {
-    let definitions = [definition(), crate::exception::crd::definition()];
+    let definitions = [definition(), crate::budget::crd::definition(), crate::exception::crd::definition()];
     let documents = definitions.iter().map(serde_saphyr::to_string).collect::<Result<Vec<_>, _>>()?;
     Ok(documents.join("---\n"))
 }

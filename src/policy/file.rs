@@ -1,17 +1,20 @@
-//! Policies as YAML text: which documents there are, and where and what is wrong in them. Pure: text in, policies out.
+//! Policies and what goes with them as YAML text: which documents there are, and where and what is wrong in them. Pure:
+//! text in, policies and budget sources out.
 
 pub mod place;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_saphyr::UserMessageFormatter;
 use thiserror::Error;
 
-use super::api::GatePolicySpec;
 use super::compile::{CompiledPolicy, Problem};
+use crate::budget::api::BudgetSourceSpec;
+use crate::budget::compile::{CompiledSource, Origin};
 
 /// The API version that policies have.
 pub const API_VERSION: &str = "freshgate.dev/v1alpha1";
@@ -189,15 +192,16 @@ impl Head {
     }
 }
 
+/// A whole object, whatever its spec is.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct PolicyDocument {
+struct ObjectDocument<S> {
     #[serde(rename = "apiVersion")]
     _api_version: String,
     #[serde(rename = "kind")]
     _kind: String,
     metadata: Metadata,
-    spec: GatePolicySpec,
+    spec: S,
     #[serde(default, rename = "status")]
     _status: serde::de::IgnoredAny,
 }
@@ -219,10 +223,42 @@ pub struct SourcePolicy {
     pub policy: CompiledPolicy,
 }
 
-/// Reads every policy of some files, given as name and text. All that is wrong is told at once.
-pub fn policies(files: &[(String, String)]) -> Result<Vec<SourcePolicy>, Vec<PolicyError>> {
-    let mut found: Vec<SourcePolicy> = Vec::new();
-    let mut errors = Vec::new();
+/// A budget source and the place it comes from.
+#[derive(Clone, Debug)]
+pub struct SourceOfBudgets {
+    /// The file.
+    pub file: String,
+    /// The first line of its document.
+    pub line: u64,
+    /// What is polled.
+    pub source: CompiledSource,
+}
+
+/// All that some files hold.
+#[derive(Clone, Debug, Default)]
+pub struct Objects {
+    /// Policies.
+    pub policies: Vec<SourcePolicy>,
+    /// Where budgets come from.
+    pub budget_sources: Vec<SourceOfBudgets>,
+}
+
+/// The place of each object, by kind and name: no two of a kind may have one name.
+#[derive(Default)]
+struct Names(BTreeMap<(&'static str, String), (String, u64)>);
+
+impl Names {
+    fn take(&mut self, kind: &'static str, word: &str, name: &str, file: &str, line: u64) -> Option<PolicyError> {
+        let place = (file.to_owned(), line);
+        let (first, first_line) = self.0.insert((kind, name.to_owned()), place)?;
+        let message = format!("there is a {word} {name:?} already, in {first}:{first_line}");
+        Some(error(file, Some(line), "metadata.name", &message, "give it another name"))
+    }
+}
+
+/// Reads every object of some files, given as name and text. All that is wrong is told at once.
+pub fn objects(files: &[(String, String)]) -> Result<Objects, Vec<PolicyError>> {
+    let (mut found, mut errors, mut names) = (Objects::default(), Vec::new(), Names::default());
     for (file, text) in files {
         let documents = documents(text);
         if documents.is_empty() {
@@ -233,51 +269,74 @@ pub fn policies(files: &[(String, String)]) -> Result<Vec<SourcePolicy>, Vec<Pol
             if document.read::<Head>(file).is_ok_and(|head| head.is("GateException")) {
                 continue;
             }
-            match policy(file, &document) {
-                Ok(policy) => found.push(policy),
-                Err(problems) => errors.extend(problems),
+            if let Err(problems) = object(file, &document, &mut found, &mut names) {
+                errors.extend(problems);
             }
-        }
-    }
-    let mut names: BTreeMap<&str, &SourcePolicy> = BTreeMap::new();
-    for policy in &found {
-        if let Some(first) = names.insert(&policy.policy.name, policy) {
-            let message =
-                format!("there is a policy {:?} already, in {}:{}", policy.policy.name, first.file, first.line);
-            errors.push(error(&policy.file, Some(policy.line), "metadata.name", &message, "give it another name"));
         }
     }
     if errors.is_empty() { Ok(found) } else { Err(errors) }
 }
 
-fn policy(file: &str, document: &Document<'_>) -> Result<SourcePolicy, Vec<PolicyError>> {
+/// Reads one object into what was found.
+fn object(file: &str, document: &Document<'_>, found: &mut Objects, names: &mut Names) -> Result<(), Vec<PolicyError>> {
     let line = document.line as u64;
     let head: Head = document.read(file).map_err(|error| vec![error])?;
-    if !head.is("GatePolicy") {
-        return Err(vec![foreign(file, line, &head)]);
+    let (file_name, taken) =
+        (file.to_owned(), |error: Option<PolicyError>| error.map_or(Ok(()), |error| Err(vec![error])));
+    match head.kind.as_str() {
+        "GatePolicy" if head.api_version == API_VERSION => {
+            let (name, spec) = named(file, document, "policy")?;
+            let policy = CompiledPolicy::compile(&name, spec).map_err(|found| located(file, document, found))?;
+            found.policies.push(SourcePolicy { file: file_name, line, policy });
+            taken(names.take("GatePolicy", "policy", &name, file, line))
+        }
+        "BudgetSource" if head.api_version == API_VERSION => {
+            let (name, spec) = named::<BudgetSourceSpec>(file, document, "budget source")?;
+            let folder = Path::new(file).parent().map(PathBuf::from).unwrap_or_default();
+            let source = CompiledSource::compile(&name, spec, Origin::Folder(folder))
+                .map_err(|found| located(file, document, found))?;
+            found.budget_sources.push(SourceOfBudgets { file: file_name, line, source });
+            taken(names.take("BudgetSource", "budget source", &name, file, line))
+        }
+        _ => Err(vec![foreign(file, line, &head)]),
     }
-    let read: PolicyDocument = document.read(file).map_err(|error| vec![error])?;
-    if read.metadata.name.is_empty() {
-        return Err(vec![error(file, Some(line), "metadata.name", "it is missing", "give the policy a name")]);
-    }
-    let policy = CompiledPolicy::compile(&read.metadata.name, read.spec)
-        .map_err(|problems| located(file, document, problems))?;
-    Ok(SourcePolicy { file: file.to_owned(), line, policy })
 }
 
-/// A document that is no policy, or one of a version that is not known here.
+/// The name and the spec of an object.
+fn named<S: DeserializeOwned>(
+    file: &str,
+    document: &Document<'_>,
+    what: &str,
+) -> Result<(String, S), Vec<PolicyError>> {
+    let read: ObjectDocument<S> = document.read(file).map_err(|error| vec![error])?;
+    if read.metadata.name.is_empty() {
+        let remedy = format!("give the {what} a name");
+        return Err(vec![error(file, Some(document.line as u64), "metadata.name", "it is missing", &remedy)]);
+    }
+    Ok((read.metadata.name, read.spec))
+}
+
+/// The kinds that a policy folder may hold.
+const KINDS: [&str; 3] = ["GatePolicy", "BudgetSource", "GateException"];
+
+/// A document that is none of these, or one of a version that is not known here.
 fn foreign(file: &str, line: u64, head: &Head) -> PolicyError {
     let begin = format!("begin it with `apiVersion: {API_VERSION}` and `kind: GatePolicy`");
     if head.kind.is_empty() || head.api_version.is_empty() {
         let missing = if head.kind.is_empty() { "kind" } else { "apiVersion" };
         return error(file, Some(line), missing, "it is missing", &begin);
     }
-    let expected = if head.kind == "GateException" { "GateException" } else { "GatePolicy" };
-    let message = format!("expected a {expected} of {API_VERSION}, found {:?} of {:?}", head.kind, head.api_version);
-    if head.kind == expected {
+    if KINDS.contains(&head.kind.as_str()) {
+        let message = format!("expected {API_VERSION}, found {:?}", head.api_version);
         return error(file, Some(line), "apiVersion", &message, &format!("write `apiVersion: {API_VERSION}`"));
     }
-    error(file, Some(line), "kind", &message, "a policy folder holds policies and exceptions alone")
+    let message = format!(
+        "expected one of {} of {API_VERSION}, found {:?} of {:?}",
+        KINDS.join(", "),
+        head.kind,
+        head.api_version
+    );
+    error(file, Some(line), "kind", &message, "a policy folder holds these alone")
 }
 
 /// Problems that span fields, each with the line of its field.
@@ -334,7 +393,7 @@ mod tests {
 
     fn errors(text: &str) -> Vec<String> {
         let files = [("p.yaml".to_owned(), text.to_owned())];
-        policies(&files).unwrap_err().iter().map(ToString::to_string).collect()
+        objects(&files).unwrap_err().iter().map(ToString::to_string).collect()
     }
 
     const GOOD: &str =
@@ -370,7 +429,7 @@ spec:
     - {images: [\"registry.example/platform/*\"], maxAge: 180d}
     - {images: [\"registry.example/old/*\"], maxAge: off}
 ";
-        let read = policies(&[("p.yaml".to_owned(), text.to_owned())]).unwrap();
+        let read = objects(&[("p.yaml".to_owned(), text.to_owned())]).unwrap().policies;
         assert_eq!(read.len(), 1);
         assert_eq!(read[0].policy.name, "production");
         assert_eq!(read[0].policy.spec.image_age.as_ref().unwrap().overrides.len(), 2);
@@ -434,7 +493,7 @@ spec:
             ),
             (
                 "apiVersion: v1\nkind: ConfigMap\n".to_owned(),
-                r#"p.yaml:1: kind: expected a GatePolicy of freshgate.dev/v1alpha1, found "ConfigMap" of "v1"; a policy folder holds policies and exceptions alone"#,
+                r#"p.yaml:1: kind: expected one of GatePolicy, BudgetSource, GateException of freshgate.dev/v1alpha1, found "ConfigMap" of "v1"; a policy folder holds these alone"#,
             ),
             (
                 "kind: GatePolicy\n".to_owned(),
@@ -442,7 +501,7 @@ spec:
             ),
             (
                 GOOD.replace("v1alpha1", "v1"),
-                r#"p.yaml:1: apiVersion: expected a GatePolicy of freshgate.dev/v1alpha1, found "GatePolicy" of "freshgate.dev/v1"; write `apiVersion: freshgate.dev/v1alpha1`"#,
+                r#"p.yaml:1: apiVersion: expected freshgate.dev/v1alpha1, found "freshgate.dev/v1"; write `apiVersion: freshgate.dev/v1alpha1`"#,
             ),
             (GOOD.replace("metadata: {name: a}\n", ""), r#"p.yaml:3: the field "metadata" is missing; add it"#),
             (GOOD.replace("maxAge: 90d", ""), r#"p.yaml:4: spec.imageAge: the field "maxAge" is missing; add it"#),
@@ -465,6 +524,50 @@ spec:
             (
                 format!("{GOOD}---\n{GOOD}"),
                 r#"p.yaml:6: metadata.name: there is a policy "a" already, in p.yaml:1; give it another name"#,
+            ),
+        ] {
+            assert_eq!(errors(&text), [said]);
+        }
+    }
+
+    const SOURCE: &str = "apiVersion: freshgate.dev/v1alpha1\nkind: BudgetSource\nmetadata: {name: slo}\nspec:\n  format: Sloth\n  prometheus:\n    url: http://prometheus:9090\n";
+
+    #[test]
+    fn policies_and_budget_sources_stand_side_by_side() {
+        let file = format!("{GOOD}---\n{SOURCE}---\n{}", SOURCE.replace("name: slo", "name: a"));
+        let read = objects(&[("policies/p.yaml".to_owned(), file)]).unwrap();
+        assert_eq!(read.policies.len(), 1);
+        let sources: Vec<_> = read.budget_sources.iter().map(|one| (one.source.name.as_str(), one.line)).collect();
+        assert_eq!(sources, [("slo", 6), ("a", 14)]);
+        assert_eq!(read.budget_sources[0].source.origin, Origin::Folder("policies".into()));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_source_names_file_line_field_and_remedy() {
+        for (text, said) in [
+            (
+                SOURCE.replace("url:", "ulr:"),
+                r#"p.yaml:7: spec.prometheus.ulr: unknown field "ulr"; did you mean "url"?"#,
+            ),
+            (
+                SOURCE.replace("Sloth", "Slot"),
+                r#"p.yaml:5: spec.format: "Slot" is no value here; did you mean "Sloth"?"#,
+            ),
+            (
+                SOURCE.replace("http://prometheus:9090", "prometheus"),
+                "p.yaml:7: spec.prometheus.url: it is no address: relative URL without a base; write http:// or https:// and a host, as http://prometheus.monitoring.svc:9090",
+            ),
+            (
+                format!("{SOURCE}  promql: {{objectives: []}}\n"),
+                "p.yaml:8: spec.promql: it has no effect, because the format is Sloth; leave it out, or write format: PromQL",
+            ),
+            (
+                SOURCE.replace("{name: slo}", "{}"),
+                "p.yaml:1: metadata.name: it is missing; give the budget source a name",
+            ),
+            (
+                format!("{SOURCE}---\n{SOURCE}"),
+                r#"p.yaml:9: metadata.name: there is a budget source "slo" already, in p.yaml:1; give it another name"#,
             ),
         ] {
             assert_eq!(errors(&text), [said]);

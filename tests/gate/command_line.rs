@@ -2,7 +2,7 @@
 
 mod flags;
 mod manifests;
-mod output;
+pub mod output;
 
 use std::io::Write as _;
 use std::path::Path;

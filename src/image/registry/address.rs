@@ -9,6 +9,9 @@ use std::sync::Arc;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
+/// What whoever runs the gate can do about an address that is refused.
+pub const IF_MEANT: &str = "if it is meant, list it with --private-registry, or --insecure-registry for plain HTTP";
+
 /// Whether the address is one that anybody on the internet may have.
 pub fn is_public(address: IpAddr) -> bool {
     match address {

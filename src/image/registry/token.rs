@@ -1,7 +1,29 @@
 //! What a registry asks for when it says 401, and where its token may be fetched.
 
+use std::sync::PoisonError;
+use std::time::Duration;
+
 use http_auth::ChallengeParser;
-use reqwest::Url;
+use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
+use reqwest::{Method, Url};
+use tokio::time::Instant;
+
+use super::answer::{refused_in_words, retry_after};
+use super::credentials::Credential;
+use super::error::RegistryError;
+use super::{Asking, Registries, authority};
+
+const LARGEST_TOKEN_BYTES: u64 = 64 << 10;
+/// A token is used for this long unless its answer says less; a minute is what the protocol grants at least.
+const TOKEN_LIFE: Duration = Duration::from_secs(60);
+
+/// For what a token is: never for another repository, and never for whoever has another credential.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct TokenKey {
+    pub host: String,
+    pub repository: String,
+    pub credential: Option<String>,
+}
 
 /// What a `WWW-Authenticate` header asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +75,102 @@ pub fn may_have_credentials(realm: &Url, registry: &str, listed: &[String]) -> b
     realm_host == registry_host
         || KNOWN_TOKEN_HOSTS.contains(&(registry, realm_host))
         || listed.iter().any(|host| host == realm_host)
+}
+
+impl Registries {
+    pub(super) fn remembered_token(&self, key: &TokenKey) -> Option<String> {
+        let tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        tokens.get(key).filter(|(_, until)| *until > Instant::now()).map(|(token, _)| token.clone())
+    }
+
+    fn remember_token(&self, key: &TokenKey, authorization: &str, life: Duration) {
+        let now = Instant::now();
+        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        tokens.retain(|_, (_, until)| *until > now);
+        tokens.insert(key.clone(), (authorization.to_owned(), now + life));
+    }
+
+    /// What the challenge asks for; `None` where there is nothing to give.
+    pub(super) async fn authorization(
+        &self,
+        asking: Asking<'_>,
+        host: &str,
+        key: &TokenKey,
+        headers: &HeaderMap,
+    ) -> Result<Option<String>, RegistryError> {
+        let challenges = headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
+        match challenge(challenges) {
+            None => Ok(None),
+            Some(Challenge::Basic) => {
+                let basic = asking.credential.map(Credential::basic);
+                if let Some(basic) = &basic {
+                    self.remember_token(key, basic, TOKEN_LIFE);
+                }
+                Ok(basic)
+            }
+            Some(Challenge::Bearer { realm, service }) => {
+                let (token, life) = self.token(asking, host, &realm, service.as_deref()).await?;
+                let bearer = format!("Bearer {token}");
+                self.remember_token(key, &bearer, life);
+                Ok(Some(bearer))
+            }
+        }
+    }
+
+    /// Fetches a token, with the credential only where the realm may have it.
+    async fn token(
+        &self,
+        asking: Asking<'_>,
+        host: &str,
+        realm: &str,
+        service: Option<&str>,
+    ) -> Result<(String, Duration), RegistryError> {
+        let unusable = |what: &str| RegistryError::Unauthorized(format!("{host} asks for a token of {what}"));
+        let mut url = Url::parse(realm).map_err(|_| unusable("no address"))?;
+        let target = authority(&url);
+        if url.scheme() != "https" && !self.settings.is_plain_http(&target) {
+            return Err(unusable(&format!("{target} without TLS")));
+        }
+        self.check_address(&target, host)?;
+        {
+            let mut query = url.query_pairs_mut();
+            if let Some(service) = service {
+                query.append_pair("service", service);
+            }
+            query.append_pair("scope", &format!("repository:{}:pull", asking.image.repository()));
+        }
+        let basic = asking
+            .credential
+            .filter(|_| may_have_credentials(&url, host, &self.settings.token_hosts))
+            .map(Credential::basic);
+        // No place among its requests is taken: where the service is the registry itself, there may be none left.
+        let limits = self.limits_of(&target);
+        limits.check_patience(Instant::now()).map_err(|refused| refused_in_words(&target, refused))?;
+        let response = self.send(&target, Method::GET, url, basic).await?;
+        if !response.status().is_success() {
+            let status = response.status().as_u16();
+            return Err(match status {
+                429 => {
+                    let seconds = limits.rate_limited(retry_after(&response, asking.now));
+                    RegistryError::RateLimited(format!(
+                        "{target} gives no token for {host} just now: it answered 429; it is asked again in {seconds} seconds"
+                    ))
+                }
+                500..=599 => {
+                    RegistryError::Unreachable(format!("{target} gives no token for {host}: it answered {status}"))
+                }
+                _ => RegistryError::Unauthorized(format!("{target} gives no token for {host}: it answered {status}")),
+            });
+        }
+        let body = self.bounded(&target, response, LARGEST_TOKEN_BYTES, asking.deadline, "token").await?;
+        let answer: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+        let token = answer.get("token").or_else(|| answer.get("access_token")).and_then(serde_json::Value::as_str);
+        let life = answer.get("expires_in").and_then(serde_json::Value::as_u64).map(Duration::from_secs);
+        match token.filter(|token| !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic())) {
+            Some(token) => Ok((token.to_owned(), life.unwrap_or(TOKEN_LIFE).min(5 * TOKEN_LIFE).mul_f32(0.9))),
+            None => Err(unusable(&format!("{target}, whose answer has none"))),
+        }
+    }
 }
 
 #[cfg(test)]

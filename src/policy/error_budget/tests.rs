@@ -94,6 +94,8 @@ fn left(service: &str, slo: &str, remaining: f64) -> Budget {
         sampled_at: now() - TimeDelta::seconds(42),
         covered_seconds: None,
         series: 1,
+        note: None,
+        unmeasured: None,
         partial: None,
     };
     Budget::of("slo", reading, 300, now())

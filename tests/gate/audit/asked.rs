@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::cluster::gate::Gate;
 use crate::cluster::install_tls;
+use crate::command_line::output::on_a_terminal;
 use crate::command_line::{closed_pipe, full, run, run_into};
 use crate::reviews::{POLICY, PROGRAM, policies, review};
 use serde_json::Value;
@@ -36,6 +37,8 @@ async fn verify_exits_1_at_the_first_record_that_does_not_fit_wherever_its_words
     assert_eq!((code, stderr.as_str()), (0, ""));
     assert!(stdout.starts_with("all records fit: 4 records of 1 writer; "), "{stdout}");
     assert_eq!(run_into(closed_pipe(), &verify).0, 0);
+    let seen = on_a_terminal(&[], &verify);
+    assert!(seen.contains("records fit so far: "), "where somebody watches it says how far it is: {seen:?}");
 
     change(&place, "UPDATE decisions SET line = replace(line, '112 days', '12 days') WHERE seq = 3").await;
     let (code, stdout, _) = run(&verify, "");

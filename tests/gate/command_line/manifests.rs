@@ -142,6 +142,10 @@ fn what_is_wrong_with_an_object_names_file_line_object_and_field() {
             "  ownerReferences: [{controller: maybe}]\n",
             "stdin:8: Deployment shop/x: metadata.ownerReferences[0].controller: invalid type: string \"maybe\", expected a boolean",
         ),
+        (
+            "spec: {}\n---\napiVersion: v1\nkind: Pod\nmetadata: {name: b, namespace: 7}\n",
+            "stdin:12: Pod b: metadata.namespace: a namespace's name is a text, not 7; write it in quotes",
+        ),
         ("kind: Pod\n", "stdin:8: the key \"kind\" stands here a second time; keep one of them"),
     ] {
         let (code, _, stderr) = check(POLICY, &format!("{head}{rest}"), &[]);

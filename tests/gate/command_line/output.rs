@@ -31,7 +31,7 @@ fn what_cannot_be_written_is_an_error_and_a_closed_pipe_changes_no_answer() {
 }
 
 /// What a person sees: the program on a terminal of its own, with these variables.
-fn on_a_terminal(variables: &[(&str, &str)], args: &[&str]) -> String {
+pub fn on_a_terminal(variables: &[(&str, &str)], args: &[&str]) -> String {
     let command: Vec<String> =
         std::iter::once(&PROGRAM).chain(args).map(|word| format!("'{}'", word.replace('\'', r"'\''"))).collect();
     let output = Command::new("script")
