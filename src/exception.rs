@@ -9,7 +9,7 @@ pub mod crd;
 pub mod file;
 pub mod signature;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -57,11 +57,14 @@ impl Grant {
     }
 }
 
+/// Kinds and grants, by name of the workload.
+type ByName = HashMap<String, Vec<(String, Arc<Grant>)>>;
+
 /// All exceptions that are good, by target. Those that have expired are among them: who decides compares with its `now`.
 #[derive(Clone, Debug, Default)]
 pub struct Exceptions {
     /// By namespace, then by name: so that asking for one copies no text.
-    by_namespace: HashMap<String, HashMap<String, Vec<(String, Arc<Grant>)>>>,
+    by_namespace: HashMap<String, ByName>,
     count: usize,
 }
 
@@ -74,8 +77,8 @@ impl Exceptions {
         let mut all = Self { count: by_name.len(), ..Self::default() };
         for (targets, grant) in by_name {
             let grant = Arc::new(grant);
-            let distinct: BTreeMap<Target, ()> = targets.into_iter().map(|target| (target, ())).collect();
-            for Target { namespace, kind, name } in distinct.into_keys() {
+            let distinct: BTreeSet<Target> = targets.into_iter().collect();
+            for Target { namespace, kind, name } in distinct {
                 let of_name = all.by_namespace.entry(namespace).or_default().entry(name).or_default();
                 of_name.push((kind, Arc::clone(&grant)));
             }

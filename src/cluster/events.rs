@@ -10,8 +10,6 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::Event;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
-use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use kube::api::{Api, ApiResource, PostParams};
 use kube::core::{DynamicObject, GroupVersionKind, ObjectMeta};
@@ -22,7 +20,9 @@ use tokio::time::Instant;
 use self::bucket::Bucket;
 use super::error::{ReadError, within};
 use super::resources::built_in;
+use super::times::micro_time;
 use super::watch::Task;
+use crate::clock;
 use crate::metrics::Metrics;
 use crate::subject::kinds::WorkloadKinds;
 
@@ -173,7 +173,7 @@ impl Writer {
                 namespace: Some(namespace.clone()),
                 ..ObjectMeta::default()
             },
-            event_time: Some(MicroTime(Timestamp::now())),
+            event_time: micro_time(clock::now()),
             type_: Some("Warning".to_owned()),
             reason: Some(said.reason.to_owned()),
             action: Some(said.action.to_owned()),
@@ -198,5 +198,27 @@ impl Writer {
         let kind = GroupVersionKind::gvk(&resource.group, &resource.version, &resource.kind).kind;
         // It may not exist yet: then it is said of the name.
         within(deadline, &kind, api.get_metadata(name)).await.ok()?.metadata.uid
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_cannot_be_said_at_once_is_dropped_and_counted() {
+        let (waiting, mut received) = mpsc::channel(1);
+        let metrics = Arc::new(Metrics::default());
+        let task = Arc::new(Task::spawn(std::future::pending()));
+        let sink = EventSink { waiting, metrics: Arc::clone(&metrics), _task: task };
+        sink.denied("shop", "Deployment", "checkout", None, &"é".repeat(LONGEST_NOTE_BYTES));
+        sink.denied("shop", "Deployment", "checkout", None, "a second one");
+        assert_eq!(metrics.events_dropped.get(), 1);
+        let said = received.recv().await.unwrap();
+        assert_eq!((said.note.len(), said.reason), (LONGEST_NOTE_BYTES, "DeployDenied"));
+        // Nothing to say it of.
+        sink.denied("shop", "Pod", "checkout-*", None, "x");
+        sink.denied("", "Deployment", "checkout", None, "x");
+        assert!(received.try_recv().is_err());
     }
 }

@@ -512,6 +512,21 @@ fn restarted(_: &Bed) {
     let keys = gate.process.log().matches("a signing key was made").count();
     assert_eq!(keys, 1, "{}", gate.process.log());
     assert!(!gate.process.log().contains("PRIVATE KEY"));
+
+    // Two that start at once, with no key there yet, end up with one.
+    assert!(plane.kubectl(&["delete", "secret", "freshgate-signing-key"]).success);
+    let key_id = || {
+        let gate = Gate::start(program, &args, &[("KUBECONFIG", &kubeconfig)]);
+        let log = gate.process.log();
+        let (_, rest) = log.split_once("exceptions are signed key_id=").unwrap_or_else(|| panic!("{log}"));
+        rest.lines().next().unwrap().to_owned()
+    };
+    let (one, other) = std::thread::scope(|scope| {
+        let other = scope.spawn(key_id);
+        (key_id(), other.join().unwrap())
+    });
+    assert_eq!(one, other);
+    assert_ne!(Some(one.as_str()), status["keyId"].as_str());
 }
 
 fn events(bed: &Bed, namespace: &str) -> Vec<Value> {
