@@ -4,6 +4,7 @@
 #![allow(dead_code)] // each test binary uses its part
 
 pub mod control_plane;
+pub mod exposition;
 pub mod faulty;
 pub mod gate;
 pub mod image;

@@ -43,6 +43,18 @@ impl Prometheus {
         Self { process, port, folder }
     }
 
+    /// Starts one that scrapes a target each second.
+    pub fn scraping(host: &str) -> Self {
+        let folder = tempfile::Builder::new().prefix("freshgate-prometheus").tempdir().unwrap();
+        let [port] = free_ports();
+        let configuration = format!(
+            "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\nscrape_configs:\n- {{job_name: test, static_configs: [{{targets: ['{host}']}}]}}\n"
+        );
+        std::fs::write(folder.path().join("prometheus.yml"), configuration).unwrap();
+        let process = spawn(folder.path(), port);
+        Self { process, port, folder }
+    }
+
     /// Adds samples, and starts anew to have them.
     pub fn add(&mut self, samples: &[Samples]) {
         self.process.kill();

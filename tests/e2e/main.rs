@@ -10,6 +10,7 @@ mod changes;
 #[path = "../cluster/mod.rs"]
 mod cluster;
 mod exceptions;
+mod freeze;
 mod objects;
 mod places;
 mod policies;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         policies::SCENARIOS,
         exceptions::SCENARIOS,
         budgets::SCENARIOS,
+        freeze::SCENARIOS,
     ]
     .concat();
     let chosen: Vec<&Scenario> = scenarios
