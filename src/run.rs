@@ -196,13 +196,18 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
         let namespace = args.own_namespace.clone().or_else(budget_materials::own_namespace);
         Arc::new(ClusterMaterials::new(client.clone(), namespace.unwrap_or_else(|| "freshgate".to_owned())))
     });
-    let poller = Poller::start(
-        budget_sources_in_force,
-        materials,
-        Arc::clone(&budgets),
-        Arc::clone(&metrics),
-        client.is_some().then_some(reports),
-    );
+    let poller = {
+        // Tens of thousands of series are read there, and no review waits for it.
+        let background = background.handle();
+        let _entered = background.enter();
+        Poller::start(
+            budget_sources_in_force,
+            materials,
+            Arc::clone(&budgets),
+            Arc::clone(&metrics),
+            client.is_some().then_some(reports),
+        )
+    };
     // Each new number is a new snapshot: freezes are advanced by it.
     let _budget_polls = poller.polls();
     let _cluster_budget_sources =

@@ -22,7 +22,10 @@ fn schema(bed: &Bed) {
     for (spec, words) in [
         ("{format: Sloth}", "prometheus: add it, with a url"),
         ("{format: Slot, prometheus: {url: 'http://p'}}", "supported values: \"Sloth\", \"Pyrra\""),
-        ("{format: File, prometheus: {url: 'http://p'}}", "in a cluster no source reads the gate's files: name a Prometheus"),
+        (
+            "{format: File, prometheus: {url: 'http://p'}}",
+            "in a cluster no source reads the gate's files: name a Prometheus",
+        ),
         ("{format: Sloth, prometheus: {url: 'ftp://p'}}", "spec.prometheus.url"),
         (
             "{format: Sloth, prometheus: {url: 'http://p', bearer: {file: /var/run/token}}}",
@@ -94,10 +97,7 @@ fn status(bed: &Bed) {
     assert!(bed.plane.apply(&object("slo", &spec(&prometheus.url()))).success);
     wait_for("its answer", || condition(bed, "slo", "Reachable").0 == "True");
     assert_eq!(condition(bed, "slo", "Accepted"), ("True".to_owned(), "The source is polled.".to_owned()));
-    assert_eq!(
-        condition(bed, "slo", "Reachable").1,
-        "It answers for 1 service; no sample is older than maxAge."
-    );
+    assert_eq!(condition(bed, "slo", "Reachable").1, "It answers for 1 service; no sample is older than maxAge.");
     let table = bed.plane.kubectl(&["get", "bsrc", "slo"]).stdout;
     let rows: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(rows[0], ["NAME", "FORMAT", "ACCEPTED", "REACHABLE", "AGE"]);
@@ -121,7 +121,11 @@ fn status(bed: &Bed) {
     assert!(bed.plane.apply(&object("slo", &spec("http://me:secret@p"))).success);
     wait_for("the status of the bad version", || condition(bed, "slo", "Accepted").0 == "False");
     let said = condition(bed, "slo", "Accepted").1;
-    assert!(said.starts_with("spec.prometheus.url: it carries a name or a password") && said.ends_with("; generation 1 stays in force."), "{said}");
+    assert!(
+        said.starts_with("spec.prometheus.url: it carries a name or a password")
+            && said.ends_with("; generation 1 stays in force."),
+        "{said}"
+    );
     assert!(bed.plane.kubectl(&["delete", "bsrc", "slo"]).success);
     wait_for("its end", || !metrics(bed).contains(r#"freshgate_budgets{source="slo""#));
 }
@@ -166,7 +170,9 @@ fn materials(bed: &Bed) {
         prometheus.url()
     );
     assert!(bed.plane.apply(&object("from-config-map", &spec)).success);
-    wait_for("its budget", || metrics(bed).contains(r#"freshgate_budgets{source="from-config-map",state="Exhausted"} 1"#));
+    wait_for("its budget", || {
+        metrics(bed).contains(r#"freshgate_budgets{source="from-config-map",state="Exhausted"} 1"#)
+    });
     for name in ["with-secret", "from-config-map"] {
         assert!(bed.plane.kubectl(&["delete", "bsrc", name]).success);
     }
@@ -194,7 +200,9 @@ fn declared(bed: &Bed) {
     let prometheus = prometheus();
     let spec = format!("{{format: Sloth, interval: 1s, prometheus: {{url: '{}'}}}}", prometheus.url());
     assert!(bed.plane.apply(&object("with-levels", &spec)).success);
-    wait_for("the declared one", || metrics(bed).contains(r#"freshgate_budgets{source="with-levels",state="NoData"} 1"#));
+    wait_for("the declared one", || {
+        metrics(bed).contains(r#"freshgate_budgets{source="with-levels",state="NoData"} 1"#)
+    });
     assert_eq!(
         condition(bed, "with-levels", "Reachable").1,
         "It answers for 2 services; no sample is older than maxAge, and 1 of their budgets have no figures."

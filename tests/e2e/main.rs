@@ -21,7 +21,8 @@ type Scenario = (&'static str, fn(&Bed));
 
 fn main() -> ExitCode {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
-    let scenarios: Vec<Scenario> = [changes::SCENARIOS, objects::SCENARIOS, policies::SCENARIOS, budgets::SCENARIOS].concat();
+    let scenarios: Vec<Scenario> =
+        [changes::SCENARIOS, objects::SCENARIOS, policies::SCENARIOS, budgets::SCENARIOS].concat();
     let chosen: Vec<&Scenario> = scenarios
         .iter()
         .filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|part| name.contains(part.as_str())))
