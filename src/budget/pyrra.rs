@@ -239,14 +239,16 @@ pub fn read(
     names.sort_unstable();
     names.dedup();
     let mut all = Vec::new();
+    let resources: HashMap<&str, &Declared> = declared.iter().map(|one| (one.name.as_str(), one)).collect();
     for slo in names.into_iter().filter(|slo| !slo.is_empty()) {
-        let resource = declared.iter().find(|one| one.name == slo);
+        let resource = resources.get(slo).copied();
         let window_seconds =
             resource.map(|one| one.window_seconds).or_else(|| recorded.window.get(slo).copied()).unwrap_or(28 * 86_400);
         let objective = resource.map(|one| one.objective).or_else(|| recorded.objective.get(slo).copied());
         let increases: &[&Series] = recorded.increases.get(slo).map(Vec::as_slice).unwrap_or_default();
         // What is recorded of a window goes on when nothing is measured any more, so it tells only where no ratio does.
-        let has_ratios = recorded.ratios.contains_key(slo);
+        let was_measured = covered.get(&(slo, window_seconds)).copied().flatten().is_some_and(|covered| covered > 0);
+        let has_ratios = was_measured || recorded.ratios.contains_key(slo);
         let of_window = || recorded.last_recorded.get(slo).filter(|_| !has_ratios);
         let last = sampled.get(slo).or_else(of_window).copied();
         let blank = Reading {

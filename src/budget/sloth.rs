@@ -3,7 +3,7 @@
 //! The ratio of the whole period is a mean of the ratios of five minutes, so a quiet minute weighs like a busy one, and
 //! one that is no number makes the whole period none. Then the mean of those that are numbers stands in, and says so.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use promql_parser::parser::Expr;
 use serde_json::Value;
@@ -230,13 +230,15 @@ pub fn read(
             later.insert((is_fallback, period, id, key(series)), series.value());
         }
     }
+    let resources: HashMap<(&str, &str), &Declared> =
+        declared.iter().map(|one| ((one.service.as_str(), one.slo.as_str()), one)).collect();
     let mut all = Vec::new();
     for (id, of_id) in &recorded.by_id {
         let mut candidates = Vec::new();
         for (key, parts) in of_id {
             let label = |name: &str| key.get(name).cloned().unwrap_or_default();
             let (service, slo) = (label("sloth_service"), label("sloth_slo"));
-            let by_resource = declared.iter().find(|one| one.service == service && one.slo == slo);
+            let by_resource = resources.get(&(service.as_str(), slo.as_str()));
             let objective = recorded.objectives.of(id, key).or_else(|| by_resource.map(|one| one.objective));
             let period = recorded.period_seconds(id, key, parts).unwrap_or(30 * 86_400);
             let later = |is_fallback| later.get(&(is_fallback, period, id.clone(), key.clone())).copied();
@@ -265,12 +267,10 @@ pub fn read(
         }
         all.extend(found::settle(candidates, taking.several));
     }
-    for one in declared {
-        let is_recorded = all.iter().any(|found| found.reading.service == one.service && found.reading.slo == one.slo);
-        if !is_recorded {
-            all.push(unrecorded(one, partial.clone(), taking));
-        }
-    }
+    let recorded: HashSet<(String, String)> =
+        all.iter().map(|found| (found.reading.service.clone(), found.reading.slo.clone())).collect();
+    let missing = declared.iter().filter(|one| !recorded.contains(&(one.service.clone(), one.slo.clone())));
+    all.extend(missing.map(|one| unrecorded(one, partial.clone(), taking)));
     all
 }
 
