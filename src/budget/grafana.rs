@@ -27,6 +27,10 @@ const SUCCESS_RATE: &str = "grafana_slo_success_rate_5m";
 /// loads at once.
 const RATE_STEPS: i64 = 2_880;
 
+/// All series, some at a time: those of ten thousand services in one answer would be too many.
+const SERIES: [&str; 3] =
+    ["grafana_slo_sli_(window|[0-9]+m)", "grafana_slo_sli_[0-9]+[hdw]", "grafana_slo_objective(_window_seconds)?"];
+
 /// What is asked first, of all services at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum First {
@@ -49,18 +53,15 @@ pub enum Second {
 
 /// The first questions.
 pub fn first() -> Result<Vec<Ask<First>>, QueryError> {
-    let series = query::selector(
-        None,
-        &[
-            Match::Follows("__name__", "grafana_slo_(sli_(window|[0-9]+[smhdw])|objective|objective_window_seconds)"),
-            Match::There(UUID),
-        ],
-    )?;
-    Ok(vec![
-        Ask { purpose: First::Series, text: query::text(&series)? },
+    let mut asks = vec![
         Ask { purpose: First::Sampled, text: found::last_sampled(&of_all(SHORTEST)?)? },
         Ask { purpose: First::Recorded, text: found::last_sampled(&of_all(WHOLE)?)? },
-    ])
+    ];
+    for names in SERIES {
+        let series = query::selector(None, &[Match::Follows("__name__", names), Match::There(UUID)])?;
+        asks.push(Ask { purpose: First::Series, text: query::text(&series)? });
+    }
+    Ok(asks)
 }
 
 fn of_all(metric: &str) -> Result<Expr, QueryError> {
@@ -295,9 +296,11 @@ mod tests {
         assert_eq!(
             asks,
             [
-                r#"{__name__=~"grafana_slo_(sli_(window|[0-9]+[smhdw])|objective|objective_window_seconds)",grafana_slo_uuid!=""}"#,
                 r#"max_over_time(timestamp(grafana_slo_sli_5m{grafana_slo_uuid!=""})[1h:1m])"#,
                 r#"max_over_time(timestamp(grafana_slo_sli_window{grafana_slo_uuid!=""})[1h:1m])"#,
+                r#"{__name__=~"grafana_slo_sli_(window|[0-9]+m)",grafana_slo_uuid!=""}"#,
+                r#"{__name__=~"grafana_slo_sli_[0-9]+[hdw]",grafana_slo_uuid!=""}"#,
+                r#"{__name__=~"grafana_slo_objective(_window_seconds)?",grafana_slo_uuid!=""}"#,
             ]
         );
         let then: Vec<String> = second(&answers(1.0)).unwrap().into_iter().map(|ask| ask.text).collect();

@@ -19,6 +19,13 @@ const OBJECTIVE: &str = "slo:objective:ratio";
 const DAYS: &str = "slo:time_period:days";
 /// The shortest ratio: all others are means of it.
 const SHORTEST: &str = "slo:sli_error:ratio_rate5m";
+/// All ratios by the unit of their window, some at a time: those of ten thousand services in one answer would be too many.
+const RATIOS: [&str; 4] = [
+    "slo:sli_error:ratio_rate[0-9].*m",
+    "slo:sli_error:ratio_rate[0-9].*h",
+    "slo:sli_error:ratio_rate[0-9].*d",
+    "slo:sli_error:ratio_rate[0-9].*[wy]",
+];
 /// Fallbacks of one poll; each is expensive.
 const MOST_FALLBACKS: usize = 500;
 
@@ -66,19 +73,19 @@ pub fn declared(object: &Value) -> Vec<Declared> {
 
 /// The first questions.
 pub fn first() -> Result<Vec<Ask<First>>, QueryError> {
-    let ratios = query::selector(
-        None,
-        &[Match::Follows("__name__", "slo:sli_error:ratio_rate[0-9].*"), Match::There("sloth_id")],
-    )?;
     let constants = query::selector(
         None,
         &[Match::Follows("__name__", "slo:(objective:ratio|time_period:days)"), Match::There("sloth_id")],
     )?;
-    Ok(vec![
-        Ask { purpose: First::Ratios, text: query::text(&ratios)? },
+    let mut asks = vec![
         Ask { purpose: First::Constants, text: query::text(&constants)? },
         Ask { purpose: First::Sampled, text: found::last_sampled(&shortest(&[])?)? },
-    ])
+    ];
+    for names in RATIOS {
+        let ratios = query::selector(None, &[Match::Follows("__name__", names), Match::There("sloth_id")])?;
+        asks.push(Ask { purpose: First::Ratios, text: query::text(&ratios)? });
+    }
+    Ok(asks)
 }
 
 fn shortest(ids: &[String]) -> Result<Expr, QueryError> {
@@ -357,9 +364,12 @@ mod tests {
         assert_eq!(
             asks,
             [
-                r#"{__name__=~"slo:sli_error:ratio_rate[0-9].*",sloth_id!=""}"#,
                 r#"{__name__=~"slo:(objective:ratio|time_period:days)",sloth_id!=""}"#,
                 r#"max_over_time(timestamp(slo:sli_error:ratio_rate5m{sloth_id!=""})[1h:1m])"#,
+                r#"{__name__=~"slo:sli_error:ratio_rate[0-9].*m",sloth_id!=""}"#,
+                r#"{__name__=~"slo:sli_error:ratio_rate[0-9].*h",sloth_id!=""}"#,
+                r#"{__name__=~"slo:sli_error:ratio_rate[0-9].*d",sloth_id!=""}"#,
+                r#"{__name__=~"slo:sli_error:ratio_rate[0-9].*[wy]",sloth_id!=""}"#,
             ]
         );
         let then: Vec<String> = second(&answers(f64::NAN, &[])).unwrap().into_iter().map(|ask| ask.text).collect();
