@@ -250,13 +250,18 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
         let namespace = args.own_namespace.clone().or_else(budget_materials::own_namespace);
         Arc::new(ClusterMaterials::new(client.clone(), namespace.unwrap_or_else(|| "freshgate".to_owned())))
     });
-    let poller = Poller::start(
-        in_force.budget_sources.subscribe(),
-        materials,
-        Arc::clone(&budgets.snapshots),
-        Arc::clone(&metrics),
-        client.is_some().then_some(reports),
-    );
+    let poller = {
+        // Tens of thousands of series are read there, and no review waits for it.
+        let background = background.handle();
+        let _entered = background.enter();
+        Poller::start(
+            in_force.budget_sources.subscribe(),
+            materials,
+            Arc::clone(&budgets.snapshots),
+            Arc::clone(&metrics),
+            client.is_some().then_some(reports),
+        )
+    };
     let keeper = Keeper {
         snapshots: Arc::clone(&budgets.snapshots),
         freezes: Arc::clone(&budgets.freezes),
@@ -266,7 +271,7 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
         clock: clock::now,
     };
     keeper.take_up().await;
-    tokio::spawn(keeper.run(poller.polls()));
+    background.handle().spawn(keeper.run(poller.polls()));
     let _cluster_budget_sources = client
         .as_ref()
         .map(|client| ClusterBudgetSources::start(client, Arc::clone(&in_force.budget_sources), reported));

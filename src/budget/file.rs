@@ -1,5 +1,7 @@
 //! A snapshot of budgets in JSON, for CI and for places without a Prometheus. Text in, readings out.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use thiserror::Error;
@@ -67,14 +69,12 @@ pub fn read(file: &str, text: &str) -> Result<Vec<Found>, SnapshotError> {
     deserializer.end().map_err(|failed| {
         error(format!("line {}", failed.line()), "there is something after the snapshot".to_owned(), "remove it")
     })?;
-    let mut all: Vec<Found> = Vec::new();
+    let (mut all, mut names) = (Vec::new(), HashSet::new());
     for (index, entry) in written.budgets.into_iter().enumerate() {
         let reading = entry
             .reading(written.time)
             .map_err(|(field, message, remedy)| error(format!("budgets[{index}].{field}"), message, remedy))?;
-        let is_known =
-            all.iter().any(|found| found.reading.service == reading.service && found.reading.slo == reading.slo);
-        if is_known {
+        if !names.insert((reading.service.clone(), reading.slo.clone())) {
             let message = format!("there is a budget {:?} of {:?} already", reading.slo, reading.service);
             return Err(error(format!("budgets[{index}].slo"), message, "remove one, or give it another name"));
         }

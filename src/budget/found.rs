@@ -94,10 +94,15 @@ pub fn instant(seconds: f64) -> Option<DateTime<Utc>> {
     DateTime::from_timestamp_millis((seconds * 1_000.0).round() as i64)
 }
 
-/// The question when series were last sampled, within the look-back.
-pub fn last_sampled(selector: &promql_parser::parser::Expr) -> Result<String, QueryError> {
-    let template = format!("max_over_time(timestamp(x)[{LOOK_BACK_SECONDS}s:60s])");
-    query::text(&query::fill(&template, &[("x", selector)])?)
+/// The question when series were last sampled: to the second of those that have a sample now, by whole minutes of those
+/// that had one within the look-back. `grouping` is what the answers are to be grouped by, as `max by (slo) `.
+pub fn last_sampled(
+    selector: &promql_parser::parser::Expr,
+    grouping: &str,
+) -> Result<promql_parser::parser::Expr, QueryError> {
+    let template =
+        format!("{grouping}(timestamp(x)) or {grouping}(max_over_time(timestamp(x)[{LOOK_BACK_SECONDS}s:60s]))");
+    query::fill(&template, &[("x", selector)])
 }
 
 /// The question in how many steps of a window there is a sample.

@@ -3,7 +3,7 @@
 //! The indicator over the window is computed from events where the objective is one of a ratio; then the rates of good and
 //! of all events are recorded too, and by their mean the number of events is known.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use promql_parser::parser::Expr;
 
@@ -27,6 +27,10 @@ const SUCCESS_RATE: &str = "grafana_slo_success_rate_5m";
 /// loads at once.
 const RATE_STEPS: i64 = 2_880;
 
+/// All series, some at a time: those of ten thousand services in one answer would be too many.
+const SERIES: [&str; 3] =
+    ["grafana_slo_sli_(window|[0-9]+m)", "grafana_slo_sli_[0-9]+[hdw]", "grafana_slo_objective(_window_seconds)?"];
+
 /// What is asked first, of all services at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum First {
@@ -49,18 +53,15 @@ pub enum Second {
 
 /// The first questions.
 pub fn first() -> Result<Vec<Ask<First>>, QueryError> {
-    let series = query::selector(
-        None,
-        &[
-            Match::Follows("__name__", "grafana_slo_(sli_(window|[0-9]+[smhdw])|objective|objective_window_seconds)"),
-            Match::There(UUID),
-        ],
-    )?;
-    Ok(vec![
-        Ask { purpose: First::Series, text: query::text(&series)? },
-        Ask { purpose: First::Sampled, text: found::last_sampled(&of_all(SHORTEST)?)? },
-        Ask { purpose: First::Recorded, text: found::last_sampled(&of_all(WHOLE)?)? },
-    ])
+    let mut asks = vec![
+        Ask { purpose: First::Sampled, text: query::text(&found::last_sampled(&of_all(SHORTEST)?, "")?)? },
+        Ask { purpose: First::Recorded, text: query::text(&found::last_sampled(&of_all(WHOLE)?, "")?)? },
+    ];
+    for names in SERIES {
+        let series = query::selector(None, &[Match::Follows("__name__", names), Match::There(UUID)])?;
+        asks.push(Ask { purpose: First::Series, text: query::text(&series)? });
+    }
+    Ok(asks)
 }
 
 fn of_all(metric: &str) -> Result<Expr, QueryError> {
@@ -79,6 +80,8 @@ struct Recorded {
     by_id: BTreeMap<String, BTreeMap<SeriesLabels, Parts>>,
     objectives: HashMap<String, f64>,
     windows: HashMap<String, i64>,
+    /// Those whose shortest indicator had a sample within the look-back.
+    measured: HashSet<String>,
 }
 
 fn key(series: &Series) -> SeriesLabels {
@@ -88,13 +91,13 @@ fn key(series: &Series) -> SeriesLabels {
 impl Recorded {
     fn of(answers: &[(First, Answer)]) -> Self {
         let mut recorded = Self::default();
-        let (mut sampled, mut measured) = (Vec::new(), Vec::new());
+        let (mut sampled, mut measured) = (Vec::new(), HashSet::new());
         for (purpose, answer) in answers {
             for series in &answer.series {
                 let id = series.label(UUID).to_owned();
                 match (purpose, series.name()) {
                     (First::Sampled, _) => {
-                        measured.push(id);
+                        measured.insert(id);
                         sampled.push(series);
                     }
                     (First::Recorded, _) => sampled.push(series),
@@ -116,11 +119,11 @@ impl Recorded {
                 }
             }
         }
-        let live: Vec<String> = recorded.by_id.keys().cloned().collect();
+        let live: HashSet<String> = recorded.by_id.keys().cloned().collect();
         for series in sampled {
             let (id, key) = (series.label(UUID), key(series));
             // The indicator of the window goes on when nothing is measured any more; the shortest one does not.
-            if measured.iter().any(|one| one == id)
+            if measured.contains(id)
                 && recorded
                     .by_id
                     .get(id)
@@ -129,11 +132,12 @@ impl Recorded {
             {
                 continue;
             }
-            let is_live = live.iter().any(|one| one == id);
+            let is_live = live.contains(id);
             if !is_live || recorded.by_id.get(id).is_some_and(|all| all.contains_key(&key)) {
                 recorded.parts(series).sampled_seconds = Some(series.value());
             }
         }
+        recorded.measured = measured;
         recorded
     }
 
@@ -205,8 +209,13 @@ pub fn read(first: &[(First, Answer)], second: &[(Second, Answer)], taking: Taki
                 series: 1,
                 partial: partial.clone(),
                 note: rate.map(|_| "the number of events is estimated by their mean rate".to_owned()),
-                unmeasured: is_nothing.then(|| {
-                    Unmeasured::new(BudgetState::NoTraffic, "its indicator is no number, as when there was no event")
+                unmeasured: silent(recorded.measured.contains(id), parts, covered).or_else(|| {
+                    is_nothing.then(|| {
+                        Unmeasured::new(
+                            BudgetState::NoTraffic,
+                            "its indicator is no number, as when there was no event",
+                        )
+                    })
                 }),
             };
             candidates.push(Found { reading, id: Some(id.clone()) });
@@ -214,6 +223,15 @@ pub fn read(first: &[(First, Answer)], second: &[(Second, Answer)], taking: Taki
         all.extend(found::settle(candidates, taking.several));
     }
     all
+}
+
+/// What is recorded of a window goes on for its whole length when nothing is measured any more: then it says nothing.
+fn silent(is_measured: bool, parts: &Parts, covered_seconds: Option<i64>) -> Option<Unmeasured> {
+    let was_measured = !parts.recent.is_empty() || covered_seconds.is_some_and(|covered| covered > 0);
+    (was_measured && !is_measured).then(|| {
+        let look_back = super::window::short(found::LOOK_BACK_SECONDS);
+        Unmeasured::new(BudgetState::Stale, format!("its indicator of 5 minutes had no sample in the last {look_back}"))
+    })
 }
 
 /// The questions about what happened in the windows of some budgets.
@@ -278,9 +296,11 @@ mod tests {
         assert_eq!(
             asks,
             [
-                r#"{__name__=~"grafana_slo_(sli_(window|[0-9]+[smhdw])|objective|objective_window_seconds)",grafana_slo_uuid!=""}"#,
-                r#"max_over_time(timestamp(grafana_slo_sli_5m{grafana_slo_uuid!=""})[1h:1m])"#,
-                r#"max_over_time(timestamp(grafana_slo_sli_window{grafana_slo_uuid!=""})[1h:1m])"#,
+                r#"(timestamp(grafana_slo_sli_5m{grafana_slo_uuid!=""})) or (max_over_time(timestamp(grafana_slo_sli_5m{grafana_slo_uuid!=""})[1h:1m]))"#,
+                r#"(timestamp(grafana_slo_sli_window{grafana_slo_uuid!=""})) or (max_over_time(timestamp(grafana_slo_sli_window{grafana_slo_uuid!=""})[1h:1m]))"#,
+                r#"{__name__=~"grafana_slo_sli_(window|[0-9]+m)",grafana_slo_uuid!=""}"#,
+                r#"{__name__=~"grafana_slo_sli_[0-9]+[hdw]",grafana_slo_uuid!=""}"#,
+                r#"{__name__=~"grafana_slo_objective(_window_seconds)?",grafana_slo_uuid!=""}"#,
             ]
         );
         let then: Vec<String> = second(&answers(1.0)).unwrap().into_iter().map(|ask| ask.text).collect();
@@ -310,6 +330,21 @@ mod tests {
         assert_eq!((budget.service.as_str(), budget.slo.as_str()), ("checkout", "availability"));
         assert!((budget.remaining().unwrap() - 0.44).abs() < 1e-9);
         assert!((budget.burn_rate().unwrap() - 4.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_window_goes_on_when_nothing_is_measured_any_more_and_says_nothing_then() {
+        let mut silent = answers(1.0);
+        silent[1] = (First::Recorded, silent[1].1.clone());
+        assert_eq!(state(&read(&silent, &[], taking())[0]), BudgetState::Stale);
+        // For days: no short indicator is left, but there was one in the window.
+        silent[0].1.series.retain(|series| !matches!(series.name(), SHORTEST | "grafana_slo_sli_1h"));
+        let coverage = |steps: f64| {
+            let answer = Answer { series: vec![series("", &LABELS, steps)], partial: None };
+            vec![(Second::Coverage(MONTH), answer)]
+        };
+        assert_eq!(state(&read(&silent, &coverage(100.0), taking())[0]), BudgetState::Stale);
+        assert_eq!(state(&read(&silent, &[], taking())[0]), BudgetState::Healthy, "it never had one");
     }
 
     #[test]

@@ -157,7 +157,14 @@ fn objectives(
             return wrong("it has no indicator", "write spec.indicator (v1) or spec.sli (v2alpha), or refer to an SLI");
         };
         let objective = target(written)?;
-        let indicator = indicator_by(indicator, method(slo, written)?, sources)?;
+        let method = method(slo, written)?;
+        let indicator = indicator_by(indicator, method, sources)?;
+        if !indicator.is_flexible() && (matches!(window, WindowRule::Calendar(_)) || method != Method::Occurrences) {
+            return wrong(
+                "a query looks over a fixed time, but its slices, or the periods of its calendar, are of another",
+                "leave the range out and write counter: true, or write $window in its place",
+            );
+        }
         let own_name = text(written, "/displayName").map_or_else(|| (index + 1).to_string(), str::to_owned);
         Ok(Objective {
             slo: if self::several(slo) { format!("{name}/{own_name}") } else { name.to_owned() },
@@ -498,6 +505,10 @@ spec:
             (
                 V1.replace("apiVersion: openslo/v1\nkind: SLO", "apiVersion: openslo/v3\nkind: SLO"),
                 r#"its apiVersion is "openslo/v3", which is not read"#,
+            ),
+            (
+                V2.replace("sum(http_errors)", "sum(increase(http_errors[7d]))"),
+                "a query looks over a fixed time, but its slices, or the periods of its calendar, are of another",
             ),
             (
                 V1.replace("ratioMetric", "thresholdMetric"),

@@ -124,8 +124,7 @@ pub fn first() -> Result<Vec<Ask<First>>, QueryError> {
 }
 
 fn last_sampled(selector: &Expr) -> Result<String, QueryError> {
-    let template = format!("max by (slo) (max_over_time(timestamp(x)[{}s:60s]))", found::LOOK_BACK_SECONDS);
-    query::text(&query::fill(&template, &[("x", selector)])?)
+    query::text(&found::last_sampled(selector, "max by (slo) ")?)
 }
 
 /// The ratios of one length, whatever metric they are of.
@@ -239,14 +238,16 @@ pub fn read(
     names.sort_unstable();
     names.dedup();
     let mut all = Vec::new();
+    let resources: HashMap<&str, &Declared> = declared.iter().map(|one| (one.name.as_str(), one)).collect();
     for slo in names.into_iter().filter(|slo| !slo.is_empty()) {
-        let resource = declared.iter().find(|one| one.name == slo);
+        let resource = resources.get(slo).copied();
         let window_seconds =
             resource.map(|one| one.window_seconds).or_else(|| recorded.window.get(slo).copied()).unwrap_or(28 * 86_400);
         let objective = resource.map(|one| one.objective).or_else(|| recorded.objective.get(slo).copied());
         let increases: &[&Series] = recorded.increases.get(slo).map(Vec::as_slice).unwrap_or_default();
         // What is recorded of a window goes on when nothing is measured any more, so it tells only where no ratio does.
-        let has_ratios = recorded.ratios.contains_key(slo);
+        let was_measured = covered.get(&(slo, window_seconds)).copied().flatten().is_some_and(|covered| covered > 0);
+        let has_ratios = was_measured || recorded.ratios.contains_key(slo);
         let of_window = || recorded.last_recorded.get(slo).filter(|_| !has_ratios);
         let last = sampled.get(slo).or_else(of_window).copied();
         let blank = Reading {
@@ -488,7 +489,7 @@ mod tests {
                 r#"{__name__=~"pyrra_(objective|window|availability)",slo!=""}"#,
                 r#"{__name__=~".+:increase[0-9]+[smhdwy].*",slo!=""}"#,
                 r#"{__name__=~".+:burnrate[0-9]+[smhdwy].*",slo!=""}"#,
-                r#"max by (slo) (max_over_time(timestamp(pyrra_availability{slo!=""})[1h:1m]))"#,
+                r#"max by (slo) (timestamp(pyrra_availability{slo!=""})) or max by (slo) (max_over_time(timestamp(pyrra_availability{slo!=""})[1h:1m]))"#,
             ]
         );
         let then = second(&[generic(1.0)], &[]).unwrap();
@@ -497,7 +498,7 @@ mod tests {
             then,
             [
                 r#"count_over_time((max by (slo) ({__name__=~".+:burnrate(([0-9]+m)?[0-9]+s|1?[0-9]m)",slo!=""}))[4w:5h36m])"#,
-                r#"max by (slo) (max_over_time(timestamp({__name__=~".+:burnrate5m",slo!=""})[1h:1m]))"#,
+                r#"max by (slo) (timestamp({__name__=~".+:burnrate5m",slo!=""})) or max by (slo) (max_over_time(timestamp({__name__=~".+:burnrate5m",slo!=""})[1h:1m]))"#,
             ]
         );
     }

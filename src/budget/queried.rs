@@ -223,7 +223,8 @@ impl Indicator {
         }
     }
 
-    fn is_flexible(&self) -> bool {
+    /// Whether it can be asked for any length of time.
+    pub fn is_flexible(&self) -> bool {
         match self {
             Self::Events { counted, total, .. } => counted.is_flexible() && total.is_flexible(),
             Self::Ratio { ratio, .. } => ratio.is_flexible(),
@@ -244,6 +245,25 @@ impl Indicator {
             Self::Ratio { ratio, counts: Counted::Bad, .. } => ratio.ratio_over(seconds),
             Self::Ratio { ratio, counts: Counted::Good, .. } => {
                 query::fill("1 - x", &[("x", &ratio.ratio_over(seconds)?)])
+            }
+        }
+    }
+
+    /// What was bad in the last so many seconds, by the same method; none where they are shorter than a slice.
+    fn recent_ratio(&self, seconds: i64) -> Result<Option<Expr>, QueryError> {
+        match self.method() {
+            Method::Occurrences => self.error_ratio(seconds).map(Some),
+            Method::TimeSlices { slice_seconds, .. } | Method::RatioTimeSlices { slice_seconds }
+                if seconds < slice_seconds =>
+            {
+                Ok(None)
+            }
+            Method::RatioTimeSlices { .. } => Ok(self.parts(seconds)?.into_iter().next().map(|(_, ratio)| ratio)),
+            Method::TimeSlices { .. } => {
+                let parts = self.parts(seconds)?;
+                let of = |name: &str| parts.iter().find(|(part, _)| *part == name).map(|(_, part)| part.clone());
+                let (bad, total) = of("bad").zip(of("total")).ok_or(QueryError::NoSeries)?;
+                query::fill("x / y", &[("x", &bad), ("y", &total)]).map(Some)
             }
         }
     }
@@ -306,7 +326,9 @@ pub fn ask(index: usize, objective: &Objective, taking: Taking) -> Result<Ask<us
         objective.indicator.parts(seconds)?.into_iter().map(|(name, part)| (name.to_owned(), part)).collect();
     if objective.indicator.is_flexible() {
         for recent in RECENT_SECONDS.into_iter().filter(|recent| *recent < window.seconds()) {
-            parts.push((format!("recent {recent}"), objective.indicator.error_ratio(recent)?));
+            if let Some(ratio) = objective.indicator.recent_ratio(recent)? {
+                parts.push((format!("recent {recent}"), ratio));
+            }
         }
     }
     let series = objective.indicator.series()?;
@@ -314,9 +336,7 @@ pub fn ask(index: usize, objective: &Objective, taking: Taking) -> Result<Ask<us
         ServiceName::Label(label) => format!("max by ({label}) "),
         ServiceName::Fixed(_) => "max ".to_owned(),
     };
-    let look_back = found::LOOK_BACK_SECONDS;
-    let sampled = format!("{grouped}(max_over_time(timestamp(x)[{look_back}s:60s]))");
-    parts.push(("sampled".to_owned(), query::fill(&sampled, &[("x", &series)])?));
+    parts.push(("sampled".to_owned(), found::last_sampled(&series, &grouped)?));
     if objective.indicator.shows_coverage() {
         let step = query::step_seconds(seconds, 120);
         let covered = format!("count_over_time(({grouped}(x))[{seconds}s:{step}s])");
@@ -372,7 +392,7 @@ pub fn read(index: usize, objective: &Objective, answer: &Answer, taking: Taking
         let candidates = (0..several).map(|nth| {
             let one = |part: &str| parts.get(part).and_then(|values| values.get(nth).or(values.first())).copied();
             let sampled = parts.get("sampled").and_then(|times| times.first().copied()).or(newest);
-            let total = one("total");
+            let total = one("total").map(|slices| slices + slices_to_come(objective, &window, taking));
             let bad = one("bad").or_else(|| total.zip(one("good")).map(|(total, good)| bad_of(total, good)));
             let recent =
                 RECENT_SECONDS.iter().filter_map(|seconds| Some((*seconds, one(&format!("recent {seconds}"))?)));
@@ -405,6 +425,12 @@ pub fn read(index: usize, objective: &Objective, answer: &Answer, taking: Taking
                 // Nothing divided by nothing, all the time.
                 (reading.error_ratio, reading.total, reading.bad) = (None, Some(0.0), None);
             }
+            if reading.total.is_some_and(|total| total > 0.0) && reading.bad.is_none() && ratio.is_none() {
+                reading.unmeasured = Some(Unmeasured::new(
+                    super::state::BudgetState::NoData,
+                    "all events have a series, and those that are counted as good or bad have none: there was none yet, or their metric or label was renamed",
+                ));
+            }
             if sampled.is_none() && (total.is_some() || ratio.is_some()) {
                 let look_back = super::window::short(found::LOOK_BACK_SECONDS);
                 reading.unmeasured = Some(Unmeasured::new(
@@ -421,6 +447,17 @@ pub fn read(index: usize, objective: &Objective, answer: &Answer, taking: Taking
         all.extend(found::settle(candidates.collect(), taking.several));
     }
     all
+}
+
+/// Slices of a period of the calendar that are yet to come: its budget is of all of it, from its first day on.
+fn slices_to_come(objective: &Objective, window: &Window, taking: Taking) -> f64 {
+    let (Method::TimeSlices { slice_seconds, .. }, Window::Calendar { .. }) = (objective.indicator.method(), window)
+    else {
+        return 0.0;
+    };
+    #[allow(clippy::cast_precision_loss)] // some thousands
+    let slices = ((window.seconds() - window.elapsed_seconds(taking.at)) / slice_seconds) as f64;
+    slices
 }
 
 /// What was not good. Prometheus extrapolates each count for itself, so they may differ by a hair.
@@ -459,19 +496,10 @@ pub fn histories(objectives: &[Objective], wanted: &[&Found], taking: Taking) ->
                 };
                 HistoryQueries::Counts { bad: query::text(&bad)?, total: query::text(&total)? }
             }
-            indicator => {
-                let (_, ratio) = match indicator.method() {
-                    Method::TimeSlices { .. } => {
-                        let parts = indicator.parts(step_seconds)?;
-                        let of =
-                            |name: &str| parts.iter().find(|(part, _)| *part == name).map(|(_, part)| part.clone());
-                        let (bad, total) = of("bad").zip(of("total")).ok_or(QueryError::NoSeries)?;
-                        ("ratio", query::fill("x / y", &[("x", &bad), ("y", &total)])?)
-                    }
-                    _ => ("ratio", indicator.error_ratio(step_seconds)?),
-                };
-                HistoryQueries::Ratio(query::text(&ratio)?)
-            }
+            indicator => match indicator.recent_ratio(step_seconds)? {
+                Some(ratio) => HistoryQueries::Ratio(query::text(&ratio)?),
+                None => continue, // its slices are longer than those of a history
+            },
         };
         let label = match &objective.service {
             ServiceName::Label(label) => label.clone(),

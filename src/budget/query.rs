@@ -285,6 +285,9 @@ mod tests {
             assert!(error.to_string().starts_with("the query is no PromQL: "), "{written}: {error}");
         }
         assert_eq!(parse(&"a+".repeat(4_000)), Err(QueryError::TooLong));
+        // As deep as one can be nested.
+        let deep = parse(&format!("{}a{}", "(".repeat(2_000), ")".repeat(2_000))).unwrap();
+        assert!(text(&increases(&deep, 3_600).unwrap()).unwrap().contains("increase(a[1h])"));
     }
 
     #[test]

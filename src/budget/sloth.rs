@@ -3,7 +3,7 @@
 //! The ratio of the whole period is a mean of the ratios of five minutes, so a quiet minute weighs like a busy one, and
 //! one that is no number makes the whole period none. Then the mean of those that are numbers stands in, and says so.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use promql_parser::parser::Expr;
 use serde_json::Value;
@@ -19,6 +19,13 @@ const OBJECTIVE: &str = "slo:objective:ratio";
 const DAYS: &str = "slo:time_period:days";
 /// The shortest ratio: all others are means of it.
 const SHORTEST: &str = "slo:sli_error:ratio_rate5m";
+/// All ratios by the unit of their window, some at a time: those of ten thousand services in one answer would be too many.
+const RATIOS: [&str; 4] = [
+    "slo:sli_error:ratio_rate[0-9].*m",
+    "slo:sli_error:ratio_rate[0-9].*h",
+    "slo:sli_error:ratio_rate[0-9].*d",
+    "slo:sli_error:ratio_rate[0-9].*[wy]",
+];
 /// Fallbacks of one poll; each is expensive.
 const MOST_FALLBACKS: usize = 500;
 
@@ -66,19 +73,19 @@ pub fn declared(object: &Value) -> Vec<Declared> {
 
 /// The first questions.
 pub fn first() -> Result<Vec<Ask<First>>, QueryError> {
-    let ratios = query::selector(
-        None,
-        &[Match::Follows("__name__", "slo:sli_error:ratio_rate[0-9].*"), Match::There("sloth_id")],
-    )?;
     let constants = query::selector(
         None,
         &[Match::Follows("__name__", "slo:(objective:ratio|time_period:days)"), Match::There("sloth_id")],
     )?;
-    Ok(vec![
-        Ask { purpose: First::Ratios, text: query::text(&ratios)? },
+    let mut asks = vec![
         Ask { purpose: First::Constants, text: query::text(&constants)? },
-        Ask { purpose: First::Sampled, text: found::last_sampled(&shortest(&[])?)? },
-    ])
+        Ask { purpose: First::Sampled, text: query::text(&found::last_sampled(&shortest(&[])?, "")?)? },
+    ];
+    for names in RATIOS {
+        let ratios = query::selector(None, &[Match::Follows("__name__", names), Match::There("sloth_id")])?;
+        asks.push(Ask { purpose: First::Ratios, text: query::text(&ratios)? });
+    }
+    Ok(asks)
 }
 
 fn shortest(ids: &[String]) -> Result<Expr, QueryError> {
@@ -230,13 +237,15 @@ pub fn read(
             later.insert((is_fallback, period, id, key(series)), series.value());
         }
     }
+    let resources: HashMap<(&str, &str), &Declared> =
+        declared.iter().map(|one| ((one.service.as_str(), one.slo.as_str()), one)).collect();
     let mut all = Vec::new();
     for (id, of_id) in &recorded.by_id {
         let mut candidates = Vec::new();
         for (key, parts) in of_id {
             let label = |name: &str| key.get(name).cloned().unwrap_or_default();
             let (service, slo) = (label("sloth_service"), label("sloth_slo"));
-            let by_resource = declared.iter().find(|one| one.service == service && one.slo == slo);
+            let by_resource = resources.get(&(service.as_str(), slo.as_str()));
             let objective = recorded.objectives.of(id, key).or_else(|| by_resource.map(|one| one.objective));
             let period = recorded.period_seconds(id, key, parts).unwrap_or(30 * 86_400);
             let later = |is_fallback| later.get(&(is_fallback, period, id.clone(), key.clone())).copied();
@@ -265,12 +274,10 @@ pub fn read(
         }
         all.extend(found::settle(candidates, taking.several));
     }
-    for one in declared {
-        let is_recorded = all.iter().any(|found| found.reading.service == one.service && found.reading.slo == one.slo);
-        if !is_recorded {
-            all.push(unrecorded(one, partial.clone(), taking));
-        }
-    }
+    let recorded: HashSet<(String, String)> =
+        all.iter().map(|found| (found.reading.service.clone(), found.reading.slo.clone())).collect();
+    let missing = declared.iter().filter(|one| !recorded.contains(&(one.service.clone(), one.slo.clone())));
+    all.extend(missing.map(|one| unrecorded(one, partial.clone(), taking)));
     all
 }
 
@@ -357,9 +364,12 @@ mod tests {
         assert_eq!(
             asks,
             [
-                r#"{__name__=~"slo:sli_error:ratio_rate[0-9].*",sloth_id!=""}"#,
                 r#"{__name__=~"slo:(objective:ratio|time_period:days)",sloth_id!=""}"#,
-                r#"max_over_time(timestamp(slo:sli_error:ratio_rate5m{sloth_id!=""})[1h:1m])"#,
+                r#"(timestamp(slo:sli_error:ratio_rate5m{sloth_id!=""})) or (max_over_time(timestamp(slo:sli_error:ratio_rate5m{sloth_id!=""})[1h:1m]))"#,
+                r#"{__name__=~"slo:sli_error:ratio_rate[0-9].*m",sloth_id!=""}"#,
+                r#"{__name__=~"slo:sli_error:ratio_rate[0-9].*h",sloth_id!=""}"#,
+                r#"{__name__=~"slo:sli_error:ratio_rate[0-9].*d",sloth_id!=""}"#,
+                r#"{__name__=~"slo:sli_error:ratio_rate[0-9].*[wy]",sloth_id!=""}"#,
             ]
         );
         let then: Vec<String> = second(&answers(f64::NAN, &[])).unwrap().into_iter().map(|ask| ask.text).collect();

@@ -65,8 +65,8 @@ impl Freezing {
 
     /// Waits until a new Deployment in the namespace would be answered so.
     fn wait(&self, bed: &Bed, namespace: &str, service: &str, frozen: bool) {
-        let mut probe = of_service(deployment("probe", &bed.fresh), service);
-        probe["metadata"]["name"] = json!("probe");
+        // An image that runs nowhere: one that does would be promoted.
+        let probe = of_service(deployment("probe", &bed.old), service);
         wait_for("the freeze", || {
             let said = bed.plane.kubectl_as(
                 "admin",
@@ -109,7 +109,7 @@ fn table(bed: &Bed) {
 
     freezing.left("table", -1.0);
     freezing.wait(bed, "table", "table", true);
-    let message = refused(&bed.create("table", &named("new", &bed.fresh)));
+    let message = refused(&bed.create("table", &named("new", &bed.ageing)));
     let id = message.rsplit_once("\ndecision ").map_or("", |(_, rest)| rest.split(' ').next().unwrap());
     let record = bed.gate.records(&["--namespace", "table", "--name", "new"])[0].clone();
     let budget = &record["budgets"][0];
@@ -130,9 +130,9 @@ fn table(bed: &Bed) {
     );
 
     let env = json!({"spec": {"template": {"spec": {"containers": [{"name": "app", "image": bed.fresh, "env": [{"name": "A", "value": "1"}]}]}}}});
-    refused(&bed.patch("table", "deployment/app", &image(&bed.fresh_too)));
+    refused(&bed.patch("table", "deployment/app", &image(&bed.ageing)));
     refused(&bed.patch("table", "deployment/config", &env));
-    refused(&bed.create("table", &of_service(pod("bare", &bed.fresh), "table")));
+    refused(&bed.create("table", &of_service(pod("bare", &bed.ageing), "table")));
     // What keeps a service alive passes.
     let kubectl = |args: &[&str]| bed.plane.kubectl(&[&["-n", "table"], args].concat());
     allowed(&kubectl(&["scale", "deployment/app", "--replicas=3"]));
@@ -160,10 +160,10 @@ fn table(bed: &Bed) {
     // Between the thresholds it stays frozen, above them it lifts.
     freezing.left("table", 0.03);
     std::thread::sleep(Duration::from_secs(5));
-    refused(&bed.patch("table", "deployment/app", &image(&bed.fresh_too)));
+    refused(&bed.patch("table", "deployment/app", &image(&bed.ageing)));
     freezing.left("table", 0.5);
     freezing.wait(bed, "table", "table", false);
-    allowed(&bed.patch("table", "deployment/app", &image(&bed.fresh_too)));
+    allowed(&bed.patch("table", "deployment/app", &image(&bed.ageing)));
 }
 
 fn back(bed: &Bed) {

@@ -26,6 +26,8 @@ fn an_impure_one_would_be_noticed() {
         ("subject/change.rs", "use kube::{Api, Client};"),
         ("evidence.rs", "use axum::Router;"),
         ("image/build_date.rs", "use sqlx::Row as _;"),
+        ("budget/sloth.rs", "use reqwest::Client;"),
+        ("budget/query.rs", "let now = Utc::now();"),
         ("image/claims.rs", "use oci_client::Reference;"),
         ("audit/chain.rs", "async fn x() { tokio::fs::read(\"x\").await; }"),
     ] {

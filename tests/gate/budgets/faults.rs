@@ -325,3 +325,61 @@ async fn what_is_sent_carries_tenant_and_credentials_and_no_word_shows_them() {
     let error = poll(&source, &mut kept, None, Utc::now()).await.unwrap_err().to_string();
     assert!(error.starts_with("the password ") && error.contains("cannot be read: No such file"), "{error}");
 }
+
+/// A certificate and its key, signed by the authority, in PEM.
+fn issue(issuer: &rcgen::Issuer<'static, rcgen::KeyPair>, name: &str) -> (String, String) {
+    let mut params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+    params.extended_key_usages =
+        vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth, rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+    let key = rcgen::KeyPair::generate().unwrap();
+    (params.signed_by(&key, issuer).unwrap().pem(), key.serialize_pem())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_behind_its_own_authority_wants_it_and_the_gates_certificate() {
+    use rustls::pki_types::pem::PemObject as _;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    install_tls();
+    let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let authority = params.self_signed(&key).unwrap().pem();
+    let issuer = rcgen::Issuer::new(params, key);
+    let (certificate, key) = issue(&issuer, "127.0.0.1");
+    let der = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(der(&authority)).unwrap();
+    let verifier = rustls::server::WebPkiClientVerifier::builder(Arc::new(roots)).build().unwrap();
+    let config = rustls::ServerConfig::builder()
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(vec![der(&certificate)], PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap())
+        .unwrap();
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    socket.set_nonblocking(true).unwrap();
+    let url = format!("https://{}", socket.local_addr().unwrap());
+    let body = one_service("0.0001", 0);
+    let router = Router::new().fallback(move || async move { body });
+    let config = axum_server::tls_rustls::RustlsConfig::from_config(Arc::new(config));
+    let serving = tokio::spawn(async move {
+        axum_server::from_tcp_rustls(socket, config).unwrap().serve(router.into_make_service()).await.unwrap();
+    });
+
+    let folder = tempfile::tempdir().unwrap();
+    let (own, own_key) = issue(&issuer, "freshgate");
+    for (name, text) in [("ca.pem", &authority), ("own.pem", &own), ("own.key", &own_key)] {
+        std::fs::write(folder.path().join(name), text).unwrap();
+    }
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let asked =
+        async |tls: String| poll(&source("slo", &promql(&url, &tls)), &mut Kept::default(), None, Utc::now()).await;
+    let ca = format!("caFile: '{}'", path("ca.pem"));
+    let both = format!("{ca}, certificateFile: '{}', keyFile: '{}'", path("own.pem"), path("own.key"));
+    assert_eq!(asked(format!(", tls: {{{both}}}")).await.unwrap().budgets.len(), 1);
+    let stranger = asked(String::new()).await.unwrap_err().to_string();
+    assert!(stranger.contains("cannot be reached") && stranger.contains("certificate"), "{stranger}");
+    assert!(asked(format!(", tls: {{{ca}}}")).await.is_err(), "without a certificate of its own it got in");
+    std::fs::write(folder.path().join("ca.pem"), "none").unwrap();
+    let wrong = asked(format!(", tls: {{{both}}}")).await.unwrap_err().to_string();
+    assert_eq!(wrong, "the source cannot be asked: there is no certificate in its certificate authorities");
+    serving.abort();
+}

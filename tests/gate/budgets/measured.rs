@@ -135,6 +135,8 @@ async fn five_formats_measure_the_same_events() {
         let few = if format == "Sloth" { Healthy } else { LowTraffic };
         assert_eq!(measured.state("few", at), few, "{format}: {:?}", measured.of("few").budget);
     }
+    slices_and_calendars(&url, at).await;
+
     // A zero in place of a missing error series looks perfect; nobody believes it.
     assert_eq!(pyrra.state("renamed", at), NoData);
     let said = pyrra.of("renamed").budget.state(&Thresholds::default(), at).detail.unwrap();
@@ -152,4 +154,50 @@ async fn five_formats_measure_the_same_events() {
         assert!((19 * 24 - 2..=20 * 24 + 3).contains(&hours), "{format}: it lifts in {hours} hours");
         assert!(measured.of("healthy").history.is_none(), "{format}: who has enough is not asked about");
     }
+}
+
+/// Bad slices of time are counted, and a period of the calendar has its whole budget from the first day on.
+async fn slices_and_calendars(url: &str, at: DateTime<Utc>) {
+    const JUNE: &str = "{duration: 1M, calendar: {startTime: '2024-01-01 00:00:00', timeZone: UTC}}";
+    const ROLLING: &str = "{duration: 30d, isRolling: true}";
+    let of = |method: &str, window: &str, target: f64| {
+        let query = |more: &str| format!("'sum(http_requests_total{{service=\"exhausted\"{more}}})'");
+        let document = format!(
+            "
+apiVersion: openslo.com/v2alpha
+kind: SLO
+metadata: {{name: availability}}
+spec:
+  serviceRef: exhausted
+  sli: {{metadata: {{name: good}}, spec: {{ratioMetric: {{counter: true, bad: {{dataSourceRef: p, spec: {{query: {}}}}}, total: {{dataSourceRef: p, spec: {{query: {}}}}}}}}}}}
+  timeWindow: [{window}]
+  budgetingMethod: {method}
+  objectives: [{{target: {target}, timeSliceTarget: 0.95, timeSliceWindow: 5m}}]
+",
+            query(",code=\"500\""),
+            query("")
+        );
+        let documents = serde_json::json!({"documents": [document]});
+        format!("{{format: OpenSLO, prometheus: {{url: '{url}', timeout: 1m}}, openslo: {documents}}}")
+    };
+    let close = |found: f64, expected: f64| assert!((found - expected).abs() < 5e-3, "{found} is not {expected}");
+    // A day of 288 slices, in 30 days of 8,640, of which 864 may be bad.
+    let rolling = measure(&of("Timeslices", ROLLING, 0.9), at).await;
+    close(rolling.remaining("exhausted"), 1.0 - 288.0 / 864.0);
+    let figures = rolling.of("exhausted").budget.figures().unwrap();
+    assert_eq!(figures.weighting, Weighting::TimeSlices);
+    close(figures.events.unwrap().bad, 288.0);
+    // The same day in June, which has as many days and is all but over.
+    close(measure(&of("Timeslices", JUNE, 0.9), at).await.remaining("exhausted"), 1.0 - 288.0 / 864.0);
+    // Two days after the trouble a third of June is yet to come; its slices are in the budget already.
+    let earlier = at - chrono::TimeDelta::days(8);
+    let june = measure(&of("Timeslices", JUNE, 0.9), earlier).await;
+    close(june.remaining("exhausted"), 1.0 - 288.0 / 864.0);
+    assert_eq!(june.of("exhausted").lifts_at(0.05, earlier).unwrap().to_rfc3339(), "2024-07-01T00:00:00+00:00");
+    // The mean of the ratios of all slices, of which each thirtieth had 6 % and the others 0.01 %.
+    let mean = (0.06 + 29.0 * 0.000_1) / 30.0;
+    close(measure(&of("RatioTimeslices", ROLLING, 0.99), at).await.remaining("exhausted"), 1.0 - mean / 0.01);
+    // Of events nobody knows how many are to come: those of the 29 days that are over count.
+    let so_far = (0.06 + 28.0 * 0.000_1) / 29.0;
+    close(measure(&of("Occurrences", JUNE, 0.99), at).await.remaining("exhausted"), 1.0 - so_far / 0.01);
 }
