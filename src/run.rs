@@ -51,7 +51,7 @@ const END_WITHIN: Duration = Duration::from_secs(10);
 const SYNC_WITHIN: Duration = Duration::from_secs(30);
 
 /// How long exceptions may keep the gate from being ready: their definition may come later than the gate does.
-const EXCEPTIONS_WITHIN: Duration = Duration::from_secs(10);
+const BESIDE_POLICIES_WITHIN: Duration = Duration::from_secs(10);
 
 /// Why the gate cannot start.
 #[derive(Debug, Error)]
@@ -228,21 +228,6 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
         }
         _ => None,
     };
-    let cluster_policies = client.as_ref().map(|client| {
-        let policies = ClusterPolicies::start(client, Arc::clone(&in_force.policies), Arc::clone(&metrics));
-        let (health, readiness) = (Arc::clone(policies.health()), Arc::clone(&readiness));
-        let exceptions = granting.as_ref().map(|granting| Arc::clone(granting.exceptions.health()));
-        tokio::spawn(async move {
-            health.synced().await;
-            if let Some(exceptions) = exceptions
-                && tokio::time::timeout(EXCEPTIONS_WITHIN, exceptions.synced()).await.is_err()
-            {
-                tracing::warn!("exceptions could not be listed in time; none has an effect until they are");
-            }
-            readiness.policies_are_synced();
-        });
-        policies
-    });
     // What all budget sources said last: whatever judges budgets reads this, and asks nobody.
     let budgets = Budgets::default();
     let (reports, reported) = mpsc::unbounded_channel();
@@ -271,10 +256,39 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
         clock: clock::now,
     };
     keeper.take_up().await;
-    background.handle().spawn(keeper.run(poller.polls()));
-    let _cluster_budget_sources = client
+    let cluster_budget_sources = client
         .as_ref()
         .map(|client| ClusterBudgetSources::start(client, Arc::clone(&in_force.budget_sources), reported));
+    let cluster_policies = client.as_ref().map(|client| {
+        let policies = ClusterPolicies::start(client, Arc::clone(&in_force.policies), Arc::clone(&metrics));
+        let (health, readiness) = (Arc::clone(policies.health()), Arc::clone(&readiness));
+        let exceptions = granting.as_ref().map(|granting| Arc::clone(granting.exceptions.health()));
+        let sources = cluster_budget_sources.as_ref().map(|sources| Arc::clone(sources.health()));
+        tokio::spawn(async move {
+            health.synced().await;
+            for (beside, what) in [(exceptions, "exceptions"), (sources, "budget sources")] {
+                if let Some(beside) = beside
+                    && tokio::time::timeout(BESIDE_POLICIES_WITHIN, beside.synced()).await.is_err()
+                {
+                    tracing::warn!("{what} could not be listed in time; none has an effect until they are");
+                }
+            }
+            readiness.policies_are_synced();
+        });
+        policies
+    });
+    let keeper = {
+        // What no policy names any more lifts, so the policies must be known first.
+        let (polls, policies) =
+            (poller.polls(), cluster_policies.as_ref().map(|policies| Arc::clone(policies.health())));
+        async move {
+            if let Some(policies) = policies {
+                policies.synced().await;
+            }
+            keeper.run(polls).await;
+        }
+    };
+    background.handle().spawn(keeper);
     if let Some(folder) = args.policies.clone() {
         tokio::spawn(policy_folder::follow(folder, in_force.clone(), clock::now, Arc::clone(&metrics)));
     }

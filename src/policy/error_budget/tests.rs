@@ -187,6 +187,14 @@ fn what_a_controller_makes_of_what_was_judged_passes() {
     // With a sidecar that something injected, too.
     assert_eq!(decide(&pod, &of(OwnerFound::Templates(vec![vec!["a:1".into()]])), &policies), Decision::Allow);
     assert_eq!(decide(&pod, &of(OwnerFound::UnknownKind), &policies), Decision::Warn);
+    // An operator's Deployment is a deploy all the same, and so is an image that somebody puts into a controller's Pod.
+    let deployment = Subject { kind: "Deployment".into(), ..pod.clone() };
+    assert_eq!(decide(&deployment, &of(OwnerFound::UnknownKind), &policies), Decision::Deny);
+    let swapped =
+        Subject { kind: "Pod".into(), owner: pod.owner.clone(), ..update(&["a:1"], &["a:2"], Difference::Equal) };
+    assert_eq!(decide(&swapped, &of(OwnerFound::Templates(vec![vec!["a:1".into()]])), &policies), Decision::Deny);
+    let instead = Subject { images: uses(&["b:1"]), ..pod.clone() };
+    assert_eq!(decide(&instead, &of(OwnerFound::Templates(vec![vec!["a:1".into()]])), &policies), Decision::Deny);
     assert_eq!(decide(&pod, &of(OwnerFound::Forged { detail: "none".into() }), &policies), Decision::Deny);
 }
 
@@ -278,6 +286,27 @@ fn the_worst_objective_decides_and_all_are_recorded() {
     assert_eq!((verdict.decision, slos(&verdict).len()), (Decision::Warn, 2));
 }
 
+#[test]
+fn what_the_policy_makes_of_a_state_counts_before_how_grave_it_is() {
+    let unknown = |state| {
+        let mut budget = left("checkout", "unknown", 1.0);
+        budget.measured = crate::budget::measure::Measured::Unknown(Unmeasured::new(state, "why"));
+        budget
+    };
+    for (other, on) in [
+        (0.5, json!({"NoData": "Deny"})),
+        (0.1, json!({"NoData": "Deny"})),
+        (0.1, json!({"NoData": "Deny", "Low": "Allow"})),
+        (-0.5, json!({"NoData": "Deny", "Exhausted": "Warn"})),
+    ] {
+        let evidence = with(vec![left("checkout", "availability", other), unknown(BudgetState::NoData)]);
+        assert_eq!(decide(&create(&["a:1"]), &evidence, &freezing(&json!({"on": on}))), Decision::Deny, "{other} {on}");
+    }
+    let quiet = with(vec![left("checkout", "availability", 0.1), unknown(BudgetState::LowTraffic)]);
+    let policies = freezing(&json!({"on": {"Low": "Allow", "LowTraffic": "Deny"}}));
+    assert_eq!(decide(&create(&["a:1"]), &quiet, &policies), Decision::Deny);
+}
+
 /// T10: a workload is judged under what it was, too.
 #[test]
 fn another_label_does_not_free_a_workload() {
@@ -336,7 +365,7 @@ fn a_silent_source_holds_a_freeze_for_a_while() {
     assert_eq!(decide(&create(&["a:1"]), &silent(61), &freezing(&json!({"staleHold": "2h"}))), Decision::Deny);
     assert_eq!(decide(&create(&["a:1"]), &silent(61), &freezing(&json!({"on": {"Stale": "Deny"}}))), Decision::Deny);
     let verdict = evaluate(&create(&["a:1"]), &silent(20), &policies, now());
-    assert_snapshot!(sentence(&verdict.findings[0]), @r#"error-budget: service "checkout" has spent its error budget of SLO "availability" (99.9 % over the last 30 days): -12.5 % is left, 125 bad events more than it allows; its deploys are frozen since 2026-11-25 07:00 UTC, measured 20 minutes ago by source "slo" (Sloth, by events); the source has been silent since (its last sample is 20m old, more than 5m), so the freeze still holds; it lifts around 2026-11-26 14:00 UTC if errors stay at today's rate (policy "production")"#);
+    assert_snapshot!(sentence(&verdict.findings[0]), @r#"error-budget: service "checkout" has spent its error budget of SLO "availability" (99.9 % over the last 30 days): -12.5 % is left, 125 bad events more than it allows; its deploys are frozen since 2026-11-25 07:00 UTC, measured 20 minutes ago by source "slo" (Sloth, by events); it cannot be measured since (its last sample is 20m old, more than 5m), so the freeze still holds; it lifts around 2026-11-26 14:00 UTC if errors stay at today's rate (policy "production")"#);
 }
 
 fn grant(reason: Reason) -> Grant {
@@ -385,6 +414,19 @@ fn another_teams_outage_is_a_reason_while_it_lasts() {
     let policies = freezing(&json!({}));
     assert_eq!(decide(&create(&["a:1"]), &excepted(-0.5), &policies), Decision::Warn);
     assert_eq!(decide(&create(&["a:1"]), &excepted(0.5), &policies), Decision::Deny);
+    // Not one's own, not a freeze of long ago, and by what the policy holds budgets to.
+    let mut own = excepted(-0.5);
+    own.exceptions[0].dependency = Some("checkout".into());
+    assert_eq!(decide(&create(&["a:1"]), &own, &policies), Decision::Deny);
+    let mut forgotten = excepted(-0.5);
+    let mut long_ago = left("payments", "availability", -0.5);
+    long_ago.sampled_at -= TimeDelta::days(2);
+    forgotten.budgets[1].budget = long_ago.clone();
+    forgotten.budgets[1].freezes =
+        [("production".to_owned(), Freeze { since: now() - TimeDelta::days(9), last: long_ago })].into();
+    assert_eq!(decide(&create(&["a:1"]), &forgotten, &policies), Decision::Deny);
+    assert_eq!(decide(&create(&["a:1"]), &excepted(0.05), &policies), Decision::Deny);
+    assert_eq!(decide(&create(&["a:1"]), &excepted(0.05), &freezing(&json!({"freezeBelow": "10%"}))), Decision::Warn);
     let nobody = Evidence { budgets: spent().budgets, ..excepted(0.5) };
     assert_eq!(decide(&create(&["a:1"]), &nobody, &policies), Decision::Deny);
 }
