@@ -102,7 +102,12 @@ fn table(bed: &Bed) {
     bed.plane.namespace("table", &["tier=table"]);
     freezing.left("table", 1.0);
     freezing.wait(bed, "table", "table", false);
-    let named = |name: &str, image: &str| of_service(deployment(name, image), "table");
+    let named = |name: &str, image: &str| {
+        let mut object = of_service(deployment(name, image), "table");
+        // Pods have their template's labels, not their Deployment's.
+        object["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/name"] = json!("table");
+        object
+    };
     for name in ["app", "config", "running"] {
         allowed(&bed.create("table", &named(name, &bed.fresh)));
     }
@@ -157,7 +162,7 @@ fn table(bed: &Bed) {
         &debug.to_string(),
     ]));
     // An image that somebody puts into a controller's Pod is a deploy, and what a debugger brought in is not "running".
-    refused(&bed.patch("table", &one, &json!({"spec": {"containers": [{"name": "app", "image": bed.ageing}]}})));
+    refused(&kubectl(&["set", "image", &one, &format!("app={}", bed.ageing)]));
     refused(&bed.patch("table", "deployment/app", &image(&bed.debugger)));
     allowed(&kubectl(&["delete", "deployment/config"]));
     // Between the thresholds it stays frozen, above them it lifts.
@@ -382,7 +387,7 @@ fn silent(bed: &Bed) {
     // A freeze outlives its source for a while.
     let spent = |name: &str| of_service(deployment(name, &bed.fresh), "spent");
     let message = refused(&bed.create("silent-held", &spent("app")));
-    assert!(message.contains("the source has been silent since ("), "{message}");
+    assert!(message.contains("it cannot be measured since (its last sample is "), "{message}");
     assert!(message.contains("so the freeze still holds"), "{message}");
     wait_for("the hold to end", || dry("silent-let-go", &spent("app")).success);
 }
