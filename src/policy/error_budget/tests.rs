@@ -2,6 +2,7 @@
 //! it is said.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use chrono::TimeDelta;
 use insta::assert_snapshot;
@@ -9,8 +10,10 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::budget::freeze::Freeze;
+use crate::budget::lift::Slice;
 use crate::budget::measure::{Reading, Unmeasured, Weighting};
 use crate::budget::service::IdentityFrom;
+use crate::budget::snapshot::{History as SlicesOf, Sampled};
 use crate::budget::window::Window;
 use crate::evidence::{
     Admission, Cache, Fact, History, Lift, Owner, OwnerFound, ResolvedImage, RunningElsewhere, ServiceIdentity,
@@ -78,16 +81,15 @@ fn update(old: &[&str], new: &[&str], difference: Difference) -> Subject {
     }
 }
 
-/// A budget of which so much is left, of a million events, sampled 42 seconds ago.
-fn left(service: &str, slo: &str, remaining: f64) -> Budget {
-    let reading = Reading {
+fn reading(service: &str, slo: &str) -> Reading {
+    Reading {
         service: service.into(),
         slo: slo.into(),
         objective: 0.999,
         window: Window::Rolling { seconds: 30 * 86_400 },
         error_ratio: None,
-        total: Some(1e6),
-        bad: Some((1.0 - remaining) * 1_000.0),
+        total: None,
+        bad: None,
         recent: Vec::new(),
         burn_rate: None,
         weighting: Weighting::Events,
@@ -97,8 +99,13 @@ fn left(service: &str, slo: &str, remaining: f64) -> Budget {
         note: None,
         unmeasured: None,
         partial: None,
-    };
-    Budget::of("slo", reading, 300, now())
+    }
+}
+
+/// A budget of which so much is left, of a million events, sampled 42 seconds ago.
+fn left(service: &str, slo: &str, remaining: f64) -> Budget {
+    let (total, bad) = (Some(1e6), Some((1.0 - remaining) * 1_000.0));
+    Budget::of("slo", Reading { total, bad, ..reading(service, slo) }, 300, now())
 }
 
 fn with(budgets: Vec<Budget>) -> Evidence {
@@ -366,6 +373,48 @@ fn a_silent_source_holds_a_freeze_for_a_while() {
     assert_eq!(decide(&create(&["a:1"]), &silent(61), &freezing(&json!({"on": {"Stale": "Deny"}}))), Decision::Deny);
     let verdict = evaluate(&create(&["a:1"]), &silent(20), &policies, now());
     assert_snapshot!(sentence(&verdict.findings[0]), @r#"error-budget: service "checkout" has spent its error budget of SLO "availability" (99.9 % over the last 30 days): -12.5 % is left, 125 bad events more than it allows; its deploys are frozen since 2026-11-25 07:00 UTC, measured 20 minutes ago by source "slo" (Sloth, by events); it cannot be measured since (its last sample is 20m old, more than 5m), so the freeze still holds; it lifts around 2026-11-26 14:00 UTC if errors stay at today's rate (policy "production")"#);
+}
+
+/// The clock moved to the estimate: until then the freeze holds, and there it has lifted.
+#[test]
+fn at_the_time_that_a_denial_names_the_freeze_has_lifted() {
+    const STEP: i64 = 7_200;
+    let ends_at = |index: i64| now() + TimeDelta::seconds(STEP * (index - 359));
+    // A thousand events each two hours; six hundred of them bad in one slice, ten days ago.
+    let slice =
+        |index: i64| Slice { ends_at: ends_at(index), total: 1_000.0, bad: if index == 240 { 600.0 } else { 0.1 } };
+    // What the source says when asked at a time, if what comes is as it is now.
+    let measured_at = |time: DateTime<Utc>| {
+        let last = time.signed_duration_since(ends_at(0)).num_seconds() / STEP;
+        let slices: Vec<Slice> = (last - 359..=last).map(slice).collect();
+        let mut reading = reading("checkout", "availability");
+        reading.total = Some(slices.iter().map(|slice| slice.total).sum());
+        reading.bad = Some(slices.iter().map(|slice| slice.bad).sum());
+        reading.sampled_at = time;
+        let budget = Budget::of("slo", reading, 300, time);
+        Sampled { budget, history: Some(Arc::new(SlicesOf { slices, step_seconds: STEP })) }
+    };
+    let evidence_at = |time: DateTime<Utc>, freeze: Option<Freeze>| {
+        let sampled = measured_at(time);
+        let mut evidence = with(vec![sampled.budget.clone()]);
+        evidence.budgets[0].lifts = vec![Lift { unfreeze_above: 0.05, at: sampled.lifts_at(0.05, time) }];
+        evidence.budgets[0].freezes = freeze.map(|freeze| ("production".to_owned(), freeze)).into_iter().collect();
+        evidence
+    };
+    let policies = freezing(&json!({}));
+    let verdict = evaluate(&create(&["a:1"]), &evidence_at(now(), None), &policies, now());
+    let LiftEstimate::At(lifts_at) = verdict.budgets[0].lift else { panic!("{:?}", verdict.budgets) };
+    assert_eq!(verdict.decision, Decision::Deny);
+    let freeze = Freeze { since: now(), last: measured_at(now()).budget };
+    for hours in [1, 100, 400] {
+        let time = now() + TimeDelta::hours(hours);
+        assert!(time < lifts_at);
+        let decision = evaluate(&create(&["a:1"]), &evidence_at(time, Some(freeze.clone())), &policies, time).decision;
+        assert_eq!(decision, Decision::Deny, "after {hours} hours");
+    }
+    let verdict = evaluate(&create(&["a:1"]), &evidence_at(lifts_at, Some(freeze)), &policies, lifts_at);
+    assert!(verdict.decision < Decision::Deny, "{:?}", verdict.budgets);
+    assert_eq!(verdict.budgets[0].frozen_since, None);
 }
 
 fn grant(reason: Reason) -> Grant {
