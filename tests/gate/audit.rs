@@ -6,6 +6,7 @@ mod child;
 mod faults;
 mod found;
 mod kept;
+mod late;
 mod ledger;
 mod refused;
 mod tampered;
