@@ -2,7 +2,9 @@
 //! the store behind the answer's back (the filler), where it is found again (`query`) and proven (`verify`).
 
 mod backlog;
+pub mod boundary;
 pub mod chain;
+pub mod checkpoint;
 pub mod columns;
 mod filler;
 mod grants;

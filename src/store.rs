@@ -1,6 +1,7 @@
 //! The embedded store: one `SQLite` file with every decision, the ledger of what was admitted, and what is known of images.
 //! One connection writes, in large batches behind the answers' back; a few read.
 
+pub(crate) mod boundaries;
 pub(crate) mod decisions;
 mod freezes;
 pub mod ledger;
