@@ -4,9 +4,11 @@
 pub(crate) mod boundaries;
 pub(crate) mod decisions;
 mod freezes;
+mod heads;
 pub mod ledger;
 pub mod location;
 mod read_only;
+mod retention;
 mod schema;
 pub(crate) mod time;
 mod write_behind;

@@ -157,6 +157,16 @@ pub(crate) enum Entry {
     },
 }
 
+impl Entry {
+    /// The number of the record that stands there, or should.
+    pub(crate) fn seq(&self) -> u64 {
+        match self {
+            Self::Record(record) => record.seq,
+            Self::Damaged { seq, .. } => *seq,
+        }
+    }
+}
+
 #[derive(Deserialize)]
 struct JournalLine<'a> {
     #[serde(borrow)]
