@@ -320,6 +320,11 @@ impl<'a> Rows<'a> {
         self.page.pop_front()
     }
 
+    /// Takes the next row if it is this one.
+    pub(super) fn take_if(&mut self, seq: u64) -> Option<DecisionRow> {
+        if self.page.front().is_some_and(|row| row.columns.seq == seq) { self.take() } else { None }
+    }
+
     /// Looks again for what follows `seq`; true if the record right after it has come.
     pub(super) async fn read_again(&mut self, seq: u64) -> Result<bool, ReadError> {
         if self.page.front().is_some_and(|row| row.columns.seq == seq + 1) {
