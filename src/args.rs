@@ -152,8 +152,13 @@ pub struct ServeArgs {
     /// Read the workloads' imagePullSecrets, where RBAC grants it
     #[arg(long, env = "FRESHGATE_READ_PULL_SECRETS", value_parser = values::yes_or_no)]
     pub read_pull_secrets: bool,
-    /// Namespace of the gate: budget sources may name its Secrets; default $`POD_NAMESPACE`, or the Pod's own
-    #[arg(long, value_name = "NAMESPACE", env = "FRESHGATE_NAMESPACE")]
+    /// Namespace of the gate.
+    #[arg(
+        help = "Namespace of the gate: budget sources may name its Secrets; default $POD_NAMESPACE, or the Pod's own",
+        long,
+        value_name = "NAMESPACE",
+        env = "FRESHGATE_NAMESPACE"
+    )]
     pub own_namespace: Option<String>,
     /// Seconds for which new connections are still served after the signal to stop
     #[arg(long, value_name = "SECONDS", env = "FRESHGATE_DRAIN_DELAY_SECONDS", default_value_t = 0, value_parser = value_parser!(u64).range(0..=*TIMEOUT_SECONDS.end()))]

@@ -40,8 +40,8 @@ use journal::segment;
 use journal::{FolderLock, Journal, Output, Segments};
 
 pub use export::{Export, export};
-pub use import::{ImportError, Imported, import};
 pub use grants::find_grant;
+pub use import::{ImportError, Imported, import};
 pub use prove::{Proven, Question, Unproven, prove};
 pub use query::{QueryFilter, ReadError, StoredRecord, query, show};
 pub use verify::{BadRecord, Fault, VerifyReport, verify, verify_watched};

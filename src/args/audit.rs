@@ -62,7 +62,7 @@ pub struct VerifyArgs {
     /// File with the key that signed, or its public half, in PEM; default FILE.signing-key of the store, where that is
     #[arg(long, value_name = "FILE")]
     pub key: Option<PathBuf>,
-    /// The store was made by `audit import`: what it begins with is taken as it is
+    /// The store was made by audit import: what it begins with is taken as it is
     #[arg(long)]
     pub archive: bool,
 }
@@ -130,10 +130,8 @@ fn bytes(written: &str) -> Result<u64, String> {
         ("G", 1_000_000_000),
         ("T", 1_000_000_000_000),
     ];
-    let (digits, unit) = UNITS
-        .iter()
-        .find_map(|(suffix, unit)| Some((written.strip_suffix(suffix)?, *unit)))
-        .unwrap_or((written, 1));
+    let (digits, unit) =
+        UNITS.iter().find_map(|(suffix, unit)| Some((written.strip_suffix(suffix)?, *unit))).unwrap_or((written, 1));
     let number = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(unit)).filter(|bytes| *bytes > 0);
     number.ok_or_else(|| "write a number of bytes, as 10Gi or 500M".to_owned())
 }

@@ -189,11 +189,8 @@ mod tests {
         let unknown = NotSigned::UnknownKey(others.signer_id().clone());
         assert_eq!(Checkpoint::read(&foreign, &verifier), Err(BadCheckpoint::NotSigned(unknown)));
         let signature = keys.sign(&Message::new("elsewhere/v1").part(b"{}")).unwrap();
-        let line = format!(
-            r#"{{"checkpoint":{{}},"keyId":"{}","signature":"{}"}}"#,
-            signature.key_id,
-            signature.to_base64()
-        );
+        let line =
+            format!(r#"{{"checkpoint":{{}},"keyId":"{}","signature":"{}"}}"#, signature.key_id, signature.to_base64());
         assert_eq!(Checkpoint::read(&line, &verifier), Err(BadCheckpoint::NotSigned(NotSigned::Mismatch)));
     }
 

@@ -1,5 +1,5 @@
 //! Makes checkpoints now and then and at the end, and takes them out of the store's reach: into the log, to a file, into
-//! a ConfigMap. An interval in which nothing was recorded makes none: it would prove nothing new.
+//! a `ConfigMap`. An interval in which nothing was recorded makes none: it would prove nothing new.
 
 mod file;
 

@@ -76,9 +76,7 @@ async fn all(
             last = seq;
             let kept = if in_journal == Some(seq) { tail.take() } else { None };
             let record = match (rows.take_if(seq), kept) {
-                (Some(row), _) => {
-                    StoredRecord { writer_id: writer_id.clone(), seq, hash: row.hash, line: row.line }
-                }
+                (Some(row), _) => StoredRecord { writer_id: writer_id.clone(), seq, hash: row.hash, line: row.line },
                 (None, Some(Entry::Record(record))) => {
                     StoredRecord { writer_id: writer_id.clone(), seq, hash: record.hash, line: record.line }
                 }

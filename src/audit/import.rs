@@ -81,11 +81,7 @@ pub async fn import(
     Ok(imported)
 }
 
-async fn fill(
-    input: &mut (dyn BufRead + Send),
-    store: &Store,
-    now: DateTime<Utc>,
-) -> Result<Imported, ImportError> {
+async fn fill(input: &mut (dyn BufRead + Send), store: &Store, now: DateTime<Utc>) -> Result<Imported, ImportError> {
     let mut beginnings: BTreeMap<String, Beginning> = BTreeMap::new();
     let (mut rows, mut records, mut line, mut buffer) = (Vec::new(), 0, 0, Vec::new());
     loop {
@@ -140,11 +136,7 @@ async fn write(store: &Store, rows: &[DecisionRow]) -> Result<(), ImportError> {
 }
 
 /// Puts a boundary before each chain that does not begin with its first record.
-async fn begin(
-    store: &Store,
-    beginnings: BTreeMap<String, Beginning>,
-    now: DateTime<Utc>,
-) -> Result<(), ImportError> {
+async fn begin(store: &Store, beginnings: BTreeMap<String, Beginning>, now: DateTime<Utc>) -> Result<(), ImportError> {
     let failed = |source| StoreError::Failed { act: "writing boundaries into the archive", source };
     let mut connection = store.writer().acquire().await.map_err(failed)?;
     for (writer_id, (first, prev_hash)) in beginnings.into_iter().filter(|(_, (first, _))| *first > 1) {

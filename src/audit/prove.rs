@@ -2,8 +2,6 @@
 //! end was cut off or that it was made anew, and signatures show that what is missing at its beginning was removed by the
 //! gate.
 
-use std::collections::BTreeMap;
-
 use chrono::{DateTime, Utc};
 
 use super::boundary::{Boundary, Reason};
@@ -95,8 +93,15 @@ async fn walk(
     };
     for writer_id in &writers {
         let boundary = boundaries.get(writer_id);
-        let stretch = match question.stretch_of(writer_id, within.as_ref()) {
-            Some(stretch) => stretch,
+        let whole = within.is_none().then(Stretch::default);
+        let stretch = match within.as_ref().and_then(|within| within.get(writer_id).copied()).or(whole) {
+            Some(stretch) => match question.checkpointed(writer_id) {
+                // The record itself is walked as well: only so is it compared.
+                Some(seq) if seq > 1 => {
+                    Stretch { anchor: Some(stretch::before(store, &tail, boundary, writer_id, seq).await?), ..stretch }
+                }
+                _ => stretch,
+            },
             None if question.until.is_some() || question.checkpoints.is_none() => continue,
             // None of its records is asked for, but it may have lost some that would be.
             None => stretch::end(store, &tail, boundary, writer_id).await?,
@@ -144,24 +149,18 @@ enum Doubt {
 }
 
 impl Question<'_> {
-    /// Where the walk along this writer's chain begins and ends; `None` where there is nothing to walk.
-    fn stretch_of(&self, writer_id: &str, within: Option<&BTreeMap<String, Stretch>>) -> Option<Stretch> {
-        let mut stretch = match within {
-            Some(within) => *within.get(writer_id)?,
-            None => Stretch::default(),
-        };
-        if self.since_checkpoint {
-            let newest = self.checkpoints.and_then(Checkpoints::newest);
-            let head = newest.and_then(|newest| newest.heads.iter().find(|head| head.writer_id == writer_id));
-            let anchor = head.map(|head| (head.seq, head.hash));
-            stretch.anchor = [stretch.anchor, anchor].into_iter().flatten().max_by_key(|(seq, _)| *seq);
-        }
-        Some(stretch)
+    /// The record of this writer that the newest checkpoint names, where the walk is to begin there.
+    fn checkpointed(&self, writer_id: &str) -> Option<u64> {
+        let newest = self.checkpoints.filter(|_| self.since_checkpoint).and_then(Checkpoints::newest)?;
+        newest.heads.iter().find(|head| head.writer_id == writer_id).map(|head| head.seq)
     }
 
     fn doubt(&self, boundary: &Boundary) -> Doubt {
         let checkpointed = self.checkpoints.is_some_and(|checkpoints| {
-            checkpoints.of(&boundary.writer_id).iter().any(|mark| (mark.seq, mark.hash) == (boundary.seq, boundary.hash))
+            checkpoints
+                .of(&boundary.writer_id)
+                .iter()
+                .any(|mark| (mark.seq, mark.hash) == (boundary.seq, boundary.hash))
         });
         let is_imported = self.is_archive && boundary.reason == Reason::Import.as_str();
         match self.verifier.map(|verifier| boundary.verify(verifier)) {

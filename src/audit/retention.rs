@@ -132,19 +132,15 @@ impl Retention {
     }
 
     /// Removes the oldest stretches until there are no more bytes than that.
-    async fn shrink(
-        &self,
-        most: u64,
-        held: &HashMap<String, u64>,
-        now: DateTime<Utc>,
-    ) -> Result<u64, RetentionError> {
+    async fn shrink(&self, most: u64, held: &HashMap<String, u64>, now: DateTime<Utc>) -> Result<u64, RetentionError> {
         let mut bytes = self.store.record_bytes().await?;
         let mut removed = 0;
         while bytes > most {
             let mut oldest: Option<(String, String)> = None;
             for writer_id in self.store.writers().await? {
                 let first = self.store.first_records(&writer_id, 1).await?.pop();
-                let Some(first) = first.filter(|first| held.get(&writer_id).is_none_or(|held| first.columns.seq < *held))
+                let Some(first) =
+                    first.filter(|first| held.get(&writer_id).is_none_or(|held| first.columns.seq < *held))
                 else {
                     continue;
                 };

@@ -13,8 +13,8 @@ use super::chain::{ChainHash, link};
 use super::checkpoint::Mark;
 use super::columns::Columns;
 use super::journal::segment::{self, Entry, JournalRecord, Segment, SegmentReader};
-use super::query::ReadError;
 use super::prove::{Proven, Question, prove};
+use super::query::ReadError;
 use crate::store::decisions::{self, DecisionRow};
 use crate::store::{ReadOnlyStore, StoreLocation, boundaries};
 pub use report::{BadRecord, Fault, VerifyReport};
@@ -73,9 +73,9 @@ impl<'a> Walk<'a> {
         marks: &'a [Mark],
     ) -> Self {
         let whole = stretch.anchor.is_none();
-        let (seq, head) = stretch.anchor.unwrap_or_else(|| {
-            boundary.map_or((0, ChainHash::ZERO), |boundary| (boundary.seq, boundary.hash))
-        });
+        let (seq, head) = stretch
+            .anchor
+            .unwrap_or_else(|| boundary.map_or((0, ChainHash::ZERO), |boundary| (boundary.seq, boundary.hash)));
         // All rows, so that none in a removed one's place is passed over; else those of the stretch.
         let after = if whole { i64::MIN } else { i64::try_from(seq).unwrap_or(i64::MAX) };
         Self {
@@ -218,8 +218,9 @@ impl<'a> Walk<'a> {
     /// The record's hash, if it is the one kept with it and the record follows the one before.
     fn chain_hash(&self, seq: u64, line: &str, hash: &str, derived: Option<&Columns>) -> Result<ChainHash, Fault> {
         let kept: Option<ChainHash> = hash.parse().ok();
-        let has_hash =
-            |prev_hash: ChainHash, seq: u64| Some(link(prev_hash, seq, line.as_bytes())).filter(|own| kept == Some(*own));
+        let has_hash = |prev_hash: ChainHash, seq: u64| {
+            Some(link(prev_hash, seq, line.as_bytes())).filter(|own| kept == Some(*own))
+        };
         // What the line says of its own place, if it is as it was written.
         let own_place = derived.and_then(|columns| {
             let prev_hash = columns.prev_hash.parse().ok()?;
@@ -278,7 +279,8 @@ impl<'a> Walk<'a> {
 
     /// Goes on after records that retention removed since the walk began; false if it did not.
     async fn pass_removed(&mut self) -> Result<bool, ReadError> {
-        let boundary = boundaries::of(self.rows.store.pool(), self.writer_id).await.map_err(self.rows.store.failed(ACT))?;
+        let boundary =
+            boundaries::of(self.rows.store.pool(), self.writer_id).await.map_err(self.rows.store.failed(ACT))?;
         let Some(boundary) = boundary.filter(|boundary| boundary.seq > self.seq) else {
             return Ok(false);
         };

@@ -1,4 +1,4 @@
-//! Checkpoints of the audit in a ConfigMap of the gate's own namespace: the newest, as many as there is room for.
+//! Checkpoints of the audit in a `ConfigMap` of the gate's own namespace: the newest, as many as there is room for.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -46,8 +46,7 @@ impl ClusterCheckpoints {
 
     /// Adds one; the oldest go where there is no room.
     pub async fn keep(&self, line: &str) -> Result<(), NotKept> {
-        let failed =
-            |why: String| NotKept { name: self.name.clone(), namespace: self.namespace.clone(), why };
+        let failed = |why: String| NotKept { name: self.name.clone(), namespace: self.namespace.clone(), why };
         let what = format!("ConfigMap {:?} in namespace {:?}", self.name, self.namespace);
         let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &self.namespace);
         let until = Instant::now() + WITHIN;

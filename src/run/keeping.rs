@@ -5,9 +5,9 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 
 use crate::args::KeepingArgs;
+use crate::audit::Audit;
 use crate::audit::checkpointer::{Checkpointer, LastHeads, Sinks};
 use crate::audit::retention::{Limits, Retention};
-use crate::audit::Audit;
 use crate::clock;
 use crate::cluster::checkpoints::ClusterCheckpoints;
 use crate::metrics::Metrics;

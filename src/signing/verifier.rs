@@ -3,9 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, ParsedPublicKey,
-};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, ParsedPublicKey};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{PrivatePkcs8KeyDer, SubjectPublicKeyInfoDer};
 
@@ -80,6 +78,9 @@ mod tests {
     #[test]
     fn a_text_without_any_key_says_what_it_wants() {
         let said = Verifier::from_pem("my notes").unwrap_err().to_string();
-        assert_eq!(said, "there is no key in it; it wants the signing key in PEM, or its public half, as `openssl pkey -pubout` writes it");
+        assert_eq!(
+            said,
+            "there is no key in it; it wants the signing key in PEM, or its public half, as `openssl pkey -pubout` writes it"
+        );
     }
 }

@@ -18,8 +18,9 @@ impl Store {
 
     /// The last record of each writer that retention removed.
     pub(crate) async fn removed_up_to(&self) -> Result<BTreeMap<String, u64>, StoreError> {
-        let boundaries =
-            boundaries::all(self.readers()).await.map_err(StoreError::failed("reading up to where records were removed"))?;
+        let boundaries = boundaries::all(self.readers())
+            .await
+            .map_err(StoreError::failed("reading up to where records were removed"))?;
         Ok(boundaries.into_iter().map(|(writer_id, boundary)| (writer_id, boundary.seq)).collect())
     }
 }

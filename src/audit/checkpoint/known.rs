@@ -163,7 +163,8 @@ mod tests {
         let pem = Keys::generate_pem().unwrap();
         let (keys, verifier) = (Keys::from_pem(&pem).unwrap(), Verifier::from_pem(&pem).unwrap());
         let line = |minute| checkpoint(minute, &[("a", u64::from(minute) + 1)]).sign(&keys).unwrap();
-        let logged = serde_json::json!({"level": "INFO", "fields": {"message": "audit checkpoint", "checkpoint": line(2)}});
+        let logged =
+            serde_json::json!({"level": "INFO", "fields": {"message": "audit checkpoint", "checkpoint": line(2)}});
         let text = format!(
             "{}\nsomething else\n{{\"fields\":{{}}}}\n\n2026-11-24T10:01:00Z INFO audit checkpoint checkpoint={}\n{logged}\n{}",
             line(0),

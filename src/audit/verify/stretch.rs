@@ -114,7 +114,7 @@ fn extend(spans: &mut Spans, writer_id: &str, first: u64, last: u64) {
 }
 
 /// Number and hash of the record before `first`. Where it is missing, such that the walk notices.
-async fn before(
+pub(in crate::audit) async fn before(
     store: &ReadOnlyStore,
     tail: &Tail,
     boundary: Option<&Boundary>,

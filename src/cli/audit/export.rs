@@ -30,10 +30,8 @@ const HEAD: [&str; 14] = [
 
 pub async fn take_out(args: ExportArgs) -> Result<u8, Failure> {
     let now = clock::now();
-    let wanted = Export {
-        since: at("--since", args.since.as_deref(), now)?,
-        until: at("--until", args.until.as_deref(), now)?,
-    };
+    let wanted =
+        Export { since: at("--since", args.since.as_deref(), now)?, until: at("--until", args.until.as_deref(), now)? };
     let mut out = BufWriter::new(stdout());
     let mut done = match args.format {
         ExportFormat::Csv => out.write_all(csv_line(&HEAD.map(str::to_owned)).as_bytes()),
@@ -61,10 +59,8 @@ fn line(record: &StoredRecord, format: ExportFormat) -> String {
         // The journal's own form: the bytes as hashed, and their hash.
         ExportFormat::Jsonl => format!("{{\"hash\":\"{}\",\"record\":{}}}\n", record.hash, record.line),
         ExportFormat::Csv => {
-            let columns = Columns::derive(&record.line).map_or_else(
-                |_| Columns::of_unreadable(record.writer_id.clone(), record.seq),
-                |(columns, _)| columns,
-            );
+            let columns = Columns::derive(&record.line)
+                .map_or_else(|_| Columns::of_unreadable(record.writer_id.clone(), record.seq), |(columns, _)| columns);
             csv_line(&[
                 columns.decision_id,
                 columns.timestamp,

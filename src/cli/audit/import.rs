@@ -15,8 +15,7 @@ pub async fn make(args: ImportArgs) -> Result<u8, Failure> {
     let mut input: Box<dyn BufRead + Send> = if args.file == Path::new("-") {
         Box::new(BufReader::new(stdin()))
     } else {
-        let file =
-            File::open(&args.file).map_err(|error| Failure::new(format!("{shown} cannot be read: {error}")))?;
+        let file = File::open(&args.file).map_err(|error| Failure::new(format!("{shown} cannot be read: {error}")))?;
         Box::new(BufReader::new(file))
     };
     let imported = import(&mut *input, &args.store, clock::now()).await.map_err(|error| {

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use super::at;
 use crate::args::VerifyArgs;
 use crate::audit::checkpoint::{BadCheckpoint, BadCheckpoints, Checkpoints};
-use crate::audit::{Fault, Proven, Question, VerifyReport, prove};
+use crate::audit::{Fault, Proven, Question, Unproven, VerifyReport, prove};
 use crate::cli::output::{print, progress, say};
 use crate::cli::{Failure, NO, OK};
 use crate::clock;
@@ -98,10 +98,12 @@ fn read_checkpoints(file: &Path, verifier: &Verifier) -> Result<Result<Checkpoin
         Err(BadCheckpoints::Bad { line, why: BadCheckpoint::NotSigned(NotSigned::Mismatch) }) => Ok(Err(format!(
             "the checkpoint in line {line} of {shown} was changed: its signature does not fit it; the records were not looked at"
         ))),
-        Err(BadCheckpoints::Bad { line, why: BadCheckpoint::NotSigned(NotSigned::UnknownKey(key)) }) => Err(Failure::new(
-            format!("the checkpoint in line {line} of {shown} was made with key {key}, which is not among the keys given"),
-        )
-        .hint("put that key, or its public half, into the file of --key as well")),
+        Err(BadCheckpoints::Bad { line, why: BadCheckpoint::NotSigned(NotSigned::UnknownKey(key)) }) => {
+            Err(Failure::new(format!(
+                "the checkpoint in line {line} of {shown} was made with key {key}, which is not among the keys given"
+            ))
+            .hint("put that key, or its public half, into the file of --key as well"))
+        }
         Err(error) => Err(Failure::new(format!("{shown}: {error}"))
             .hint("name the file of --checkpoint-file, a log of the gate, or a copy of the ConfigMap's entry")),
     }
@@ -116,22 +118,22 @@ fn words(proven: &Proven, checkpoints: Option<&Checkpoints>) -> String {
     let newest: Option<DateTime<Utc>> = checkpoints.newest().map(|newest| newest.made_at);
     let newest = newest.map(rfc3339).unwrap_or_default();
     let says = if checkpoints.count() == 1 { "says" } else { "say" };
-    let mut said =
-        format!("{fit}{} {says} the same, the newest made at {newest}\n", counted(checkpoints.count() as u64, "checkpoint"));
-    for unproven in proven.unproven.iter().take(MOST_NAMED) {
-        said += &format!(
-            "a cut at the end could not be noticed from record {} of writer {} on, which has {} now\n",
-            unproven.from, unproven.writer_id, unproven.to
-        );
-    }
+    let mut said = vec![format!(
+        "{fit}{} {says} the same, the newest made at {newest}",
+        counted(checkpoints.count() as u64, "checkpoint")
+    )];
+    said.extend(proven.unproven.iter().take(MOST_NAMED).map(|Unproven { writer_id, from, to }| {
+        format!("a cut at the end could not be noticed from record {from} of writer {writer_id} on, which has {to} now")
+    }));
     if proven.unproven.len() > MOST_NAMED {
         let more = (proven.unproven.len() - MOST_NAMED) as u64;
-        said += &format!("nor could it in the chains of {} more\n", writers(more));
+        said.push(format!("nor could it in the chains of {} more", writers(more)));
     }
     if proven.unproven.is_empty() {
-        said += "a cut at the end of any of these chains would have been noticed\n";
+        said.push("a cut at the end of any of these chains would have been noticed".to_owned());
     }
-    said + &format!("a chain begun after {newest} that is missing as a whole could not be noticed\n")
+    said.push(format!("a chain begun after {newest} that is missing as a whole could not be noticed\n"));
+    said.join("\n")
 }
 
 fn writers(count: u64) -> String {
