@@ -1,6 +1,8 @@
 //! `freshgate serve`: puts the parts together and nothing else. Everything that can be wrong is told before the first
 //! review is answered.
 
+mod keeping;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -208,9 +210,19 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
     let admin_socket = admin::bind(args.admin_listen).await?;
 
     let name = args.id.clone().unwrap_or_else(host_name);
-    let granting = match (&client, &cluster) {
-        (Some(client), Some(cluster)) => {
-            let keys = key_source(&args).keys(Some(client)).await?;
+    let own_namespace = args.own_namespace.clone().or_else(budget_materials::own_namespace);
+    let own_namespace = own_namespace.unwrap_or_else(|| "freshgate".to_owned());
+    // Where nothing is kept and nobody asks for exceptions, nothing is signed.
+    let keys = match (&store, &client) {
+        (None, None) => None,
+        _ => Some(key_source(&args).keys(client.as_ref()).await?),
+    };
+    let checkpointer = store.as_ref().zip(keys.as_ref()).map(|(store, keys)| {
+        let cluster = client.clone().map(|client| (client, own_namespace.clone()));
+        keeping::start(&args.keeping, (&audit, store), keys, cluster, &name, &metrics, &background.handle())
+    });
+    let granting = match (&client, &cluster, keys) {
+        (Some(client), Some(cluster), Some(keys)) => {
             tracing::info!(key_id = %keys.signer_id(), "exceptions are signed");
             Some(Granting {
                 authorizer: Authorizer::new(client.clone()),
@@ -231,10 +243,8 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
     // What all budget sources said last: whatever judges budgets reads this, and asks nobody.
     let budgets = Budgets::default();
     let (reports, reported) = mpsc::unbounded_channel();
-    let materials = client.as_ref().map(|client| {
-        let namespace = args.own_namespace.clone().or_else(budget_materials::own_namespace);
-        Arc::new(ClusterMaterials::new(client.clone(), namespace.unwrap_or_else(|| "freshgate".to_owned())))
-    });
+    let materials =
+        client.as_ref().map(|client| Arc::new(ClusterMaterials::new(client.clone(), own_namespace.clone())));
     let poller = {
         // Tens of thousands of series are read there, and no review waits for it.
         let background = background.handle();
@@ -356,6 +366,11 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
             records = closed.unstored_records,
             "the store gets what it did not take in time at the next start"
         );
+    }
+    if let Some(checkpointer) = checkpointer
+        && let Err(error) = checkpointer.make(clock::now()).await
+    {
+        tracing::error!(%error, "the last checkpoint of the audit is not kept");
     }
     if let Some(store) = store
         && let Err(error) = store.flush_and_close().await

@@ -1,7 +1,9 @@
 //! The audit on a real disk: nothing acknowledged is lost, whatever is killed, full, locked or moved, and whatever is
 //! tampered with is named.
 
+mod archived;
 mod asked;
+mod checkpoints;
 mod child;
 mod faults;
 mod found;
@@ -9,6 +11,7 @@ mod kept;
 mod late;
 mod ledger;
 mod refused;
+mod retained;
 mod tampered;
 mod throughput;
 
