@@ -1,5 +1,6 @@
 //! What can be typed: every command, every flag, and the environment variable for each.
 
+mod history;
 mod relations;
 mod values;
 
@@ -13,6 +14,7 @@ use crate::admission::RecordLevel;
 use crate::image::registry::settings::Mirror;
 use crate::store::StoreLocation;
 use crate::subject::kinds::WorkloadKind;
+pub use history::{PolicyTestArgs, ReplayArgs, SimulateArgs};
 pub use relations::FlagsError;
 
 /// Seconds that look-ups may take: an hour is longer than anybody waits.
@@ -42,6 +44,8 @@ pub enum Command {
     /// Ask for recorded decisions.
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Say what policies would have said to recorded decisions: how many more and fewer refusals, and whose.
+    Simulate(SimulateArgs),
     /// Look at policies.
     #[command(subcommand)]
     Policy(PolicyCommand),
@@ -310,6 +314,9 @@ pub enum AuditCommand {
         #[arg(short = 'o', long, value_enum, default_value_t)]
         output: Output,
     },
+    /// Decide recorded decisions again from their own inputs and policies: exit 0 as recorded, 1 different, 2 something is
+    /// missing
+    Replay(ReplayArgs),
     /// Prove that no record was changed; exit 1 names the first that does not fit
     Verify {
         /// The store
@@ -404,4 +411,6 @@ pub enum PolicyCommand {
         #[arg(value_name = "DIR|FILE", required = true)]
         paths: Vec<PathBuf>,
     },
+    /// Run the cases of a folder against its policies, without a cluster or a network: exit 1 where one fails
+    Test(PolicyTestArgs),
 }

@@ -6,9 +6,12 @@ pub mod chain;
 pub mod columns;
 mod filler;
 mod grants;
+pub mod history;
 mod journal;
 pub mod query;
 pub mod record;
+pub mod replay;
+pub mod simulate;
 pub mod verify;
 
 use std::io;

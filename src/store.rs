@@ -6,6 +6,7 @@ mod freezes;
 pub mod ledger;
 pub mod location;
 mod read_only;
+mod revisions;
 mod schema;
 pub(crate) mod time;
 mod write_behind;

@@ -17,6 +17,7 @@ pub async fn run(command: AuditCommand) -> Result<u8, Failure> {
     match command {
         AuditCommand::Query(args) => ask(args).await,
         AuditCommand::Show { id, store, output } => show(&id, &store, output).await,
+        AuditCommand::Replay(args) => super::replay::run(args).await,
         AuditCommand::Verify { store } => prove(&store).await,
     }
 }
