@@ -244,4 +244,3 @@ fn lacks_evidence(said: &Said, verdict: &Verdict, evidence: &Evidence) -> bool {
     };
     nothing_was_looked_up || (verdict.findings.iter().any(is_unasked) && verdict.denials().all(is_unasked))
 }
-
