@@ -12,7 +12,7 @@ use self::facts::{Facts, When};
 use crate::admission::decode::decode;
 use crate::policy::compile::PolicySet;
 use crate::policy::evaluate::{evaluate, passes_unjudged};
-use crate::policy::file::{self, Document, Head, PolicyError, documents};
+use crate::policy::file::{self, Document, Head, PolicyError, documents, place};
 use crate::subject::Subject;
 use crate::subject::change::Change;
 use crate::subject::kinds::WorkloadKinds;
@@ -131,6 +131,7 @@ fn read_one(file: &str, document: &Document<'_>) -> Result<Cases, PolicyError> {
     for (index, case) in read.cases.iter().enumerate() {
         let wrong = |message: &str, remedy: &str| {
             let (field, message) = (format!("cases[{index}]"), format!("case {:?} {message}", case.name));
+            let line = document.line_at(&place::steps(&field)) as u64;
             Err(file::error(file, Some(line), &field, &message, remedy))
         };
         match (&case.manifest, &case.old, &case.review) {
@@ -249,3 +250,6 @@ impl Expected {
         problems
     }
 }
+
+#[cfg(test)]
+mod tests;
