@@ -20,6 +20,7 @@ use super::record;
 use crate::evidence::Evidence;
 use crate::policy::evaluate::evaluate;
 use crate::subject::Subject;
+use crate::verdict::{Decision, Passed};
 
 /// What a record says of a decision, as far as it can be decided again.
 #[derive(Clone, Debug, PartialEq)]
@@ -128,6 +129,25 @@ struct Line {
     exception: Option<serde::de::IgnoredAny>,
     #[serde(default)]
     inputs: Option<LineInputs>,
+    decision: Decision,
+    #[serde(default)]
+    passed: Option<Passed>,
+    #[serde(default)]
+    rules: Vec<SaidRule>,
+}
+
+/// What a record says was decided, as far as another decision is compared with it.
+#[derive(Clone, Debug)]
+pub(super) struct Said {
+    pub(super) decision: Decision,
+    pub(super) passed: Option<Passed>,
+    pub(super) rules: Vec<SaidRule>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct SaidRule {
+    pub(super) rule: String,
+    pub(super) result: String,
 }
 
 #[derive(Deserialize)]
@@ -138,16 +158,22 @@ struct LineInputs {
 
 /// Reads a record's line.
 pub fn read(line: &str) -> Result<Recorded, Missing> {
+    read_with_said(line).map(|(recorded, _)| recorded)
+}
+
+/// The same, with what was decided: a line is long, and is gone through once.
+pub(super) fn read_with_said(line: &str) -> Result<(Recorded, Said), Missing> {
     let read: Line = serde_json::from_str(line).map_err(UnreadableLine::from)?;
-    let Line { decision_id, timestamp, policies, repeat_of, exception, inputs } = read;
-    match (inputs, repeat_of) {
+    let Line { decision_id, timestamp, policies, repeat_of, exception, inputs, decision, passed, rules } = read;
+    let recorded = match (inputs, repeat_of) {
         (Some(LineInputs { subject, evidence }), _) => {
             Ok(Recorded::Whole(Box::new(Inputs { decision_id, timestamp, policies, subject, evidence })))
         }
         (None, Some(repeat_of)) => Ok(Recorded::Repeat { decision_id, timestamp, repeat_of }),
         (None, None) if exception.is_some() => Ok(Recorded::OfAnException { decision_id }),
         (None, None) => Err(Missing::Inputs),
-    }
+    };
+    Ok((recorded?, Said { decision, passed, rules }))
 }
 
 /// Decides again what the record `line` has as its inputs, with the policies of its revisions, and says in what the

@@ -4,10 +4,9 @@
 use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use super::columns::UnreadableLine;
-use super::replay::{Inputs, Missing, Recorded, read};
+use super::replay::{Inputs, Missing, Recorded, Said, read_with_said};
 use crate::evidence::Evidence;
 use crate::policy::compile::PolicySet;
 use crate::policy::evaluate::evaluate;
@@ -98,22 +97,6 @@ enum Outcome {
     Known { namespace: String, now: Decision, rules_then: Vec<String> },
 }
 
-/// What a record says of its verdict.
-#[derive(Deserialize)]
-struct Said {
-    decision: Decision,
-    #[serde(default)]
-    passed: Option<Passed>,
-    #[serde(default)]
-    rules: Vec<SaidRule>,
-}
-
-#[derive(Deserialize)]
-struct SaidRule {
-    rule: String,
-    result: String,
-}
-
 impl<'a> Simulation<'a> {
     /// Of these policies.
     pub fn new(policies: &'a PolicySet) -> Self {
@@ -129,7 +112,8 @@ impl<'a> Simulation<'a> {
     }
 
     fn try_add(&mut self, line: &str) -> Result<(), Missing> {
-        match read(line)? {
+        let (recorded, said) = read_with_said(line)?;
+        match recorded {
             Recorded::OfAnException { .. } => Err(Missing::OfAnException),
             Recorded::Repeat { repeat_of, .. } => {
                 let outcome = self.denials.get(&repeat_of).cloned();
@@ -137,7 +121,6 @@ impl<'a> Simulation<'a> {
                 Ok(())
             }
             Recorded::Whole(inputs) => {
-                let said: Said = serde_json::from_str(line).map_err(UnreadableLine::from)?;
                 self.count(&inputs, said);
                 Ok(())
             }

@@ -504,7 +504,7 @@ fn a_revision_that_was_not_kept_or_is_another_is_missing() {
 
 #[test]
 fn what_has_no_inputs_is_told_apart() {
-    let head = "\"decision_id\":\"d\",\"timestamp\":\"2026-11-25T12:00:00.000Z\"";
+    let head = "\"decision\":\"deny\",\"decision_id\":\"d\",\"timestamp\":\"2026-11-25T12:00:00.000Z\"";
     let exception = read(&format!("{{{head},\"exception\":{{\"name\":\"fix\"}}}}")).unwrap();
     assert_eq!(exception, Recorded::OfAnException { decision_id: "d".into() });
     assert!(matches!(read(&format!("{{{head}}}")), Err(Missing::Inputs)));
