@@ -1,6 +1,7 @@
 //! What can be typed: every command, every flag, and the environment variable for each.
 
 mod audit;
+mod history;
 mod relations;
 mod values;
 
@@ -15,6 +16,7 @@ use crate::image::registry::settings::Mirror;
 use crate::store::StoreLocation;
 use crate::subject::kinds::WorkloadKind;
 pub use audit::{Age, ExportArgs, ExportFormat, ImportArgs, KeepingArgs, VerifyArgs};
+pub use history::{PolicyTestArgs, ReplayArgs, SimulateArgs};
 pub use relations::FlagsError;
 
 /// Seconds that look-ups may take: an hour is longer than anybody waits.
@@ -44,6 +46,8 @@ pub enum Command {
     /// Ask for recorded decisions.
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Say what policies would have said to recorded decisions: how many more and fewer refusals, and whose.
+    Simulate(SimulateArgs),
     /// Look at policies.
     #[command(subcommand)]
     Policy(PolicyCommand),
@@ -320,6 +324,9 @@ pub enum AuditCommand {
         #[arg(short = 'o', long, value_enum, default_value_t)]
         output: Output,
     },
+    /// Decide recorded decisions again from their own inputs and policies: exit 0 as recorded, 1 different, 2 something is
+    /// missing
+    Replay(ReplayArgs),
     /// Prove that no record was changed; exit 1 names the first that does not fit
     Verify(VerifyArgs),
     /// Write records to stdout, of each writer in their order, to be kept or read elsewhere
@@ -414,4 +421,6 @@ pub enum PolicyCommand {
         #[arg(value_name = "DIR|FILE", required = true)]
         paths: Vec<PathBuf>,
     },
+    /// Run the cases of a folder against its policies, without a cluster or a network: exit 1 where one fails
+    Test(PolicyTestArgs),
 }

@@ -11,11 +11,14 @@ mod export;
 mod filler;
 mod grants;
 mod import;
+pub mod history;
 mod journal;
 pub mod prove;
 pub mod query;
 pub mod record;
 pub mod retention;
+pub mod replay;
+pub mod simulate;
 pub mod verify;
 
 use std::io;

@@ -9,6 +9,7 @@ pub mod ledger;
 pub mod location;
 mod read_only;
 mod retention;
+mod revisions;
 mod schema;
 pub(crate) mod time;
 mod write_behind;

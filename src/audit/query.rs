@@ -121,7 +121,7 @@ async fn one(
 }
 
 /// Timestamp, which sorts as text does, and record.
-type Found = (String, StoredRecord);
+pub(super) type Found = (String, StoredRecord);
 
 fn record_of(row: DecisionRow) -> Found {
     let Columns { writer_id, seq, timestamp, .. } = row.columns;
@@ -137,7 +137,7 @@ fn newest_first(mut found: Vec<Found>, limit: Option<usize>) -> Vec<Found> {
 }
 
 /// Records of the journal that the store does not have, newest first.
-async fn journal_tail(
+pub(super) async fn journal_tail(
     location: &StoreLocation,
     store: &ReadOnlyStore,
     wanted: impl Fn(&Columns) -> bool,
@@ -231,7 +231,7 @@ async fn stored(store: &ReadOnlyStore, filter: &QueryFilter) -> Result<Vec<Found
 
 impl QueryFilter {
     /// The same conditions as the store's, for records that are not in it yet.
-    fn matches(&self, columns: &Columns) -> bool {
+    pub(super) fn matches(&self, columns: &Columns) -> bool {
         let equal = |wanted: &Option<String>, value: &str| wanted.as_ref().is_none_or(|wanted| wanted == value);
         equal(&self.namespace, &columns.namespace)
             && equal(&self.name, &columns.name)

@@ -25,6 +25,7 @@ pub async fn run(command: AuditCommand) -> Result<u8, Failure> {
         AuditCommand::Verify(args) => verify::verify(args).await,
         AuditCommand::Export(args) => export::take_out(args).await,
         AuditCommand::Import(args) => import::make(args).await,
+        AuditCommand::Replay(args) => super::replay::run(args).await,
     }
 }
 

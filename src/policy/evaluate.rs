@@ -22,8 +22,10 @@ pub fn evaluate(subject: &Subject, evidence: &Evidence, policies: &PolicySet, no
         return Verdict::passed(change, Passed::NoPolicy);
     }
     let judged = images_to_judge(subject, evidence, change);
+    let revisions = || matching.iter().map(|one| (one.policy.name.clone(), one.policy.revision.clone())).collect();
     if judged.is_empty() && owner_templates(evidence).is_some() {
-        return Verdict::passed(change, Passed::OwnerBacked);
+        // Without them nobody could tell from the record that there was a policy for it at all.
+        return Verdict { policies: revisions(), ..Verdict::passed(change, Passed::OwnerBacked) };
     }
 
     let unknown_owner = has_unknown_owner(subject, evidence);
@@ -65,7 +67,7 @@ pub fn evaluate(subject: &Subject, evidence: &Evidence, policies: &PolicySet, no
         decision,
         change,
         passed: None,
-        policies: matching.iter().map(|one| (one.policy.name.clone(), one.policy.revision.clone())).collect(),
+        policies: revisions(),
         rules: matching.iter().map(|one| (one.policy.name.clone(), one.policy.rules())).collect(),
         findings,
         budgets,
