@@ -1,4 +1,4 @@
-//! Checkpoints of the audit in a cluster: in a ConfigMap, from where they prove the store.
+//! Checkpoints of the audit in a cluster: in a `ConfigMap`, from where they prove the store.
 
 use serde_json::json;
 
