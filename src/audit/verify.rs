@@ -185,9 +185,12 @@ impl<'a> Walk<'a> {
         };
         let fault = fault
             .or_else(|| {
-                let expected =
-                    derived.clone().unwrap_or_else(|| Columns::of_unreadable(self.writer_id.to_owned(), seq));
-                let name = expected.first_difference(&row.as_ref()?.columns)?;
+                let columns = &row.as_ref()?.columns;
+                // Not a copy: this is done for every record there is.
+                let name = match &derived {
+                    Some(expected) => expected.first_difference(columns),
+                    None => Columns::of_unreadable(self.writer_id.to_owned(), seq).first_difference(columns),
+                }?;
                 Some(Fault::Column { name })
             })
             .or_else(|| {

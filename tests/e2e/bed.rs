@@ -62,7 +62,16 @@ impl Bed {
         let kubeconfig = plane.kubeconfig();
         let gate = Gate::start(
             program,
-            &["--kubernetes", "--read-pull-secrets", "--insecure-registry", &registry.host()],
+            &[
+                "--kubernetes",
+                "--read-pull-secrets",
+                "--insecure-registry",
+                &registry.host(),
+                "--checkpoint-every",
+                "1s",
+                "--checkpoint-config-map",
+                "freshgate-checkpoints",
+            ],
             &[("KUBECONFIG", &kubeconfig)],
         );
         gate.register(&plane);

@@ -7,6 +7,7 @@
 mod bed;
 mod budgets;
 mod changes;
+mod checkpoints;
 #[path = "../cluster/mod.rs"]
 mod cluster;
 mod exceptions;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         exceptions::SCENARIOS,
         budgets::SCENARIOS,
         freeze::SCENARIOS,
+        checkpoints::SCENARIOS,
     ]
     .concat();
     let chosen: Vec<&Scenario> = scenarios
