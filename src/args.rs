@@ -1,5 +1,6 @@
 //! What can be typed: every command, every flag, and the environment variable for each.
 
+mod audit;
 mod history;
 mod relations;
 mod values;
@@ -14,6 +15,7 @@ use crate::admission::RecordLevel;
 use crate::image::registry::settings::Mirror;
 use crate::store::StoreLocation;
 use crate::subject::kinds::WorkloadKind;
+pub use audit::{Age, ExportArgs, ExportFormat, ImportArgs, KeepingArgs, VerifyArgs};
 pub use history::{PolicyTestArgs, ReplayArgs, SimulateArgs};
 pub use relations::FlagsError;
 
@@ -154,8 +156,13 @@ pub struct ServeArgs {
     /// Read the workloads' imagePullSecrets, where RBAC grants it
     #[arg(long, env = "FRESHGATE_READ_PULL_SECRETS", value_parser = values::yes_or_no)]
     pub read_pull_secrets: bool,
-    /// Namespace of the gate: budget sources may name its Secrets; default $`POD_NAMESPACE`, or the Pod's own
-    #[arg(long, value_name = "NAMESPACE", env = "FRESHGATE_NAMESPACE")]
+    /// Namespace of the gate.
+    #[arg(
+        help = "Namespace of the gate: budget sources may name its Secrets; default $POD_NAMESPACE, or the Pod's own",
+        long,
+        value_name = "NAMESPACE",
+        env = "FRESHGATE_NAMESPACE"
+    )]
     pub own_namespace: Option<String>,
     /// Seconds for which new connections are still served after the signal to stop
     #[arg(long, value_name = "SECONDS", env = "FRESHGATE_DRAIN_DELAY_SECONDS", default_value_t = 0, value_parser = value_parser!(u64).range(0..=*TIMEOUT_SECONDS.end()))]
@@ -163,6 +170,9 @@ pub struct ServeArgs {
     /// Log as JSON lines
     #[arg(long, env = "FRESHGATE_LOG_JSON", value_parser = values::yes_or_no)]
     pub log_json: bool,
+    /// Checkpoints and retention.
+    #[command(flatten)]
+    pub keeping: KeepingArgs,
     /// Registries.
     #[command(flatten)]
     pub registries: RegistryArgs,
@@ -318,11 +328,11 @@ pub enum AuditCommand {
     /// missing
     Replay(ReplayArgs),
     /// Prove that no record was changed; exit 1 names the first that does not fit
-    Verify {
-        /// The store
-        #[arg(long, value_name = "sqlite:FILE", env = "FRESHGATE_STORE")]
-        store: StoreLocation,
-    },
+    Verify(VerifyArgs),
+    /// Write records to stdout, of each writer in their order, to be kept or read elsewhere
+    Export(ExportArgs),
+    /// Make an archive of what was exported, to be asked and proven like a store
+    Import(ImportArgs),
 }
 
 /// Flags of `audit query`.

@@ -512,7 +512,7 @@ pub fn ledger_entry(subject: &Subject, evidence: &Evidence, now: DateTime<Utc>) 
             came.or(subject.old_created_at).map(|at| LedgerTemplate { fingerprint: fingerprints.old.clone(), at });
         old.into_iter().chain([LedgerTemplate { fingerprint: fingerprints.new.clone(), at: now }])
     });
-    let services = evidence.services.iter().filter(|identity| identity.until.is_none());
+    let services = evidence.services.iter().filter(|identity| identity.from.is_some());
     let deleted = subject.operation == Operation::Delete;
     LedgerEntry {
         digests: subject.images.iter().filter_map(|used| known(used, None)).collect(),

@@ -1,12 +1,17 @@
 //! `freshgate audit`: decisions, found and proven.
 
+mod export;
+mod import;
+mod verify;
+
+use chrono::{DateTime, Utc};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::output::{coloured, print, print_json, print_lines, progress, say, table};
-use super::{Failure, NO, OK, time};
+use super::output::{coloured, print, print_json, print_lines, say, table};
+use super::{Failure, OK, time};
 use crate::args::{AuditCommand, Output, QueryArgs};
-use crate::audit::{self, QueryFilter, StoredRecord, VerifyReport};
+use crate::audit::{self, QueryFilter, StoredRecord};
 use crate::clock;
 use crate::store::StoreLocation;
 
@@ -18,19 +23,23 @@ pub async fn run(command: AuditCommand) -> Result<u8, Failure> {
         AuditCommand::Query(args) => ask(args).await,
         AuditCommand::Show { id, store, output } => show(&id, &store, output).await,
         AuditCommand::Replay(args) => super::replay::run(args).await,
-        AuditCommand::Verify { store } => prove(&store).await,
+        AuditCommand::Verify(args) => verify::verify(args).await,
+        AuditCommand::Export(args) => export::take_out(args).await,
+        AuditCommand::Import(args) => import::make(args).await,
     }
+}
+
+/// The time that a flag names.
+fn at(flag: &str, written: Option<&str>, now: DateTime<Utc>) -> Result<Option<DateTime<Utc>>, Failure> {
+    let read = written.map(|written| time::read(written, now)).transpose();
+    read.map_err(|error| Failure::new(format!("{flag} {error}")))
 }
 
 async fn ask(args: QueryArgs) -> Result<u8, Failure> {
     let now = clock::now();
-    let at = |flag: &str, written: Option<&str>| {
-        let read = written.map(|written| time::read(written, now)).transpose();
-        read.map_err(|error| Failure::new(format!("{flag} {error}")))
-    };
     let filter = QueryFilter {
-        since: at("--since", args.since.as_deref())?,
-        until: at("--until", args.until.as_deref())?,
+        since: at("--since", args.since.as_deref(), now)?,
+        until: at("--until", args.until.as_deref(), now)?,
         namespace: args.namespace,
         name: args.name,
         decision: args.decision,
@@ -180,23 +189,4 @@ fn story(record: &StoredRecord) -> Vec<String> {
     }
     told.push(("record", format!("{} of writer {}, hash {}", line["seq"], text(&line, "/writer_id"), record.hash)));
     told.iter().map(|(name, text)| format!("{name:<9} {text}")).collect()
-}
-
-async fn prove(store: &StoreLocation) -> Result<u8, Failure> {
-    let bar = progress(None, "records fit so far:");
-    let report = audit::verify_watched(store, &|records| bar.set_position(records)).await;
-    bar.finish_and_clear();
-    let report = report.map_err(Failure::of)?;
-    if let Some(bad) = report.first_bad {
-        print(&format!("the first record that does not fit is {bad}\n"))?;
-        say("hint", "keep the store and its journal as they are; what follows this record was not looked at");
-        return Ok(NO);
-    }
-    print(&format!("all records fit: {}; {}\n", counted(report.records, report.writers), VerifyReport::UNNOTICED))?;
-    Ok(OK)
-}
-
-fn counted(records: u64, writers: u64) -> String {
-    let noun = |count: u64, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
-    format!("{} of {}", noun(records, "record"), noun(writers, "writer"))
 }

@@ -40,9 +40,10 @@ pub fn evaluate(subject: &Subject, evidence: &Evidence, policies: &PolicySet, no
                     .flat_map(|image| image_age::judge(one.policy, rule, Judged { certain, ..*image }, evidence, now)),
             );
         }
-        if let Some(rule) = one.policy.spec.error_budget.as_ref().filter(|_| is_a_deploy(subject, evidence)) {
+        if let Some(rule) = one.policy.spec.error_budget.as_ref().filter(|_| is_a_deploy(subject, evidence, &judged)) {
             let found = error_budget::budgets(&one.policy.name, rule, evidence, now);
             if let Some(worst) = found.first().filter(|_| error_budget::stops(change)) {
+                let unknown_owner = unknown_owner && is_made_by_controllers(subject);
                 findings.extend(error_budget::judge(*one, rule, worst.clone(), unknown_owner, now));
             }
             add_worst(&mut budgets, found);
@@ -74,10 +75,17 @@ pub fn evaluate(subject: &Subject, evidence: &Evidence, policies: &PolicySet, no
     }
 }
 
-/// Whether it brings a service something new to run: not what a controller makes of what was judged, and not a container
-/// that somebody looks into a running Pod with.
-fn is_a_deploy(subject: &Subject, evidence: &Evidence) -> bool {
-    owner_templates(evidence).is_none() && subject.sub_resource.as_deref() != Some("ephemeralcontainers")
+/// Whether it brings a service something new to run: not what a controller makes of what was judged, with what is injected
+/// into it, and not a container that somebody looks into a running Pod with.
+fn is_a_deploy(subject: &Subject, evidence: &Evidence, judged: &[Judged<'_>]) -> bool {
+    let beyond_its_owner = || judged.iter().any(|image| image.softened != Some(Softened::Injected));
+    subject.sub_resource.as_deref() != Some("ephemeralcontainers")
+        && (owner_templates(evidence).is_none() || beyond_its_owner())
+}
+
+/// Whether objects of this kind are what controllers make: of those alone one that is not known may be the maker.
+fn is_made_by_controllers(subject: &Subject) -> bool {
+    matches!(subject.kind.as_str(), "Pod" | "ReplicaSet" | "Job")
 }
 
 /// Of several policies' views of one budget the worst is kept.

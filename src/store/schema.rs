@@ -8,10 +8,14 @@ use sqlx::{Connection, Row, SqliteConnection};
 use super::StoreError;
 
 /// What each version adds; the first brings a store from nothing to version 1.
-const STEPS: [&str; 2] = [include_str!("schema/0001-first.sql"), include_str!("schema/0002-budgets.sql")];
+const STEPS: [&str; 3] = [
+    include_str!("schema/0001-first.sql"),
+    include_str!("schema/0002-budgets.sql"),
+    include_str!("schema/0003-boundaries.sql"),
+];
 
 /// The version this program writes and reads.
-const KNOWN_VERSION: i64 = 2;
+const KNOWN_VERSION: i64 = 3;
 
 const _: () = assert!(KNOWN_VERSION.unsigned_abs() == STEPS.len() as u64);
 

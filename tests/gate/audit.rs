@@ -1,13 +1,17 @@
 //! The audit on a real disk: nothing acknowledged is lost, whatever is killed, full, locked or moved, and whatever is
 //! tampered with is named.
 
+mod archived;
 mod asked;
+mod checkpoints;
 mod child;
 mod faults;
 mod found;
 mod kept;
+mod late;
 mod ledger;
 mod refused;
+mod retained;
 mod tampered;
 mod throughput;
 

@@ -1,5 +1,6 @@
 //! The command line, as a newcomer and as CI use it.
 
+mod budgets;
 mod cases;
 mod flags;
 mod manifests;
