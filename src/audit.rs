@@ -10,14 +10,14 @@ pub mod columns;
 mod export;
 mod filler;
 mod grants;
-mod import;
 pub mod history;
+mod import;
 mod journal;
 pub mod prove;
 pub mod query;
 pub mod record;
-pub mod retention;
 pub mod replay;
+pub mod retention;
 pub mod simulate;
 pub mod verify;
 

@@ -227,3 +227,68 @@ fn lacks_evidence(said: &Said, verdict: &Verdict, evidence: &Evidence) -> bool {
     };
     nothing_was_looked_up || (verdict.findings.iter().any(is_unasked) && verdict.denials().all(is_unasked))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::policy::compile::CompiledPolicy;
+
+    const RECORDS: &str = include_str!("../../tests/fixtures/golden/0.1.0/records.jsonl");
+
+    /// What a policy that refuses everything says to these lines.
+    fn strictest<'a>(lines: impl IntoIterator<Item = &'a str>) -> Simulated {
+        let spec = json!({"validationActions": ["Deny"], "imageAge": {"maxAge": "1h"}});
+        let policy = CompiledPolicy::compile("strictest", serde_json::from_value(spec).unwrap()).unwrap();
+        let policies = PolicySet::new(vec![policy]);
+        let mut simulation = Simulation::new(&policies);
+        lines.into_iter().for_each(|line| simulation.add(line));
+        simulation.finish()
+    }
+
+    fn first() -> &'static str {
+        RECORDS.lines().find(|line| line.contains("\"decision\":\"allow\"")).unwrap()
+    }
+
+    fn repeat() -> &'static str {
+        RECORDS.lines().find(|line| line.contains("\"repeat_of\"")).unwrap()
+    }
+
+    #[test]
+    fn of_what_was_not_looked_up_nobody_can_say() {
+        let found = strictest([first()]);
+        assert_eq!((found.decisions, found.new_denials, found.unknown), (1, 1, 0));
+        let unjudged = first().replacen("\"change\":", "\"passed\":\"NoPolicy\",\"change\":", 1);
+        let found = strictest([unjudged.as_str()]);
+        assert_eq!((found.decisions, found.new_denials, found.unknown), (0, 0, 1));
+        assert_eq!((found.by_rule, found.first_hit), (vec![], vec![]));
+    }
+
+    #[test]
+    fn a_repeat_is_counted_with_its_first_and_passed_over_without() {
+        let found = strictest(RECORDS.lines());
+        assert_eq!((found.denied_then, found.passed_over), (4, 0));
+        let found = strictest([repeat(), "{", first()]);
+        assert_eq!((found.decisions, found.denied_then, found.passed_over), (1, 0, 2));
+    }
+
+    #[test]
+    fn ten_workloads_are_named_and_those_that_are_hit_first() {
+        let lines: Vec<String> = (0..12)
+            .rev()
+            .map(|hour| {
+                let named = first().replace("\"name\":\"fresh\"", &format!("\"name\":\"fresh-{hour:02}\""));
+                let (before, after) = named.split_once("\"timestamp\":\"").unwrap();
+                let (_, after) = after.split_once('"').unwrap();
+                format!("{before}\"timestamp\":\"2026-11-26T{hour:02}:00:00.000Z\"{after}")
+            })
+            .collect();
+        let found = strictest(lines.iter().chain(&lines).map(String::as_str));
+        let hit: Vec<&str> = found.first_hit.iter().map(|hit| hit.workload.as_str()).collect();
+        let expected: Vec<String> = (0..10).map(|hour| format!("Deployment shop/fresh-{hour:02}")).collect();
+        assert_eq!(hit, expected);
+        assert_eq!(found.first_hit[0].new_denials, 2);
+        assert_eq!(found.by_rule[0].new_denials, 24);
+    }
+}

@@ -22,10 +22,10 @@ pub async fn run(command: AuditCommand) -> Result<u8, Failure> {
     match command {
         AuditCommand::Query(args) => ask(args).await,
         AuditCommand::Show { id, store, output } => show(&id, &store, output).await,
+        AuditCommand::Replay(args) => super::replay::run(args).await,
         AuditCommand::Verify(args) => verify::verify(args).await,
         AuditCommand::Export(args) => export::take_out(args).await,
         AuditCommand::Import(args) => import::make(args).await,
-        AuditCommand::Replay(args) => super::replay::run(args).await,
     }
 }
 
