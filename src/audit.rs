@@ -4,7 +4,9 @@
 mod backlog;
 pub mod chain;
 pub mod columns;
+pub mod facet;
 mod filler;
+mod follow;
 mod grants;
 mod journal;
 pub mod query;
@@ -31,8 +33,10 @@ use filler::Filler;
 use journal::segment;
 use journal::{FolderLock, Journal, Output, Segments};
 
+pub use facet::Facet;
+pub use follow::Follower;
 pub use grants::find_grant;
-pub use query::{QueryFilter, ReadError, StoredRecord, query, show};
+pub use query::{Count, Cursor, NotACursor, QueryFilter, ReadError, StoredRecord, count, query, show};
 pub use verify::{BadRecord, Fault, VerifyReport, verify, verify_watched};
 
 /// When a record counts as kept.

@@ -2,11 +2,13 @@
 //! tampered with is named.
 
 mod asked;
+mod asking;
 mod child;
 mod faults;
 mod found;
 mod kept;
 mod ledger;
+mod million;
 mod refused;
 mod tampered;
 mod throughput;
