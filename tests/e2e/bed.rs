@@ -60,7 +60,7 @@ impl Bed {
         let kubeconfig = plane.kubeconfig();
         let gate = Gate::start(
             program,
-            &["--kubernetes", "--read-pull-secrets", "--insecure-registry", &registry.host()],
+            &["--kubernetes", "--decisions-api", "--read-pull-secrets", "--insecure-registry", &registry.host()],
             &[("KUBECONFIG", &kubeconfig)],
         );
         gate.register(&plane);

@@ -9,6 +9,7 @@ mod budgets;
 mod changes;
 #[path = "../cluster/mod.rs"]
 mod cluster;
+mod decisions;
 mod exceptions;
 mod freeze;
 mod objects;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         exceptions::SCENARIOS,
         budgets::SCENARIOS,
         freeze::SCENARIOS,
+        decisions::SCENARIOS,
     ]
     .concat();
     let chosen: Vec<&Scenario> = scenarios
