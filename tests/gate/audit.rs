@@ -12,6 +12,7 @@ mod million;
 mod refused;
 mod tampered;
 mod throughput;
+mod told;
 
 use std::time::Duration;
 
