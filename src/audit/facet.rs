@@ -75,19 +75,23 @@ pub(super) struct Facets(Vec<String>);
 
 impl Facets {
     pub(super) fn add(&mut self, facet: Facet, value: &str) {
-        let text = facet.of(value);
-        if !self.0.contains(&text) {
-            self.0.push(text);
-        }
+        self.put(facet.of(value));
     }
 
     /// What is found under an image's reference: its repository, and its digest where one is written.
     pub(super) fn add_reference(&mut self, reference: &str) {
+        // Parsed once: `verify` does this for every record.
         if let Ok(image) = ImageReference::parse(reference) {
-            self.add(Facet::Repository, reference);
+            self.put(format!("{}{}", Facet::Repository.of_nothing(), image.name()));
             if let Some(digest) = image.digest() {
                 self.add(Facet::Digest, digest);
             }
+        }
+    }
+
+    fn put(&mut self, text: String) {
+        if !self.0.contains(&text) {
+            self.0.push(text);
         }
     }
 
