@@ -14,6 +14,14 @@ use crate::store::{ReadOnlyStore, Store, StoreLocation};
 /// What a question that fails was for.
 const ACT: &str = "looking for new records";
 
+/// All writers, by as many look-ups: a `DISTINCT` would walk over every record.
+const WRITERS: &str = "WITH RECURSIVE writers (id) AS (
+         SELECT min(writer_id) FROM decisions
+         UNION ALL
+         SELECT (SELECT min(writer_id) FROM decisions WHERE writer_id > writers.id) FROM writers WHERE id IS NOT NULL
+     )
+     SELECT id FROM writers WHERE id IS NOT NULL";
+
 /// Follows all chains of a store.
 #[derive(Debug)]
 pub struct Follower {
@@ -92,14 +100,10 @@ impl Follower {
         let segments = segment::list(&self.location.journal()).map_err(self.unreadable())?;
         let active: BTreeSet<String> = segments.iter().map(|segment| segment.writer_id.clone()).collect();
         let mut writers: BTreeSet<String> = active.union(&self.active).cloned().collect();
-        // One that began and ended since: writers sort by their start.
-        let newest = self.seen.last_key_value().map(|(writer_id, _)| writer_id.as_str()).unwrap_or_default();
-        let begun: Vec<String> = sqlx::query_scalar("SELECT DISTINCT writer_id FROM decisions WHERE writer_id > ?")
-            .bind(newest)
-            .fetch_all(store.pool())
-            .await
-            .map_err(store.failed(ACT))?;
-        writers.extend(begun);
+        // One that began and ended since left nothing in the journal.
+        let stored: Vec<String> =
+            sqlx::query_scalar(WRITERS).fetch_all(store.pool()).await.map_err(store.failed(ACT))?;
+        writers.extend(stored.into_iter().filter(|writer_id| !self.seen.contains_key(writer_id)));
         let mut news = News { records: Vec::new(), seen: self.seen.clone(), active };
         for writer_id in writers {
             let of_writer = segments.iter().filter(|segment| segment.writer_id == writer_id).cloned();

@@ -94,20 +94,20 @@ impl FromStr for Cursor {
 }
 
 impl QueryFilter {
-    /// The facets that a record must have, all of them.
+    /// The facets that a record must have, all of them; those that few records have come first.
     pub(super) fn facets(&self) -> Vec<String> {
         [
-            (Facet::Namespace, &self.namespace),
-            (Facet::Kind, &self.kind),
-            (Facet::Name, &self.name),
-            (Facet::User, &self.user),
-            (Facet::Decision, &self.decision),
-            (Facet::Rule, &self.rule),
-            (Facet::Policy, &self.policy),
-            (Facet::Service, &self.service),
+            (Facet::Exception, &self.exception),
             (Facet::Digest, &self.digest),
             (Facet::Repository, &self.repository),
-            (Facet::Exception, &self.exception),
+            (Facet::Service, &self.service),
+            (Facet::Name, &self.name),
+            (Facet::Namespace, &self.namespace),
+            (Facet::User, &self.user),
+            (Facet::Policy, &self.policy),
+            (Facet::Rule, &self.rule),
+            (Facet::Decision, &self.decision),
+            (Facet::Kind, &self.kind),
         ]
         .into_iter()
         .filter_map(|(facet, value)| Some(facet.of(value.as_ref()?)))

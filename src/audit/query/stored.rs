@@ -6,7 +6,7 @@ use super::filter::QueryFilter;
 use crate::store::decisions::{self, DecisionRow};
 use crate::store::time::to_column;
 
-/// Up to where a facet's records are counted to find the rarest; beyond it one facet is as common as another.
+/// Up to where a facet's records are counted to find the rarest; beyond it the one that is rare as a rule leads.
 const COUNTED: i64 = 20_000;
 
 /// What leads to the records. Whatever else is asked for is looked at record by record.

@@ -53,7 +53,7 @@ async fn milliseconds_of_each_question_at_a_million_records() {
         ("rule", QueryFilter { rule: text("imageAge"), ..all() }),
         ("policy", QueryFilter { policy: text("team-7"), ..all() }),
         ("service", QueryFilter { service: text("service-207"), ..all() }),
-        ("digest", QueryFilter { digest: Some(format!("sha256:{:064x}", 20_777)), ..all() }),
+        ("digest", QueryFilter { digest: Some(format!("sha256:{:064x}", 0)), ..all() }),
         ("repository", QueryFilter { repository: text("registry.example/team-7/app-207"), ..all() }),
         ("exception", QueryFilter { exception: text("fix-207"), ..all() }),
         ("decision id", QueryFilter { decision_id: Some(id(123_456)), ..all() }),
@@ -68,7 +68,7 @@ async fn milliseconds_of_each_question_at_a_million_records() {
             },
         ),
         (
-            "two common ones that never meet",
+            "three common ones, never together",
             QueryFilter { policy: text("team-7"), kind: text("Deployment"), decision: text("deny"), ..all() },
         ),
     ];
@@ -82,7 +82,7 @@ async fn milliseconds_of_each_question_at_a_million_records() {
         }
         let first = took[0];
         took.sort();
-        println!("{name:<32} first {first:>7.1?}, then {:>7.1?}, {found} records", took[TIMES / 2]);
+        println!("{name:<34} first {first:>7.1?}, then {:>7.1?}, {found} records", took[TIMES / 2]);
     }
     let week = || Some(at(last - 604_800));
     for (name, filter, by) in [
@@ -97,6 +97,6 @@ async fn milliseconds_of_each_question_at_a_million_records() {
     ] {
         let begun = Instant::now();
         let counts = count(&location, &filter, by).await.unwrap().len();
-        println!("{name:<32} {:>7.1?}, {counts} values", begun.elapsed());
+        println!("{name:<34} {:>7.1?}, {counts} values", begun.elapsed());
     }
 }

@@ -13,7 +13,7 @@ named AS (
         CASE number % 10 WHEN 0 THEN 'deny' WHEN 1 THEN 'warn' ELSE 'allow' END AS decision,
         'system:serviceaccount:ci:deployer-' || (workload % 50) AS username,
         printf('registry.example/team-%d/app-%d', workload % 200, workload % 1000) AS repository,
-        printf('sha256:%064x', workload * 10 + number / 10 % 10) AS digest
+        printf('sha256:%064x', workload * 10 + number / 10000 % 10) AS digest
     FROM made
 )
 SELECT '01a1ee56-5e00-7fd1-899b-ea8a922a04ed', number + 1, id,
