@@ -89,7 +89,7 @@ fn shown(bed: &Bed) {
     wait_for("the auditor's permissions", || ask(bed, "", &auditor).status == 200);
 
     assert_eq!(ids(&ask(bed, "?namespace=seen", &reader)), [second.clone(), first.clone()]);
-    assert_eq!(ids(&ask(bed, "?namespace=seen&name=one&decision=deny", &reader)), [first.clone()]);
+    assert_eq!(ids(&ask(bed, "?namespace=seen&name=one&decision=deny", &reader)), vec![first.clone()]);
     let page = ask(bed, "?namespace=seen&limit=1", &reader);
     assert_eq!(ids(&page), [second]);
     let rest = ask(bed, &format!("?namespace=seen&limit=1&cursor={}", page.body["next"].as_str().unwrap()), &reader);
