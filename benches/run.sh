@@ -28,18 +28,31 @@ local file = io.open("${review[$kind]}", "rb"); wrk.body = file:read("*a"); file
 LUA
 done
 
-gate() { # name port admin store
-  TOKIO_WORKER_THREADS=1 taskset -c 0 "$target/freshgate" serve --policies "$work/policies" --listen 127.0.0.1:"$2" --admin-listen 127.0.0.1:"$3" \
+# Both rules, with a snapshot of one service, and with one of ten thousand.
+for count in 1 10000; do
+  mkdir "$work/policies-$count"
+  printf 'apiVersion: freshgate.dev/v1alpha1\nkind: GatePolicy\nmetadata: {name: p}\nspec: {validationActions: [Deny], imageAge: {maxAge: 90d}, errorBudget: {sources: [slo]}}\n' > "$work/policies-$count/p.yaml"
+  printf 'apiVersion: freshgate.dev/v1alpha1\nkind: BudgetSource\nmetadata: {name: slo}\nspec: {format: File, file: {path: budgets.json}, interval: 30s, maxAge: 1d, service: {from: [Mapping], mapping: [{service: service-1}]}}\n' > "$work/policies-$count/s.yaml"
+  awk -v n="$count" -v now="$(date -u +%FT%TZ)" 'BEGIN {
+    printf "{\"time\":\"%s\",\"budgets\":[", now
+    for (i = 1; i <= n; i++) printf "%s{\"service\":\"service-%d\",\"slo\":\"availability\",\"objective\":0.999,\"window\":\"30d\",\"total\":1000000,\"bad\":400}", (i > 1 ? "," : ""), i
+    printf "]}"}' > "$work/policies-$count/budgets.json"
+done
+
+gate() { # name port admin store policies
+  TOKIO_WORKER_THREADS=1 taskset -c 0 "$target/freshgate" serve --policies "$work/$5" --listen 127.0.0.1:"$2" --admin-listen 127.0.0.1:"$3" \
     --tls-cert "$work/cert.pem" --tls-key "$work/key.pem" --mirror "registry.example=oci:$work/images" --store "$4" > "$work/$1.out" 2> "$work/$1.log" &
   pids+=($!)
   for _ in $(seq 100); do curl -sf "http://127.0.0.1:$3/readyz" >/dev/null && return; sleep 0.1; done
   cat "$work/$1.log" >&2; exit 1
 }
 TOKIO_WORKER_THREADS=1 taskset -c 0 "$target/examples/floor" 127.0.0.1:19441 "$work/cert.pem" "$work/key.pem" & pids+=($!)
-gate durable 19442 19452 "sqlite:$work/decisions.db"
-gate stdout 19443 19453 stdout
-declare -A port=([floor]=19441 [durable]=19442 [stdout]=19443)
-for name in floor durable stdout; do
+gate durable 19442 19452 "sqlite:$work/decisions.db" policies
+gate stdout 19443 19453 stdout policies
+gate both 19444 19454 "sqlite:$work/both.db" policies-1
+gate many 19445 19455 "sqlite:$work/many.db" policies-10000
+declare -A port=([floor]=19441 [durable]=19442 [stdout]=19443 [both]=19444 [many]=19445)
+for name in floor durable stdout both many; do
   for kind in create update; do
     answer=$(curl -sk -H 'Content-Type: application/json' --data-binary @"${review[$kind]}" "https://127.0.0.1:${port[$name]}/validate?timeout=10s")
     grep -q '"allowed":true' <<<"$answer" || { echo "error: $name answers $answer" >&2; exit 1; }
@@ -55,6 +68,7 @@ load() { # name connections kind -> requests per second, p50 and p99 in microsec
 }
 median() { sort -n | awk '{v[NR] = $1} END {print v[int((NR + 1) / 2)]}'; }
 
+declare -A p50_ratio
 sync_us=$("$target/examples/bench_images" --fdatasync "$work")
 {
   echo "| review | connections | floor req/s | durable req/s | ratio | stdout req/s | ratio | p50 µs floor / durable | p99 µs floor / durable |"
@@ -66,10 +80,21 @@ sync_us=$("$target/examples/bench_images" --fdatasync "$work")
     done
     figure() { cut -d' ' -f"$2" "$work/$1.$connections" | median; }
     f=$(figure floor 1) d=$(figure durable 1) s=$(figure stdout 1)
+    if [ "$connections" = 1 ]; then
+      p50_ratio[$kind]=$(awk "BEGIN {printf \"%.2f\", $(figure durable 2) / ($(figure floor 2) + $sync_us)}")
+    fi
     echo "| $kind | $connections | $f | $d | $(awk "BEGIN {printf \"%.2f\", $d / $f}") | $s | $(awk "BEGIN {printf \"%.2f\", $s / $f}") | $(figure floor 2) / $(figure durable 2) | $(figure floor 3) / $(figure durable 3) |"
   done; done
   echo
-  echo "One fdatasync on this disk: $sync_us µs (median of 500)."
+  for kind in create update; do
+    for name in floor both many; do : > "$work/$name.rules"; done
+    for _ in $(seq "$rounds"); do for name in floor both many; do load $name 32 $kind >> "$work/$name.rules"; done; done
+    figure() { cut -d' ' -f1 "$work/$1.rules" | median; }
+    f=$(figure floor) b=$(figure both) m=$(figure many)
+    echo "Both rules, durable, 32 connections, $kind: $(awk "BEGIN {printf \"%.2f\", $b / $f}") of the floor with one service in the snapshot ($b req/s); with 10,000 services a decision costs $(awk "BEGIN {printf \"%.2f\", $b / $m}") times as much ($m req/s)."
+    echo
+  done
+  echo "One fdatasync on this disk: $sync_us µs (median of 500). At one connection the durable p50 is ${p50_ratio[create]} (create) and ${p50_ratio[update]} (update) times floor + one fdatasync."
   echo
   echo "Over HTTP/2 (h2load, updates, 8 connections, 4 streams each), requests per second:"
   for name in floor durable stdout; do

@@ -1,7 +1,7 @@
 //! `make demo`: the main job, shown in a minute without a cluster, a network or root.
 //!
 //! Makes an image layout, starts the real gate on it, sends the reviews that an API server would send, prints what
-//! kubectl would print, then asks the audit and proves it.
+//! kubectl would print, lets a service spend its error budget, then asks the audit and proves it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 #[path = "../tests/cluster/image.rs"]
@@ -17,11 +17,27 @@ use image::Config;
 use serde_json::{Value, json};
 
 const POLICY: &str = "policies/production.yaml";
+const FREEZE: &str = "policies/error-budget/freeze.yaml";
+
+/// Budgets from a file, and which service a workload is.
+const SOURCE: &str = "apiVersion: freshgate.dev/v1alpha1
+kind: BudgetSource
+metadata: {name: slo}
+spec:
+  format: File
+  file: {path: budgets.json}
+  interval: 1s
+  service:
+    from: [Mapping]
+    mapping:
+    - {namespace: shop-production, name: payments, service: payments}
+";
 
 /// The gate, ended with the demo however that ends.
 struct Gate {
     process: Child,
     port: u16,
+    admin: u16,
 }
 
 impl Drop for Gate {
@@ -38,16 +54,23 @@ async fn main() {
     let folder = folder.path();
     let program = program();
 
-    heading("Four images in a local image layout: fresh, ageing, old, and one without a date");
+    heading("Five images in a local image layout: two fresh ones, an ageing, an old, and one without a date");
     let built = |days: i64| (Utc::now() - TimeDelta::days(days)).to_rfc3339();
     let fresh = Config::created("fresh", &built(3)).image();
     let ageing = Config::created("ageing", &built(80)).image();
+    let next = Config::created("next", &built(1)).image();
     let old = Config::created("old", &built(112)).image();
     let dateless = Config::created("dateless", "1970-01-01T00:00:00Z").image();
     let layout = folder.join("images");
     image::write_layout(
         &layout,
-        &[("checkout:3.0", &fresh), ("checkout:2.0", &ageing), ("checkout:1.0", &old), ("reports:1.0", &dateless)],
+        &[
+            ("checkout:4.0", &next),
+            ("checkout:3.0", &fresh),
+            ("checkout:2.0", &ageing),
+            ("checkout:1.0", &old),
+            ("reports:1.0", &dateless),
+        ],
     );
     run(&program, &["inspect", &format!("oci:{}:checkout:1.0", layout.display())]);
 
@@ -92,6 +115,34 @@ async fn main() {
     api_server.review("update to the fresh one", "UPDATE", &basket("3.0"), Some(&basket("2.0"))).await;
     api_server.review("roll back to the ageing one", "UPDATE", &basket("2.0"), Some(&basket("3.0"))).await;
 
+    heading("A service that spends its error budget: measured here by a snapshot in JSON, in a cluster by Prometheus");
+    write_budgets(folder, 400);
+    std::fs::copy(FREEZE, policies.join("freeze.yaml")).unwrap();
+    std::fs::write(policies.join("source.yaml"), SOURCE).unwrap();
+    std::fs::rename(folder.join("budgets.json"), policies.join("budgets.json")).unwrap();
+    let payments =
+        |tag: &str, replicas| deployment("payments", &format!("registry.example/shop/checkout:{tag}"), replicas);
+    wait_for_budgets(&gate).await;
+    println!("$ cp policies/error-budget/freeze.yaml source.yaml budgets.json policies/");
+    run(&program, &["budgets", "--policies", &policies.display().to_string()]);
+    api_server.review("the second version, while there is budget", "CREATE", &payments("2.0", 2), None).await;
+    api_server.review("the third version", "UPDATE", &payments("3.0", 2), Some(&payments("2.0", 2))).await;
+    write_budgets(&policies, 1_125);
+    run_for(&program, &["budgets", "--policies", &policies.display().to_string()], 1);
+    wait_for_a_freeze(&gate).await;
+    api_server
+        .review(
+            "a fourth version, after the third burnt the budget",
+            "UPDATE",
+            &payments("4.0", 2),
+            Some(&payments("3.0", 2)),
+        )
+        .await;
+    api_server.review("scale out", "UPDATE", &payments("3.0", 6), Some(&payments("3.0", 2))).await;
+    api_server
+        .review("roll back to the second version", "UPDATE", &payments("2.0", 6), Some(&payments("3.0", 6)))
+        .await;
+
     heading("The record, asked and proven");
     run(&program, &["audit", "query", "--store", &store]);
     run(&program, &["audit", "query", "--store", &store, "--decision", "deny", "--name", "search"]);
@@ -113,10 +164,47 @@ fn heading(text: &str) {
 }
 
 fn run(program: &Path, args: &[&str]) {
+    run_for(program, args, 0);
+}
+
+/// Runs the program, which answers by this exit code.
+fn run_for(program: &Path, args: &[&str], code: i32) {
     let shown: Vec<&str> = args.iter().map(|arg| arg.rsplit('/').next().unwrap_or(arg)).collect();
     println!("$ freshgate {}", shown.join(" "));
     let status = Command::new(program).args(args).status().unwrap();
-    assert!(status.success(), "freshgate {args:?} ended with {status}");
+    assert_eq!(status.code(), Some(code), "freshgate {args:?} ended with {status}");
+}
+
+/// A million requests to payments, so many of them bad, as of now.
+fn write_budgets(folder: &Path, bad: u64) {
+    let snapshot = json!({"time": Utc::now().to_rfc3339(), "budgets": [
+        {"service": "payments", "slo": "availability", "objective": 0.999, "window": "30d", "total": 1_000_000, "bad": bad},
+    ]});
+    // Whole or not at all: the gate may be reading it.
+    std::fs::write(folder.join("budgets.new"), snapshot.to_string()).unwrap();
+    std::fs::rename(folder.join("budgets.new"), folder.join("budgets.json")).unwrap();
+}
+
+/// Waits until the gate's figures say so.
+async fn wait_for_metric(gate: &Gate, line: &str) {
+    let give_up = Instant::now() + Duration::from_secs(30);
+    loop {
+        let page =
+            reqwest::get(format!("http://127.0.0.1:{}/metrics", gate.admin)).await.unwrap().text().await.unwrap();
+        if page.lines().any(|one| one == line) {
+            return;
+        }
+        assert!(Instant::now() < give_up, "the gate's metrics never said {line:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+async fn wait_for_budgets(gate: &Gate) {
+    wait_for_metric(gate, "freshgate_budgets{source=\"slo\",state=\"Healthy\"} 1").await;
+}
+
+async fn wait_for_a_freeze(gate: &Gate) {
+    wait_for_metric(gate, "freshgate_freezes 1").await;
 }
 
 async fn start(program: &Path, folder: &Path, policies: &Path, layout: &Path, store: &str) -> Gate {
@@ -135,7 +223,7 @@ async fn start(program: &Path, folder: &Path, policies: &Path, layout: &Path, st
         .stderr(Stdio::from(log))
         .spawn()
         .unwrap();
-    let mut gate = Gate { process, port };
+    let mut gate = Gate { process, port, admin };
     let give_up = Instant::now() + Duration::from_secs(30);
     loop {
         if let Ok(answer) = reqwest::get(format!("http://127.0.0.1:{admin}/readyz")).await

@@ -1,6 +1,8 @@
 //! What can be typed: every command, every flag, and the environment variable for each.
 
 mod asking;
+mod audit;
+mod history;
 mod relations;
 mod values;
 
@@ -15,6 +17,8 @@ use crate::image::registry::settings::Mirror;
 use crate::store::StoreLocation;
 use crate::subject::kinds::WorkloadKind;
 pub use asking::{DecisionsApiArgs, FilterArgs, QueryArgs, TailArgs};
+pub use audit::{Age, ExportArgs, ExportFormat, ImportArgs, KeepingArgs, VerifyArgs};
+pub use history::{PolicyTestArgs, ReplayArgs, SimulateArgs};
 pub use relations::FlagsError;
 
 /// Seconds that look-ups may take: an hour is longer than anybody waits.
@@ -44,6 +48,8 @@ pub enum Command {
     /// Ask for recorded decisions.
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Say what policies would have said to recorded decisions: how many more and fewer refusals, and whose.
+    Simulate(SimulateArgs),
     /// Look at policies.
     #[command(subcommand)]
     Policy(PolicyCommand),
@@ -152,8 +158,13 @@ pub struct ServeArgs {
     /// Read the workloads' imagePullSecrets, where RBAC grants it
     #[arg(long, env = "FRESHGATE_READ_PULL_SECRETS", value_parser = values::yes_or_no)]
     pub read_pull_secrets: bool,
-    /// Namespace of the gate: budget sources may name its Secrets; default $`POD_NAMESPACE`, or the Pod's own
-    #[arg(long, value_name = "NAMESPACE", env = "FRESHGATE_NAMESPACE")]
+    /// Namespace of the gate.
+    #[arg(
+        help = "Namespace of the gate: budget sources may name its Secrets; default $POD_NAMESPACE, or the Pod's own",
+        long,
+        value_name = "NAMESPACE",
+        env = "FRESHGATE_NAMESPACE"
+    )]
     pub own_namespace: Option<String>,
     /// Seconds for which new connections are still served after the signal to stop
     #[arg(long, value_name = "SECONDS", env = "FRESHGATE_DRAIN_DELAY_SECONDS", default_value_t = 0, value_parser = value_parser!(u64).range(0..=*TIMEOUT_SECONDS.end()))]
@@ -164,6 +175,9 @@ pub struct ServeArgs {
     /// Decisions over HTTP.
     #[command(flatten)]
     pub decisions: DecisionsApiArgs,
+    /// Checkpoints and retention.
+    #[command(flatten)]
+    pub keeping: KeepingArgs,
     /// Registries.
     #[command(flatten)]
     pub registries: RegistryArgs,
@@ -317,12 +331,15 @@ pub enum AuditCommand {
         #[arg(short = 'o', long, value_enum, default_value_t)]
         output: Output,
     },
+    /// Decide recorded decisions again from their own inputs and policies: exit 0 as recorded, 1 different, 2 something is
+    /// missing
+    Replay(ReplayArgs),
     /// Prove that no record was changed; exit 1 names the first that does not fit
-    Verify {
-        /// The store
-        #[arg(long, value_name = "sqlite:FILE", env = "FRESHGATE_STORE")]
-        store: StoreLocation,
-    },
+    Verify(VerifyArgs),
+    /// Write records to stdout, of each writer in their order, to be kept or read elsewhere
+    Export(ExportArgs),
+    /// Make an archive of what was exported, to be asked and proven like a store
+    Import(ImportArgs),
 }
 
 /// Commands about exceptions.
@@ -376,4 +393,6 @@ pub enum PolicyCommand {
         #[arg(value_name = "DIR|FILE", required = true)]
         paths: Vec<PathBuf>,
     },
+    /// Run the cases of a folder against its policies, without a cluster or a network: exit 1 where one fails
+    Test(PolicyTestArgs),
 }

@@ -2,15 +2,25 @@
 //! the store behind the answer's back (the filler), where it is found again (`query`) and proven (`verify`).
 
 mod backlog;
+pub mod boundary;
 pub mod chain;
+pub mod checkpoint;
+pub mod checkpointer;
 pub mod columns;
+mod export;
 pub mod facet;
 mod filler;
 mod follow;
 mod grants;
+pub mod history;
+mod import;
 mod journal;
+pub mod prove;
 pub mod query;
 pub mod record;
+pub mod replay;
+pub mod retention;
+pub mod simulate;
 pub mod verify;
 
 use std::io;
@@ -28,14 +38,18 @@ use crate::store::ledger::LedgerUpdate;
 use crate::store::{Ledger, Store};
 use backlog::Backlog;
 use chain::{ChainHash, NotARecordBody};
+use checkpoint::Head;
 use columns::Columns;
 use filler::Filler;
 use journal::segment;
 use journal::{FolderLock, Journal, Output, Segments};
 
+pub use export::{Export, export};
 pub use facet::Facet;
 pub use follow::Follower;
 pub use grants::find_grant;
+pub use import::{ImportError, Imported, import};
+pub use prove::{Proven, Question, Unproven, prove};
 pub use query::{Count, Cursor, NotACursor, QueryFilter, ReadError, StoredRecord, count, query, show};
 pub use verify::{BadRecord, Fault, VerifyReport, verify, verify_watched};
 
@@ -158,6 +172,8 @@ pub struct Audit {
     durability: Durability,
     journal: Journal,
     backlog: Arc<Backlog>,
+    /// Where earlier writers' chains ended in the journal, when this began.
+    leftover_heads: Vec<Head>,
     ends: Mutex<Option<Ends>>,
 }
 
@@ -180,10 +196,13 @@ impl Audit {
                 let unreadable =
                     |source: io::Error| AuditError::Folder { folder: folder.clone(), source: Arc::new(source) };
                 let leftovers = segment::list(&folder).map_err(unreadable)?;
-                let mut count = 0;
+                let (mut count, mut heads) = (0, Vec::new());
                 for leftover in &leftovers {
                     let records = filler::read_whole(leftover.clone()).map_err(unreadable)?.records;
                     count += records.len() as u64;
+                    heads.extend(records.last().and_then(|last| {
+                        Some(Head { writer_id: last.writer_id.clone(), seq: last.seq, hash: last.hash.parse().ok()? })
+                    }));
                     for record in &records {
                         // One that cannot be read is reported when it is stored.
                         if let Ok((_, Some(update))) = Columns::derive(&record.line) {
@@ -191,11 +210,11 @@ impl Audit {
                         }
                     }
                 }
-                Ok((lock, leftovers, count))
+                Ok((lock, leftovers, count, heads))
             })
             .await
         };
-        let (lock, leftovers, count) = found.unwrap_or(Err(AuditError::Closed))?;
+        let (lock, leftovers, count, leftover_heads) = found.unwrap_or(Err(AuditError::Closed))?;
         if count > 0 {
             tracing::info!(
                 records = count,
@@ -215,7 +234,14 @@ impl Audit {
         let (journal, thread) = Journal::start(writer_id, output, memory)?;
         let filler = Filler { store: store.clone(), backlog: Arc::clone(&backlog), folder, writer_id, leftovers };
         let ends = Ends { thread, filler: Some(store.background().spawn(filler.run())) };
-        Ok(Self { writer_id, durability: settings.durability, journal, backlog, ends: Mutex::new(Some(ends)) })
+        Ok(Self {
+            writer_id,
+            durability: settings.durability,
+            journal,
+            backlog,
+            leftover_heads,
+            ends: Mutex::new(Some(ends)),
+        })
     }
 
     /// Prints every record to standard output, one JSON line each, and keeps nothing but the ledger's memory.
@@ -228,6 +254,7 @@ impl Audit {
             durability: Durability::Journal,
             journal,
             backlog: Arc::default(),
+            leftover_heads: Vec::new(),
             ends: Mutex::new(Some(ends)),
         })
     }
@@ -235,6 +262,17 @@ impl Audit {
     /// Whose chain this process writes.
     pub fn writer_id(&self) -> Uuid {
         self.writer_id
+    }
+
+    /// Where this writer's chain ends on the disk, and where earlier writers' ended in the journal when this began.
+    pub(crate) fn heads(&self) -> Vec<Head> {
+        let own = self.journal.counts().head.load();
+        let own = own.as_ref().map(|position| Head {
+            writer_id: self.writer_id.to_string(),
+            seq: position.seq,
+            hash: position.hash,
+        });
+        self.leftover_heads.iter().cloned().chain(own).collect()
     }
 
     /// Keeps a record: `body` is the text of one JSON object, without line ends, and `admitted` what its `ledger` member

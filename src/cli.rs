@@ -9,6 +9,9 @@ mod inspect;
 mod manifests;
 mod output;
 mod policy;
+mod policy_test;
+mod replay;
+mod simulate;
 mod time;
 
 use std::error::Error;
@@ -107,6 +110,10 @@ fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Audit(command) => {
             log_to_stderr("error", false);
             block_on(audit::run(command))
+        }
+        Command::Simulate(args) => {
+            log_to_stderr("error", false);
+            block_on(simulate::run(args))
         }
         Command::Policy(command) => policy::run(&command),
         Command::Exception(ExceptionCommand::New(args)) => exception::new(*args),

@@ -6,6 +6,7 @@ pub mod authorization;
 pub mod budget_materials;
 pub mod budget_sources;
 mod budget_status;
+pub mod checkpoints;
 pub mod error;
 pub mod events;
 pub mod exceptions;

@@ -146,10 +146,10 @@ pub struct ServiceIdentity {
     pub source: String,
     /// The service.
     pub service: String,
-    /// The place that names it; `None` for what the ledger remembers.
+    /// The place that names it, or named it until this change; `None` for what the ledger remembers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<IdentityFrom>,
-    /// When it last belonged to it, in UTC; `None` while it does, or did until this change.
+    /// When it last belonged to it, in UTC; `None` while it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<DateTime<Utc>>,
 }

@@ -18,6 +18,7 @@ pub mod exception;
 pub mod image;
 pub mod metrics;
 pub mod policy;
+pub mod policy_cases;
 pub mod policy_folder;
 pub mod run;
 pub mod server;

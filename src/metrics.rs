@@ -136,6 +136,12 @@ pub struct Metrics {
     pub audit_waiting_age: Gauge,
     /// 1 while the store does not take records.
     pub audit_store_failing: Gauge,
+    /// Checkpoints of the audit that were made and kept everywhere.
+    pub audit_checkpoints: Counter,
+    /// Checkpoints of the audit that were not made, or not kept everywhere.
+    pub audit_checkpoint_failures: Counter,
+    /// Records that retention removed.
+    pub audit_removed: Counter,
     /// Digest facts found in memory.
     pub facts_in_memory: Gauge<u64, AtomicU64>,
     /// Digest facts found in the store.
@@ -184,6 +190,9 @@ impl Default for Metrics {
             audit_waiting: Gauge::default(),
             audit_waiting_age: Gauge::default(),
             audit_store_failing: Gauge::default(),
+            audit_checkpoints: Counter::default(),
+            audit_checkpoint_failures: Counter::default(),
+            audit_removed: Counter::default(),
             facts_in_memory: Gauge::default(),
             facts_in_store: Gauge::default(),
             registry_look_ups: Gauge::default(),
@@ -270,6 +279,13 @@ impl Metrics {
             "1 while the store does not take records",
             self.audit_store_failing.clone(),
         );
+        all.register("audit_checkpoints", "Checkpoints of the audit that were kept", self.audit_checkpoints.clone());
+        all.register(
+            "audit_checkpoint_failures",
+            "Checkpoints of the audit that were not kept everywhere",
+            self.audit_checkpoint_failures.clone(),
+        );
+        all.register("audit_removed", "Records that retention removed", self.audit_removed.clone());
         all.register("facts_in_memory", "Digest facts found in memory", self.facts_in_memory.clone());
         all.register("facts_in_store", "Digest facts found in the store", self.facts_in_store.clone());
         all.register("registry_look_ups", "Look-ups at registries", self.registry_look_ups.clone());

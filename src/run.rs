@@ -1,6 +1,8 @@
 //! `freshgate serve`: puts the parts together and nothing else. Everything that can be wrong is told before the first
 //! review is answered.
 
+mod keeping;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -52,7 +54,7 @@ const END_WITHIN: Duration = Duration::from_secs(10);
 const SYNC_WITHIN: Duration = Duration::from_secs(30);
 
 /// How long exceptions may keep the gate from being ready: their definition may come later than the gate does.
-const EXCEPTIONS_WITHIN: Duration = Duration::from_secs(10);
+const BESIDE_POLICIES_WITHIN: Duration = Duration::from_secs(10);
 
 /// Why the gate cannot start.
 #[derive(Debug, Error)]
@@ -209,9 +211,19 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
     let admin_socket = admin::bind(args.admin_listen).await?;
 
     let name = args.id.clone().unwrap_or_else(host_name);
-    let granting = match (&client, &cluster) {
-        (Some(client), Some(cluster)) => {
-            let keys = key_source(&args).keys(Some(client)).await?;
+    let own_namespace = args.own_namespace.clone().or_else(budget_materials::own_namespace);
+    let own_namespace = own_namespace.unwrap_or_else(|| "freshgate".to_owned());
+    // Where nothing is kept and nobody asks for exceptions, nothing is signed.
+    let keys = match (&store, &client) {
+        (None, None) => None,
+        _ => Some(key_source(&args).keys(client.as_ref()).await?),
+    };
+    let checkpointer = store.as_ref().zip(keys.as_ref()).map(|(store, keys)| {
+        let cluster = client.clone().map(|client| (client, own_namespace.clone()));
+        keeping::start(&args.keeping, (&audit, store), keys, cluster, &name, &metrics, &background.handle())
+    });
+    let granting = match (&client, &cluster, keys) {
+        (Some(client), Some(cluster), Some(keys)) => {
             tracing::info!(key_id = %keys.signer_id(), "exceptions are signed");
             Some(Granting {
                 authorizer: Authorizer::new(client.clone()),
@@ -229,28 +241,11 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
         }
         _ => None,
     };
-    let cluster_policies = client.as_ref().map(|client| {
-        let policies = ClusterPolicies::start(client, Arc::clone(&in_force.policies), Arc::clone(&metrics));
-        let (health, readiness) = (Arc::clone(policies.health()), Arc::clone(&readiness));
-        let exceptions = granting.as_ref().map(|granting| Arc::clone(granting.exceptions.health()));
-        tokio::spawn(async move {
-            health.synced().await;
-            if let Some(exceptions) = exceptions
-                && tokio::time::timeout(EXCEPTIONS_WITHIN, exceptions.synced()).await.is_err()
-            {
-                tracing::warn!("exceptions could not be listed in time; none has an effect until they are");
-            }
-            readiness.policies_are_synced();
-        });
-        policies
-    });
     // What all budget sources said last: whatever judges budgets reads this, and asks nobody.
     let budgets = Budgets::default();
     let (reports, reported) = mpsc::unbounded_channel();
-    let materials = client.as_ref().map(|client| {
-        let namespace = args.own_namespace.clone().or_else(budget_materials::own_namespace);
-        Arc::new(ClusterMaterials::new(client.clone(), namespace.unwrap_or_else(|| "freshgate".to_owned())))
-    });
+    let materials =
+        client.as_ref().map(|client| Arc::new(ClusterMaterials::new(client.clone(), own_namespace.clone())));
     let poller = {
         // Tens of thousands of series are read there, and no review waits for it.
         let background = background.handle();
@@ -272,10 +267,39 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
         clock: clock::now,
     };
     keeper.take_up().await;
-    background.handle().spawn(keeper.run(poller.polls()));
-    let _cluster_budget_sources = client
+    let cluster_budget_sources = client
         .as_ref()
         .map(|client| ClusterBudgetSources::start(client, Arc::clone(&in_force.budget_sources), reported));
+    let cluster_policies = client.as_ref().map(|client| {
+        let policies = ClusterPolicies::start(client, Arc::clone(&in_force.policies), Arc::clone(&metrics));
+        let (health, readiness) = (Arc::clone(policies.health()), Arc::clone(&readiness));
+        let exceptions = granting.as_ref().map(|granting| Arc::clone(granting.exceptions.health()));
+        let sources = cluster_budget_sources.as_ref().map(|sources| Arc::clone(sources.health()));
+        tokio::spawn(async move {
+            health.synced().await;
+            for (beside, what) in [(exceptions, "exceptions"), (sources, "budget sources")] {
+                if let Some(beside) = beside
+                    && tokio::time::timeout(BESIDE_POLICIES_WITHIN, beside.synced()).await.is_err()
+                {
+                    tracing::warn!("{what} could not be listed in time; none has an effect until they are");
+                }
+            }
+            readiness.policies_are_synced();
+        });
+        policies
+    });
+    let keeper = {
+        // What no policy names any more lifts, so the policies must be known first.
+        let (polls, policies) =
+            (poller.polls(), cluster_policies.as_ref().map(|policies| Arc::clone(policies.health())));
+        async move {
+            if let Some(policies) = policies {
+                policies.synced().await;
+            }
+            keeper.run(polls).await;
+        }
+    };
+    background.handle().spawn(keeper);
     if let Some(folder) = args.policies.clone() {
         tokio::spawn(policy_folder::follow(folder, in_force.clone(), clock::now, Arc::clone(&metrics)));
     }
@@ -344,6 +368,11 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
             records = closed.unstored_records,
             "the store gets what it did not take in time at the next start"
         );
+    }
+    if let Some(checkpointer) = checkpointer
+        && let Err(error) = checkpointer.make(clock::now()).await
+    {
+        tracing::error!(%error, "the last checkpoint of the audit is not kept");
     }
     if let Some(store) = store
         && let Err(error) = store.flush_and_close().await

@@ -5,6 +5,7 @@
 //! What is signed is always a [`Message`], which names its purpose, so that a signature made for one is none for another.
 
 mod source;
+mod verifier;
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 pub use self::source::{KeySource, KeySourceError};
+pub use self::verifier::Verifier;
 
 /// Why a text has no keys that can be used.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -32,6 +34,11 @@ pub enum BadKeys {
         "there is no private key in it; it wants one in PEM, as `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256` writes it"
     )]
     NoPrivateKey,
+    /// There is no key at all.
+    #[error(
+        "there is no key in it; it wants the signing key in PEM, or its public half, as `openssl pkey -pubout` writes it"
+    )]
+    NoKey,
     /// It is no PEM.
     #[error("it is no PEM: {0}")]
     NotPem(String),

@@ -1,11 +1,15 @@
 //! The embedded store: one `SQLite` file with every decision, the ledger of what was admitted, and what is known of images.
 //! One connection writes, in large batches behind the answers' back; a few read.
 
+pub(crate) mod boundaries;
 pub(crate) mod decisions;
 mod freezes;
+mod heads;
 pub mod ledger;
 pub mod location;
 mod read_only;
+mod retention;
+mod revisions;
 mod schema;
 pub(crate) mod time;
 mod write_behind;

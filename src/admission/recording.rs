@@ -221,8 +221,8 @@ impl Recording {
 /// workload belonged to another service until now.
 fn teaches_the_ledger(subject: &Subject, evidence: &Evidence) -> bool {
     match subject.operation {
-        Operation::Delete => !evidence.history.admissions.is_empty(),
-        _ => subject.is_relabelled() && evidence.services.iter().filter(|one| one.until.is_none()).count() > 1,
+        Operation::Delete => !evidence.history.admissions.is_empty() || !evidence.services.is_empty(),
+        _ => evidence.services.iter().any(|one| one.from.is_some() && one.until.is_some()),
     }
 }
 

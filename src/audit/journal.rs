@@ -11,6 +11,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
+use arc_swap::ArcSwapOption;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
@@ -56,6 +57,8 @@ pub(super) struct Counts {
     pub(super) writes: AtomicU64,
     /// Writes that failed.
     pub(super) write_errors: AtomicU64,
+    /// The last durable record; none before the first.
+    pub(super) head: ArcSwapOption<Position>,
 }
 
 impl Journal {

@@ -109,13 +109,22 @@ async fn matching(
     filter: &QueryFilter,
 ) -> Result<Vec<StoredRecord>, ReadError> {
     // The journal first: what the filler moves meanwhile is then found in the store.
-    let mut tail = Newest { filter, found: Vec::new() };
-    journal::walk(location, store, &mut tail).await?;
-    let mut found = tail.found;
+    let mut found = tail(location, store, filter).await?;
     let mut connection = store.pool().acquire().await.map_err(store.failed(ACT))?;
     let rows = stored::matching(&mut connection, filter).await.map_err(store.failed(ACT))?;
     found.extend(rows.into_iter().map(record_of));
     Ok(newest_first(found, filter.limit))
+}
+
+/// Records of the journal that the store does not have and the filter lets through, newest first.
+pub(super) async fn tail(
+    location: &StoreLocation,
+    store: &ReadOnlyStore,
+    filter: &QueryFilter,
+) -> Result<Vec<StoredRecord>, ReadError> {
+    let mut newest = Newest { filter, found: Vec::new() };
+    journal::walk(location, store, &mut newest).await?;
+    Ok(newest.found)
 }
 
 fn record_of(row: DecisionRow) -> StoredRecord {

@@ -4,6 +4,7 @@
 //! the decision was made from, so that it can be made again; no object body, no environment, no secret is in it.
 
 mod exception;
+mod judged;
 
 use std::collections::BTreeMap;
 
@@ -12,6 +13,7 @@ use serde::Serialize;
 use serde_json::json;
 
 pub use self::exception::{ExceptionDecided, exception_body, granted_by};
+pub use self::judged::judged;
 use crate::admission::decode::{GroupVersionKind, GroupVersionResource, Request, UserInfo};
 use crate::budget::measure::Weighting;
 use crate::evidence::{Evidence, Fact};
@@ -347,6 +349,12 @@ fn rule_record(finding: &Finding) -> RuleRecord<'_> {
         About::Budget(about) => json!({ "service": about.service, "source": about.source }),
     };
     properties["found"] = finding.found().into();
+    if let Some(softened) = finding.softened {
+        properties["softened"] = json!(softened);
+    }
+    if let Some(exception) = &finding.exception {
+        properties["exception"] = exception.as_str().into();
+    }
     RuleRecord { policy: &finding.policy, rule: finding.rule, result, message: words::sentence(finding), properties }
 }
 
@@ -504,7 +512,7 @@ pub fn ledger_entry(subject: &Subject, evidence: &Evidence, now: DateTime<Utc>) 
             came.or(subject.old_created_at).map(|at| LedgerTemplate { fingerprint: fingerprints.old.clone(), at });
         old.into_iter().chain([LedgerTemplate { fingerprint: fingerprints.new.clone(), at: now }])
     });
-    let services = evidence.services.iter().filter(|identity| identity.until.is_none());
+    let services = evidence.services.iter().filter(|identity| identity.from.is_some());
     let deleted = subject.operation == Operation::Delete;
     LedgerEntry {
         digests: subject.images.iter().filter_map(|used| known(used, None)).collect(),

@@ -1,18 +1,24 @@
 //! Proving the records: walks every writer's chain over the store and the journal's tail, and names the first record that
 //! does not fit. It cannot notice records cut off at the very end of a chain, a whole chain that is missing, nor a chain
-//! made anew with all its hashes: nothing here says how long a chain was. Checkpoints outside the store close that gap.
+//! made anew with all its hashes: nothing here says how long a chain was. Checkpoints outside the store close that gap
+//! ([`super::prove`]).
 
 mod report;
+pub(super) mod stretch;
 
 use std::collections::{BTreeSet, VecDeque};
 
+use super::boundary::Boundary;
 use super::chain::{ChainHash, link};
+use super::checkpoint::Mark;
 use super::columns::Columns;
 use super::journal::segment::{self, Entry, JournalRecord, Segment, SegmentReader};
+use super::prove::{Proven, Question, prove};
 use super::query::ReadError;
 use crate::store::decisions::{self, DecisionRow};
-use crate::store::{ReadOnlyStore, Store, StoreLocation};
+use crate::store::{ReadOnlyStore, StoreLocation, boundaries};
 pub use report::{BadRecord, Fault, VerifyReport};
+use stretch::Stretch;
 
 /// What a question that fails was for.
 const ACT: &str = "reading the records";
@@ -27,77 +33,117 @@ pub async fn verify(location: &StoreLocation) -> Result<VerifyReport, ReadError>
 
 /// The same, telling `watch` now and then how many records fitted so far.
 pub async fn verify_watched(location: &StoreLocation, watch: &(dyn Fn(u64) + Sync)) -> Result<VerifyReport, ReadError> {
-    loop {
-        let store = Store::open_read_only(location).await?;
-        let report = walk(location, &store, watch).await;
-        if store.close_undisturbed().await {
-            return report;
-        }
-    }
+    prove(location, &Question::default(), watch).await.map(|Proven { report, .. }| report)
 }
 
-async fn walk(
-    location: &StoreLocation,
-    store: &ReadOnlyStore,
-    watch: &(dyn Fn(u64) + Sync),
-) -> Result<VerifyReport, ReadError> {
-    let tail = Tail::list(location)?;
-    let stored: Vec<String> = sqlx::query_scalar("SELECT DISTINCT writer_id FROM decisions")
-        .fetch_all(store.pool())
-        .await
-        .map_err(store.failed(ACT))?;
-    let mut writers: BTreeSet<String> = stored.into_iter().collect();
-    writers.extend(tail.writers());
-    let mut report = VerifyReport { records: 0, writers: 0, first_bad: None };
-    for writer_id in writers {
-        let mut walk = Walk {
-            rows: Rows { store, writer_id: &writer_id, page: VecDeque::new(), after: i64::MIN, exhausted: false },
-            tail: tail.of(&writer_id),
-            writer_id: &writer_id,
-            seq: 0,
-            head: ChainHash::ZERO,
-        };
-        let before = report.records;
-        report.first_bad = walk.run(&|records| watch(before + records)).await?;
-        report.writers += 1;
-        report.records += walk.seq;
-        if report.first_bad.is_some() {
-            break;
-        }
-    }
-    Ok(report)
+/// All writers of which the store or the journal holds a record.
+pub(super) async fn writers(store: &ReadOnlyStore, tail: &Tail) -> Result<BTreeSet<String>, ReadError> {
+    let stored = decisions::writers(store.pool()).await.map_err(store.failed(ACT))?;
+    Ok(stored.into_iter().chain(tail.writers()).collect())
 }
 
 /// The way along one writer's chain.
-struct Walk<'a> {
+pub(super) struct Walk<'a> {
     rows: Rows<'a>,
     tail: Tail,
     writer_id: &'a str,
     /// Number and hash of the last record that fitted.
     seq: u64,
     head: ChainHash,
+    /// Records that fitted.
+    fitted: u64,
+    /// Where it begins, and where it ends before the chain does.
+    stretch: Stretch,
+    /// Up to where records were removed.
+    removed_up_to: u64,
+    /// What checkpoints say, by number; those passed are taken off.
+    marks: &'a [Mark],
+    /// The last number for which a checkpoint had this hash, 0 if none.
+    proven_up_to: u64,
 }
 
-impl Walk<'_> {
-    async fn run(&mut self, watch: &(dyn Fn(u64) + Sync)) -> Result<Option<BadRecord>, ReadError> {
+impl<'a> Walk<'a> {
+    /// Along this stretch of a writer's chain, the beginning of which may have been removed.
+    pub(super) fn along(
+        store: &'a ReadOnlyStore,
+        tail: Tail,
+        writer_id: &'a str,
+        stretch: Stretch,
+        boundary: Option<&Boundary>,
+        marks: &'a [Mark],
+    ) -> Self {
+        let whole = stretch.anchor.is_none();
+        let (seq, head) = stretch
+            .anchor
+            .unwrap_or_else(|| boundary.map_or((0, ChainHash::ZERO), |boundary| (boundary.seq, boundary.hash)));
+        // All rows, so that none in a removed one's place is passed over; else those of the stretch.
+        let after = if whole { i64::MIN } else { i64::try_from(seq).unwrap_or(i64::MAX) };
+        Self {
+            rows: Rows::after(store, writer_id, after),
+            tail,
+            writer_id,
+            seq,
+            head,
+            fitted: 0,
+            stretch,
+            removed_up_to: boundary.map_or(0, |boundary| boundary.seq),
+            marks,
+            proven_up_to: 0,
+        }
+    }
+
+    /// Records that fitted.
+    pub(super) fn fitted(&self) -> u64 {
+        self.fitted
+    }
+
+    /// The number of the last record that fitted.
+    pub(super) fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    /// The last number up to which a checkpoint says the same, 0 if none.
+    pub(super) fn proven_up_to(&self) -> u64 {
+        self.proven_up_to
+    }
+
+    /// Walks to the end; tells the first record that does not fit.
+    pub(super) async fn run(&mut self, watch: &(dyn Fn(u64) + Sync)) -> Result<Option<BadRecord>, ReadError> {
+        // What was removed, or lies before the stretch, cannot be compared.
+        let passed = self.marks.partition_point(|mark| mark.seq < self.seq);
+        let (before, marks) = self.marks.split_at(passed);
+        self.marks = marks;
+        self.proven_up_to = match self.stretch.anchor {
+            None => self.seq,
+            Some(_) => before.last().map_or(0, |mark| mark.seq),
+        };
+        if let Some(fault) = self.not_as_checkpointed(self.seq, self.head) {
+            return Ok(Some(self.nameless(self.seq, fault)));
+        }
+        self.pass_checkpoints();
         loop {
-            if self.seq.is_multiple_of(PAGE) {
-                watch(self.seq);
+            if self.fitted.is_multiple_of(PAGE) {
+                watch(self.fitted);
             }
             let row = self.rows.first().await?.map(|row| row.columns.seq);
-            let tail = self.tail.first()?.map(|entry| match entry {
-                Entry::Record(record) => record.seq,
-                Entry::Damaged { seq, .. } => *seq,
-            });
-            let Some(seq) = [row, tail].into_iter().flatten().min() else {
+            let tail = self.tail.first()?.map(Entry::seq);
+            if let Some(seq) = tail
+                && self.stretch.anchor.is_some_and(|(before, _)| seq <= before)
+            {
+                self.tail.take();
+                continue;
+            }
+            let next = [row, tail].into_iter().flatten().min();
+            let Some(seq) = next.filter(|seq| self.stretch.last.is_none_or(|last| *seq <= last)) else {
                 // A segment may have gone to the store between being listed and being opened.
-                if self.rows.read_again(self.seq).await? {
+                if next.is_none() && self.rows.read_again(self.seq).await? {
                     continue;
                 }
-                return Ok(None);
+                return Ok(self.cut_off());
             };
-            if seq > self.seq + 1 && self.rows.read_again(self.seq).await? {
-                // The filler moved records, and removed their segment, after the store was asked.
+            if seq > self.seq + 1 && (self.rows.read_again(self.seq).await? || self.pass_removed().await?) {
+                // The filler moved records, and removed their segment, after the store was asked; or retention removed
+                // records that this walk had not come to.
                 continue;
             }
             // One question gave the rows, so where a later one is there and this one is not, it was not there. The filler
@@ -113,9 +159,7 @@ impl Walk<'_> {
                 return Ok(Some(bad));
             }
             if let Some(detail) = damage {
-                let fault = Fault::Unreadable { detail };
-                let writer_id = self.writer_id.to_owned();
-                return Ok(Some(BadRecord { writer_id, seq, decision_id: None, timestamp: None, fault }));
+                return Ok(Some(self.nameless(seq, Fault::Unreadable { detail })));
             }
         }
     }
@@ -135,8 +179,11 @@ impl Walk<'_> {
             (None, None) => return None,
         };
         let derived = Columns::derive(line).map(|(columns, _)| columns).ok();
-        let fault = self
-            .chain_fault(seq, line, hash, derived.as_ref())
+        let (head, fault) = match self.chain_hash(seq, line, hash, derived.as_ref()) {
+            Ok(head) => (head, None),
+            Err(fault) => (self.head, Some(fault)),
+        };
+        let fault = fault
             .or_else(|| {
                 let expected =
                     derived.clone().unwrap_or_else(|| Columns::of_unreadable(self.writer_id.to_owned(), seq));
@@ -147,7 +194,8 @@ impl Walk<'_> {
                 let (row, record) = (row.as_ref()?, record?);
                 (row.hash != record.hash || row.line != record.line).then_some(Fault::StoreAndJournalDiffer)
             })
-            .or_else(|| passed_over.then_some(Fault::RemovedFromStore));
+            .or_else(|| passed_over.then_some(Fault::RemovedFromStore))
+            .or_else(|| self.not_as_checkpointed(seq, head));
         if let Some(fault) = fault {
             // The columns help to find the record when its line does not.
             let columns = derived.or(row.map(|row| row.columns)).unwrap_or_default();
@@ -160,39 +208,95 @@ impl Walk<'_> {
                 fault,
             });
         }
-        self.head = link(self.head, seq, line.as_bytes());
+        self.head = head;
         self.seq = seq;
+        self.fitted += 1;
+        self.pass_checkpoints();
         None
     }
 
-    fn chain_fault(&self, seq: u64, line: &str, hash: &str, derived: Option<&Columns>) -> Option<Fault> {
-        let has_hash = |prev_hash: ChainHash, seq: u64| link(prev_hash, seq, line.as_bytes()).to_string() == hash;
+    /// The record's hash, if it is the one kept with it and the record follows the one before.
+    fn chain_hash(&self, seq: u64, line: &str, hash: &str, derived: Option<&Columns>) -> Result<ChainHash, Fault> {
+        let kept: Option<ChainHash> = hash.parse().ok();
+        let has_hash = |prev_hash: ChainHash, seq: u64| {
+            Some(link(prev_hash, seq, line.as_bytes())).filter(|own| kept == Some(*own))
+        };
         // What the line says of its own place, if it is as it was written.
-        let own_place =
-            derived.filter(|columns| columns.prev_hash.parse().is_ok_and(|prev| has_hash(prev, columns.seq)));
-        if let Some(own) = own_place
+        let own_place = derived.and_then(|columns| {
+            let prev_hash = columns.prev_hash.parse().ok()?;
+            Some((columns, prev_hash, has_hash(prev_hash, columns.seq)?))
+        });
+        if let Some((own, ..)) = own_place
             && (own.seq != seq || own.writer_id != self.writer_id)
         {
-            return Some(Fault::Moved { writer_id: own.writer_id.clone(), seq: own.seq });
+            return Err(Fault::Moved { writer_id: own.writer_id.clone(), seq: own.seq });
+        }
+        if seq <= self.removed_up_to {
+            return Err(Fault::BeforeBoundary);
         }
         if seq <= self.seq {
-            return Some(Fault::Repeated);
+            return Err(Fault::Repeated);
         }
         if seq > self.seq + 1 {
-            return Some(Fault::RemovedBefore { first: self.seq + 1, last: seq - 1 });
+            return Err(Fault::RemovedBefore { first: self.seq + 1, last: seq - 1 });
         }
         match (own_place, derived) {
-            (Some(own), _) if own.prev_hash != self.head.to_string() => Some(Fault::DoesNotFollow),
-            (Some(_), _) => None,
+            (Some((_, prev_hash, _)), _) if prev_hash != self.head => Err(Fault::DoesNotFollow),
+            (Some((.., own_hash)), _) => Ok(own_hash),
             // A line that this version cannot read still has its place and its hash.
-            (None, None) if has_hash(self.head, seq) => None,
-            (None, _) => Some(Fault::Altered),
+            (None, None) => has_hash(self.head, seq).ok_or(Fault::Altered),
+            (None, Some(_)) => Err(Fault::Altered),
         }
+    }
+
+    /// Whether a checkpoint gives another hash for this number.
+    fn not_as_checkpointed(&self, seq: u64, hash: ChainHash) -> Option<Fault> {
+        let here = self.marks.iter().take_while(|mark| mark.seq <= seq);
+        let other = here.filter(|mark| mark.seq == seq).find(|mark| mark.hash != hash)?;
+        Some(Fault::NotAsCheckpointed { made_at: other.made_at, first_suspect: self.proven_up_to + 1 })
+    }
+
+    /// Takes off the checkpoints that said the same as what was found.
+    fn pass_checkpoints(&mut self) {
+        while let Some((mark, rest)) = self.marks.split_first()
+            && mark.seq <= self.seq
+        {
+            self.proven_up_to = mark.seq;
+            self.marks = rest;
+        }
+    }
+
+    /// Whether a checkpoint counted records beyond the end of the chain.
+    fn cut_off(&self) -> Option<BadRecord> {
+        if self.stretch.last.is_some() {
+            return None;
+        }
+        let last = self.marks.last()?;
+        // The first checkpoint that counted the first missing record knew it longest.
+        let first = self.marks.first()?;
+        Some(self.nameless(self.seq + 1, Fault::CutOff { last: last.seq, made_at: first.made_at }))
+    }
+
+    /// Goes on after records that retention removed since the walk began; false if it did not.
+    async fn pass_removed(&mut self) -> Result<bool, ReadError> {
+        let boundary =
+            boundaries::of(self.rows.store.pool(), self.writer_id).await.map_err(self.rows.store.failed(ACT))?;
+        let Some(boundary) = boundary.filter(|boundary| boundary.seq > self.seq) else {
+            return Ok(false);
+        };
+        (self.seq, self.head, self.removed_up_to) = (boundary.seq, boundary.hash, boundary.seq);
+        let passed = self.marks.partition_point(|mark| mark.seq < boundary.seq);
+        self.marks = &self.marks[passed..];
+        Ok(true)
+    }
+
+    fn nameless(&self, seq: u64, fault: Fault) -> BadRecord {
+        BadRecord { writer_id: self.writer_id.to_owned(), seq, decision_id: None, timestamp: None, fault }
     }
 }
 
 /// One writer's rows in the store, in the order of their numbers.
-struct Rows<'a> {
+pub(super) struct Rows<'a> {
     store: &'a ReadOnlyStore,
     writer_id: &'a str,
     page: VecDeque<DecisionRow>,
@@ -201,20 +305,30 @@ struct Rows<'a> {
     exhausted: bool,
 }
 
-impl Rows<'_> {
-    async fn first(&mut self) -> Result<Option<&DecisionRow>, ReadError> {
+impl<'a> Rows<'a> {
+    /// Those after this number.
+    pub(super) fn after(store: &'a ReadOnlyStore, writer_id: &'a str, after: i64) -> Self {
+        Self { store, writer_id, page: VecDeque::new(), after, exhausted: false }
+    }
+
+    pub(super) async fn first(&mut self) -> Result<Option<&DecisionRow>, ReadError> {
         if self.page.is_empty() && !self.exhausted {
             self.read_page().await?;
         }
         Ok(self.page.front())
     }
 
-    fn take(&mut self) -> Option<DecisionRow> {
+    pub(super) fn take(&mut self) -> Option<DecisionRow> {
         self.page.pop_front()
     }
 
+    /// Takes the next row if it is this one.
+    pub(super) fn take_if(&mut self, seq: u64) -> Option<DecisionRow> {
+        if self.page.front().is_some_and(|row| row.columns.seq == seq) { self.take() } else { None }
+    }
+
     /// Looks again for what follows `seq`; true if the record right after it has come.
-    async fn read_again(&mut self, seq: u64) -> Result<bool, ReadError> {
+    pub(super) async fn read_again(&mut self, seq: u64) -> Result<bool, ReadError> {
         if self.page.front().is_some_and(|row| row.columns.seq == seq + 1) {
             return Ok(false);
         }
@@ -241,7 +355,7 @@ impl Rows<'_> {
 }
 
 /// What the journal holds, of all writers or of one, in the order of its segments.
-struct Tail {
+pub(super) struct Tail {
     location: StoreLocation,
     segments: VecDeque<Segment>,
     reader: Option<SegmentReader>,
@@ -249,7 +363,7 @@ struct Tail {
 }
 
 impl Tail {
-    fn list(location: &StoreLocation) -> Result<Self, ReadError> {
+    pub(super) fn list(location: &StoreLocation) -> Result<Self, ReadError> {
         let segments = segment::list(&location.journal()).map_err(unreadable(location))?.into();
         Ok(Self { location: location.clone(), segments, reader: None, next: None })
     }
@@ -258,12 +372,12 @@ impl Tail {
         self.segments.iter().map(|segment| segment.writer_id.clone())
     }
 
-    fn of(&self, writer_id: &str) -> Self {
+    pub(super) fn of(&self, writer_id: &str) -> Self {
         let segments = self.segments.iter().filter(|segment| segment.writer_id == writer_id).cloned().collect();
         Self { location: self.location.clone(), segments, reader: None, next: None }
     }
 
-    fn first(&mut self) -> Result<Option<&Entry>, ReadError> {
+    pub(super) fn first(&mut self) -> Result<Option<&Entry>, ReadError> {
         while self.next.is_none() {
             if let Some(reader) = &mut self.reader {
                 self.next = reader.next().map_err(unreadable(&self.location))?;
@@ -279,7 +393,7 @@ impl Tail {
         Ok(self.next.as_ref())
     }
 
-    fn take(&mut self) -> Option<Entry> {
+    pub(super) fn take(&mut self) -> Option<Entry> {
         self.next.take()
     }
 }

@@ -207,7 +207,13 @@ impl Budget {
 
     /// Seconds until nothing is left at the present rate; `None` where that never comes or nobody knows.
     pub fn exhausted_in_seconds(&self) -> Option<i64> {
-        figures::exhausted_in_seconds(self.window.seconds(), self.remaining()?, self.burn_rate()?)
+        let known = self.figures()?;
+        match self.remaining() {
+            // With an objective of 1 any bad event leaves nothing.
+            None => self.objective.filter(|_| known.error_ratio > 0.0).map(|_| 0),
+            Some(remaining) if remaining <= 0.0 => Some(0),
+            Some(remaining) => figures::exhausted_in_seconds(self.window.seconds(), remaining, self.burn_rate()?),
+        }
     }
 }
 
@@ -253,14 +259,23 @@ fn figures_of(reading: &Reading, now: DateTime<Utc>) -> Result<Figures, Unmeasur
         }
         _ => return unknown(BudgetState::NoData, "the source has no sample of it".to_owned()),
     };
-    let whole = reading.window.elapsed_seconds(now);
-    if let Some(covered) = reading.covered_seconds.filter(|covered| covered.saturating_mul(2) < whole) {
+    let elapsed_seconds = reading.window.elapsed_seconds(now);
+    let error_ratio = match (&reading.window, reading.weighting) {
+        // Where time is what counts, the budget is that of the whole period, and its rest is not bad yet.
+        (Window::Calendar { .. }, Weighting::MeanOfRatios) => {
+            #[allow(clippy::cast_precision_loss)]
+            let passed = elapsed_seconds as f64 / reading.window.seconds().max(1) as f64;
+            error_ratio * passed
+        }
+        _ => error_ratio,
+    };
+    if let Some(covered) = reading.covered_seconds.filter(|covered| covered.saturating_mul(2) < elapsed_seconds) {
         return unknown(
             BudgetState::InsufficientHistory,
             format!(
                 "there is data for {} of {}, less than half",
                 super::window::short(covered.max(0)),
-                super::window::short(whole)
+                super::window::short(elapsed_seconds)
             ),
         );
     }
@@ -353,6 +368,34 @@ mod tests {
         assert_eq!(state(|one| one.covered_seconds = Some(14 * 86_400)), Some(InsufficientHistory));
         assert_eq!(state(|one| one.covered_seconds = Some(15 * 86_400)), None);
         assert_eq!(state(|one| one.sampled_at = now() + chrono::TimeDelta::hours(1)), Some(Invalid));
+    }
+
+    #[test]
+    fn bad_minutes_of_a_calendar_month_count_over_the_full_period() {
+        // Thirty bad minutes by the tenth day of a month of thirty.
+        let now: DateTime<Utc> = "2026-11-11T00:00:00Z".parse().unwrap();
+        let month = super::super::window::CalendarPeriods::parse("1M", "2026-11-01 00:00:00", "UTC").unwrap().at(now);
+        let ratio = 30.0 / (10.0 * 24.0 * 60.0);
+        let odd = Reading { error_ratio: Some(ratio), ..reading() };
+        let read = |weighting| {
+            let reading =
+                Reading { window: month.clone(), weighting, sampled_at: now, total: None, bad: None, ..odd.clone() };
+            Budget::of("slo", reading, 300, now).remaining().unwrap()
+        };
+        assert!((read(Weighting::MeanOfRatios) - 0.305_555).abs() < 1e-4);
+        assert!(read(Weighting::Events) < -1.0, "events are counted so far: nobody knows how many come");
+    }
+
+    #[test]
+    fn nothing_left_is_spent_at_once_whatever_the_rate() {
+        let spent = Reading { bad: Some(2_000.0), recent: Vec::new(), ..reading() };
+        let one = Budget::of("slo", spent.clone(), 300, now());
+        assert_eq!((one.burn_rate(), one.exhausted_in_seconds()), (None, Some(0)));
+        let all_or_nothing = Budget::of("slo", Reading { objective: 1.0, ..spent }, 300, now());
+        assert_eq!((all_or_nothing.remaining(), all_or_nothing.exhausted_in_seconds()), (None, Some(0)));
+        let healthy =
+            Budget::of("slo", Reading { objective: 1.0, bad: Some(0.0), recent: Vec::new(), ..reading() }, 300, now());
+        assert_eq!(healthy.exhausted_in_seconds(), None);
     }
 
     #[test]

@@ -28,7 +28,7 @@ use crate::cluster::budget_materials::{ClusterMaterials, DeclaredBy};
 const QUESTIONS_AT_ONCE: usize = 4;
 
 /// With no more than this left, a budget's history is asked for: its freeze may want to know when it lifts.
-const LITTLE_LEFT: f64 = 0.10;
+const LITTLE_LEFT: f64 = 0.30;
 
 /// Most histories of one poll; of the rest the next polls bring some.
 const MOST_HISTORIES: usize = 200;

@@ -1,16 +1,20 @@
 //! `freshgate audit`: decisions, found and proven.
 
+mod export;
+mod import;
 mod query;
 mod row;
 mod story;
 mod tail;
+mod verify;
 
+use chrono::{DateTime, Utc};
 use serde_json::value::RawValue;
 
-use super::output::{print, print_json, print_lines, progress, say};
-use super::{Failure, NO, OK};
+use super::output::{print_json, print_lines};
+use super::{Failure, OK, time};
 use crate::args::{AuditCommand, Output};
-use crate::audit::{self, VerifyReport};
+use crate::audit;
 use crate::store::StoreLocation;
 
 /// What to do about a record that cannot be read.
@@ -21,8 +25,17 @@ pub async fn run(command: AuditCommand) -> Result<u8, Failure> {
         AuditCommand::Query(args) => query::query(args).await,
         AuditCommand::Tail(args) => tail::tail(args).await,
         AuditCommand::Show { id, store, output } => show(&id, &store, output).await,
-        AuditCommand::Verify { store } => prove(&store).await,
+        AuditCommand::Verify(args) => verify::verify(args).await,
+        AuditCommand::Export(args) => export::take_out(args).await,
+        AuditCommand::Import(args) => import::make(args).await,
+        AuditCommand::Replay(args) => super::replay::run(args).await,
     }
+}
+
+/// The time that a flag names.
+fn at(flag: &str, written: Option<&str>, now: DateTime<Utc>) -> Result<Option<DateTime<Utc>>, Failure> {
+    let read = written.map(|written| time::read(written, now)).transpose();
+    read.map_err(|error| Failure::new(format!("{flag} {error}")))
 }
 
 async fn show(id: &str, store: &StoreLocation, output: Output) -> Result<u8, Failure> {
@@ -42,23 +55,4 @@ async fn show(id: &str, store: &StoreLocation, output: Output) -> Result<u8, Fai
         Output::Table => print_lines(&story::story(record))?,
     }
     Ok(OK)
-}
-
-async fn prove(store: &StoreLocation) -> Result<u8, Failure> {
-    let bar = progress(None, "records fit so far:");
-    let report = audit::verify_watched(store, &|records| bar.set_position(records)).await;
-    bar.finish_and_clear();
-    let report = report.map_err(Failure::of)?;
-    if let Some(bad) = report.first_bad {
-        print(&format!("the first record that does not fit is {bad}\n"))?;
-        say("hint", "keep the store and its journal as they are; what follows this record was not looked at");
-        return Ok(NO);
-    }
-    print(&format!("all records fit: {}; {}\n", counted(report.records, report.writers), VerifyReport::UNNOTICED))?;
-    Ok(OK)
-}
-
-fn counted(records: u64, writers: u64) -> String {
-    let noun = |count: u64, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
-    format!("{} of {}", noun(records, "record"), noun(writers, "writer"))
 }

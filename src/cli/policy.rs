@@ -13,6 +13,7 @@ use crate::policy_folder::{self, FolderError};
 pub fn run(command: &PolicyCommand) -> Result<u8, Failure> {
     match command {
         PolicyCommand::Lint { paths } => lint(paths),
+        PolicyCommand::Test(args) => super::policy_test::run(args),
     }
 }
 

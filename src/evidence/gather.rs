@@ -105,9 +105,8 @@ impl Gatherer {
         let known = self.ledger_of(subject, deadline).await.unwrap_or_default();
         if deleted {
             evidence.history.admissions = known.digests.iter().map(admission).collect();
-        } else {
-            services::add(self.budgets.snapshots.load().iter(), subject, &known.services, &mut evidence, now);
         }
+        services::add(self.budgets.snapshots.load().iter(), subject, &[], &mut evidence, now);
         evidence
     }
 

@@ -17,8 +17,8 @@ pub fn stops(change: Change) -> bool {
     matches!(change, Change::Create | Change::NewImage | Change::Config)
 }
 
-/// The state of each budget that the rule counts, the worst first: by whether it freezes, by how grave its state is,
-/// by how little is left.
+/// The state of each budget that the rule counts, the worst first: by what the policy makes of it, by whether it freezes,
+/// by how grave its state is, by how little is left.
 pub fn budgets(policy: &str, rule: &ErrorBudget, evidence: &Evidence, now: DateTime<Utc>) -> Vec<BudgetFinding> {
     let thresholds = rule.thresholds();
     let mut found: Vec<BudgetFinding> = Vec::new();
@@ -71,7 +71,11 @@ pub fn budgets(policy: &str, rule: &ErrorBudget, evidence: &Evidence, now: DateT
         }
     }
     found.sort_by(|one, other| {
-        let key = |finding: &BudgetFinding| (finding.frozen_since.is_some(), finding.state.gravity());
+        let key = |finding: &BudgetFinding| {
+            let frozen = finding.frozen_since.is_some();
+            let act = effect_of(rule.action(acts_as(finding)));
+            (act, frozen, finding.state.gravity())
+        };
         let left = |finding: &BudgetFinding| finding.budget.as_ref().and_then(|budget| budget.remaining);
         let by_left = left(one).partial_cmp(&left(other)).unwrap_or(std::cmp::Ordering::Equal);
         key(other).cmp(&key(one)).then(by_left)
@@ -142,6 +146,19 @@ fn figures_of(budget: &Budget, now: DateTime<Utc>) -> BudgetFigures {
     }
 }
 
+/// A freeze acts as what began it, whatever state the budget is in between its thresholds or in silence.
+fn acts_as(finding: &BudgetFinding) -> BudgetState {
+    if finding.frozen_since.is_some() { BudgetState::Exhausted } else { finding.state }
+}
+
+fn effect_of(action: Action) -> Option<Effect> {
+    match action {
+        Action::Deny => Some(Effect::Deny),
+        Action::Warn => Some(Effect::Warn),
+        Action::Allow => None,
+    }
+}
+
 /// What the rule of one policy has to say about a change that a freeze would stop, as of `now`: about the worst budget.
 pub fn judge(
     matching: Matching<'_>,
@@ -150,13 +167,7 @@ pub fn judge(
     unknown_owner: bool,
     now: DateTime<Utc>,
 ) -> Option<Finding> {
-    // A freeze acts as what began it, whatever state the budget is in between its thresholds or in silence.
-    let acts_as = if worst.frozen_since.is_some() { BudgetState::Exhausted } else { worst.state };
-    let effect = match rule.action(acts_as) {
-        Action::Deny => Effect::Deny,
-        Action::Warn => Effect::Warn,
-        Action::Allow => return None,
-    };
+    let effect = effect_of(rule.action(acts_as(&worst)))?;
     let (full, not_yet) = matching.policy.effect_at(rule.validation_actions.as_deref(), now);
     let softened = if !matching.certain {
         Some(Softened::NamespaceUnknown)

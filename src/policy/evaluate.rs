@@ -22,8 +22,10 @@ pub fn evaluate(subject: &Subject, evidence: &Evidence, policies: &PolicySet, no
         return Verdict::passed(change, Passed::NoPolicy);
     }
     let judged = images_to_judge(subject, evidence, change);
+    let revisions = || matching.iter().map(|one| (one.policy.name.clone(), one.policy.revision.clone())).collect();
     if judged.is_empty() && owner_templates(evidence).is_some() {
-        return Verdict::passed(change, Passed::OwnerBacked);
+        // Without them nobody could tell from the record that there was a policy for it at all.
+        return Verdict { policies: revisions(), ..Verdict::passed(change, Passed::OwnerBacked) };
     }
 
     let unknown_owner = has_unknown_owner(subject, evidence);
@@ -38,9 +40,10 @@ pub fn evaluate(subject: &Subject, evidence: &Evidence, policies: &PolicySet, no
                     .flat_map(|image| image_age::judge(one.policy, rule, Judged { certain, ..*image }, evidence, now)),
             );
         }
-        if let Some(rule) = one.policy.spec.error_budget.as_ref().filter(|_| is_a_deploy(subject, evidence)) {
+        if let Some(rule) = one.policy.spec.error_budget.as_ref().filter(|_| is_a_deploy(subject, evidence, &judged)) {
             let found = error_budget::budgets(&one.policy.name, rule, evidence, now);
             if let Some(worst) = found.first().filter(|_| error_budget::stops(change)) {
+                let unknown_owner = unknown_owner && is_made_by_controllers(subject);
                 findings.extend(error_budget::judge(*one, rule, worst.clone(), unknown_owner, now));
             }
             add_worst(&mut budgets, found);
@@ -64,7 +67,7 @@ pub fn evaluate(subject: &Subject, evidence: &Evidence, policies: &PolicySet, no
         decision,
         change,
         passed: None,
-        policies: matching.iter().map(|one| (one.policy.name.clone(), one.policy.revision.clone())).collect(),
+        policies: revisions(),
         rules: matching.iter().map(|one| (one.policy.name.clone(), one.policy.rules())).collect(),
         findings,
         budgets,
@@ -72,10 +75,17 @@ pub fn evaluate(subject: &Subject, evidence: &Evidence, policies: &PolicySet, no
     }
 }
 
-/// Whether it brings a service something new to run: not what a controller makes of what was judged, and not a container
-/// that somebody looks into a running Pod with.
-fn is_a_deploy(subject: &Subject, evidence: &Evidence) -> bool {
-    owner_templates(evidence).is_none() && subject.sub_resource.as_deref() != Some("ephemeralcontainers")
+/// Whether it brings a service something new to run: not what a controller makes of what was judged, with what is injected
+/// into it, and not a container that somebody looks into a running Pod with.
+fn is_a_deploy(subject: &Subject, evidence: &Evidence, judged: &[Judged<'_>]) -> bool {
+    let beyond_its_owner = || judged.iter().any(|image| image.softened != Some(Softened::Injected));
+    subject.sub_resource.as_deref() != Some("ephemeralcontainers")
+        && (owner_templates(evidence).is_none() || beyond_its_owner())
+}
+
+/// Whether objects of this kind are what controllers make: of those alone one that is not known may be the maker.
+fn is_made_by_controllers(subject: &Subject) -> bool {
+    matches!(subject.kind.as_str(), "Pod" | "ReplicaSet" | "Job")
 }
 
 /// Of several policies' views of one budget the worst is kept.

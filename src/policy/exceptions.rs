@@ -3,8 +3,8 @@
 use chrono::{DateTime, Utc};
 
 use super::compile::Matching;
-use crate::budget::state::{BudgetState, Thresholds};
-use crate::evidence::Evidence;
+use crate::budget::freeze;
+use crate::evidence::{BudgetEvidence, Evidence};
 use crate::exception::check::default_most;
 use crate::exception::{Grant, Reason};
 use crate::subject::Subject;
@@ -23,7 +23,7 @@ pub fn that_lets_pass<'a>(
         grant.holds(finding.rule, now)
             && is_short_enough(grant, &finding.policy, matching)
             && is_for_digests_of(grant, finding, subject, evidence)
-            && is_reason_true(grant, evidence, now)
+            && is_reason_true(grant, &finding.policy, matching, evidence, now)
     };
     evidence.exceptions.iter().find(fits)
 }
@@ -49,14 +49,28 @@ fn is_for_digests_of(grant: &Grant, finding: &Finding, subject: &Subject, eviden
     }
 }
 
-/// Another team's outage is a reason only while that service has spent its budget too.
-fn is_reason_true(grant: &Grant, evidence: &Evidence, now: DateTime<Utc>) -> bool {
-    grant.reason != Reason::DependencyOutage
-        || grant.dependency.as_deref().is_some_and(|service| {
-            let of_service = evidence.budgets.iter().filter(|one| one.budget.service == service);
-            let is_out = |one: &crate::evidence::BudgetEvidence| {
-                !one.freezes.is_empty() || one.budget.state(&Thresholds::default(), now).state == BudgetState::Exhausted
-            };
-            of_service.into_iter().any(is_out)
-        })
+/// Another team's outage is a reason only while that service is frozen too, as the policy sees it; one's own never is.
+fn is_reason_true(
+    grant: &Grant,
+    policy: &str,
+    matching: &[Matching<'_>],
+    evidence: &Evidence,
+    now: DateTime<Utc>,
+) -> bool {
+    if grant.reason != Reason::DependencyOutage {
+        return true;
+    }
+    let rule =
+        matching.iter().find(|one| one.policy.name == policy).and_then(|one| one.policy.spec.error_budget.as_ref());
+    let (Some(service), Some(rule)) = (grant.dependency.as_deref(), rule) else {
+        return false;
+    };
+    let is_own = evidence.services.iter().any(|identity| identity.service == service);
+    let thresholds = rule.thresholds();
+    let is_out = |one: &BudgetEvidence| {
+        let state = one.budget.state(&thresholds, now).state;
+        freeze::next(one.freezes.get(policy), &one.budget, &thresholds, now)
+            .is_some_and(|freeze| freeze::holds(&freeze, state, rule.stale_hold_seconds(), now).is_some())
+    };
+    !is_own && evidence.budgets.iter().any(|one| one.budget.service == service && is_out(one))
 }

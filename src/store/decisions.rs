@@ -1,7 +1,7 @@
 //! The table `decisions`: writing batches of records into it, and what a row reads as.
 
 use sqlx::sqlite::SqliteRow;
-use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
+use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection, SqlitePool};
 
 use crate::audit::columns::Columns;
 
@@ -95,6 +95,34 @@ pub(crate) async fn insert(connection: &mut SqliteConnection, rows: &[DecisionRo
         }
     }
     Ok(())
+}
+
+/// All writers that have rows. Jumps from one to the next along the key: reading all rows for that takes long.
+pub(crate) async fn writers(pool: &SqlitePool) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar(
+        "WITH RECURSIVE writers (id) AS (
+             SELECT min(writer_id) FROM decisions
+             UNION ALL
+             SELECT (SELECT min(writer_id) FROM decisions WHERE writer_id > id) FROM writers WHERE id IS NOT NULL
+         )
+         SELECT id FROM writers WHERE id IS NOT NULL",
+    )
+    .fetch_all(pool)
+    .await
+}
+
+/// Each writer's last row: writer, number and hash.
+pub(crate) async fn heads(pool: &SqlitePool) -> Result<Vec<(String, i64, String)>, sqlx::Error> {
+    let mut heads = Vec::new();
+    for writer_id in writers(pool).await? {
+        let head: Option<(i64, String)> =
+            sqlx::query_as("SELECT seq, hash FROM decisions WHERE writer_id = ? ORDER BY seq DESC LIMIT 1")
+                .bind(&writer_id)
+                .fetch_optional(pool)
+                .await?;
+        heads.extend(head.map(|(seq, hash)| (writer_id, seq, hash)));
+    }
+    Ok(heads)
 }
 
 async fn compare(connection: &mut SqliteConnection, rows: &[DecisionRow]) -> Result<(), sqlx::Error> {

@@ -281,7 +281,7 @@ impl Ledger {
         if let Some(store) = &self.store {
             let stored: Vec<(String, String)> = sqlx::query_as(
                 "SELECT kind, name FROM admissions WHERE namespace = ? AND digest = ?
-                 ORDER BY last_admitted_at DESC LIMIT 16",
+                 ORDER BY last_admitted_at DESC LIMIT 64",
             )
             .bind(namespace)
             .bind(digest)

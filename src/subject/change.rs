@@ -239,6 +239,11 @@ fn runs_elsewhere(images: &[&ImageUse], evidence: &Evidence) -> bool {
 
 /// Whether a Create puts back what was admitted under this name (or, for a hook's Job, in this namespace) not long ago.
 fn is_restore(subject: &Subject, evidence: &Evidence, now: DateTime<Utc>) -> bool {
+    // Forward again to what came after what ran last is no restore, by whatever way.
+    let admissions = &evidence.history.admissions;
+    let last = admissions.iter().map(|admission| admission.last_admitted_at).max();
+    let of_last = admissions.iter().filter(|admission| Some(admission.last_admitted_at) == last);
+    let ran_last = of_last.map(|admission| admission.first_admitted_at).max();
     !subject.images.is_empty()
         && (subject.hook || !subject.name.ends_with('*'))
         && subject.images.iter().all(|used| {
@@ -246,6 +251,7 @@ fn is_restore(subject: &Subject, evidence: &Evidence, now: DateTime<Utc>) -> boo
                 evidence.history.admissions.iter().any(|admission| {
                     admission.digest == digest
                         && now.signed_duration_since(admission.last_admitted_at) <= RECREATE_WINDOW
+                        && ran_last.is_none_or(|ran_last| admission.first_admitted_at <= ran_last)
                 })
             })
         })

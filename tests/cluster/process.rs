@@ -63,6 +63,24 @@ impl Process {
         assert!(status.success(), "{} could not be sent {signal}", self.name);
     }
 
+    /// Makes it stand still: nothing of it runs when this returns, until it is sent `CONT`.
+    pub fn stop(&self) {
+        self.signal("STOP");
+        let threads = format!("/proc/{}/task", self.pid());
+        let stands = |stat: &str| stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('T'));
+        let all_stand = || {
+            std::fs::read_dir(&threads)
+                .unwrap()
+                .flatten()
+                .all(|thread| std::fs::read_to_string(thread.path().join("stat")).is_ok_and(|stat| stands(&stat)))
+        };
+        let give_up = Instant::now() + READY_WITHIN;
+        while !all_stand() {
+            assert!(Instant::now() < give_up, "{} does not stand still", self.name);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// Waits for its end.
     pub fn wait(&mut self) -> ExitStatus {
         let give_up = Instant::now() + READY_WITHIN;

@@ -19,6 +19,8 @@ pub struct Bed {
     pub fresh: String,
     /// Built 5 days ago.
     pub fresh_too: String,
+    /// Built 6 days ago, to look into Pods with.
+    pub debugger: String,
     /// Built 80 days ago.
     pub ageing: String,
     /// Built 112 days ago.
@@ -69,6 +71,7 @@ impl Bed {
         let bed = Self {
             fresh: registry.push("shop/app", "3", &built_days_ago("fresh", 3)),
             fresh_too: registry.push("shop/app", "4", &built_days_ago("fresh too", 5)),
+            debugger: registry.push("shop/debugger", "1", &built_days_ago("debugger", 6)),
             ageing: registry.push("shop/app", "2", &built_days_ago("ageing", 80)),
             old: registry.push("shop/app", "1", &old),
             old_digest: old.digest,
@@ -89,6 +92,11 @@ impl Bed {
     /// Brings an image into the registry; the reference to it.
     pub fn push(&self, repository: &str, tag: &str, image: &Image) -> String {
         self.registry.push(repository, tag, image)
+    }
+
+    /// Where the registry listens.
+    pub fn registry_host(&self) -> String {
+        self.registry.host()
     }
 
     /// A namespace in which the policy denies.

@@ -94,6 +94,7 @@ fn rollback(bed: &Bed) {
     bed.with_history("rollback", &[deployment("app", &bed.old)]);
     let set =
         |image: &str| bed.plane.kubectl(&["-n", "rollback", "set", "image", "deployment/app", &format!("app={image}")]);
+    std::thread::sleep(std::time::Duration::from_millis(1_100)); // Kubernetes keeps whole seconds
     allowed(&set(&bed.fresh));
     wait_for("the second ReplicaSet", || {
         bed.plane.kubectl(&["-n", "rollback", "get", "replicasets", "-o", "name"]).stdout.lines().count() == 2

@@ -284,7 +284,7 @@ fn untold(bed: &Bed) {
         "userInfo": {"username": "admin", "groups": ["system:masters"]},
     }});
     let ask = || send(bed, &review);
-    bed.plane.api_server.signal("STOP");
+    bed.plane.api_server.stop();
     let answered = std::panic::catch_unwind(std::panic::AssertUnwindSafe(ask));
     bed.plane.api_server.signal("CONT");
     let answer = answered.unwrap();

@@ -1,15 +1,19 @@
 //! The audit on a real disk: nothing acknowledged is lost, whatever is killed, full, locked or moved, and whatever is
 //! tampered with is named.
 
+mod archived;
 mod asked;
 mod asking;
+mod checkpoints;
 mod child;
 mod faults;
 mod found;
 mod kept;
+mod late;
 mod ledger;
 mod million;
 mod refused;
+mod retained;
 mod tampered;
 mod throughput;
 mod told;

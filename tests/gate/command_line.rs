@@ -1,5 +1,7 @@
 //! The command line, as a newcomer and as CI use it.
 
+mod budgets;
+mod cases;
 mod flags;
 mod manifests;
 pub mod output;

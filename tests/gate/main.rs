@@ -12,6 +12,7 @@ mod command_line;
 mod dates;
 mod exceptions;
 mod forged;
+mod history;
 mod outages;
 mod purity;
 mod registries;

@@ -235,6 +235,13 @@ async fn an_end_drops_no_call() {
         let (client, url) = (client.clone(), url.clone());
         async move { client.post(url).body("slow").send().await.unwrap().status() }
     });
+    // Over HTTP/2 a GOAWAY says the same, and what is under way on the connection ends first.
+    let multiplexed = served.client().build().unwrap();
+    assert_eq!(served.post(&multiplexed, "x").await.0, 200);
+    let slow_stream = tokio::spawn({
+        let (client, url) = (multiplexed.clone(), url.clone());
+        async move { client.post(url).body("slow").send().await.unwrap().status() }
+    });
     tokio::time::sleep(Duration::from_millis(100)).await;
     served.stop.send(()).unwrap();
     tokio::time::sleep(Duration::from_millis(50)).await;
@@ -243,7 +250,9 @@ async fn an_end_drops_no_call() {
     assert_eq!(late.status(), StatusCode::OK);
     assert_eq!(late.headers()["connection"], "close");
     assert_eq!(slow.await.unwrap(), StatusCode::OK);
+    assert_eq!(slow_stream.await.unwrap(), StatusCode::OK);
     served.serving.await.unwrap();
+    assert!(multiplexed.post(&url).body("x").send().await.is_err(), "the connection was told to go away");
     assert!(client.post(&url).body("x").send().await.is_err(), "the socket is closed");
 }
 
@@ -398,6 +407,38 @@ async fn a_signal_ends_in_order_and_a_second_at_once() {
     assert_eq!(ready.text().await.unwrap(), "the gate is shutting down\n");
     second.process.signal("TERM");
     assert_eq!(second.process.wait().code(), Some(143));
+}
+
+/// The folder is read again; a bad file leaves the last good set in force, and says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn policies_follow_their_folder_and_a_bad_one_changes_nothing() {
+    let (gate, folder) = gate(POLICY, &[]);
+    let page = |path: &'static str| {
+        let url = format!("http://127.0.0.1:{}{path}", gate.admin_port);
+        async move { reqwest::get(url).await.unwrap().text().await.unwrap() }
+    };
+    assert_eq!(page("/livez").await, "alive\n");
+    assert_eq!(page("/readyz").await, "ready\n");
+    let has = |line: &'static str| {
+        let page = page("/metrics");
+        async move { page.await.lines().any(|one| one == line) }
+    };
+    assert!(has("freshgate_policies 1").await);
+    let second = folder.path().join("second.yaml");
+    std::fs::write(&second, POLICY.replace("name: p", "name: second")).unwrap();
+    while !has("freshgate_policies 2").await {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    std::fs::write(&second, "kind: Nonsense\n").unwrap();
+    while !has("freshgate_policy_failures_total 1").await {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(has("freshgate_policies 2").await, "the last good set stays");
+    assert!(gate.process.log().contains("second.yaml"), "{}", gate.process.log());
+    std::fs::remove_file(&second).unwrap();
+    while !has("freshgate_policies 1").await {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 #[test]

@@ -157,6 +157,16 @@ pub(crate) enum Entry {
     },
 }
 
+impl Entry {
+    /// The number of the record that stands there, or should.
+    pub(crate) fn seq(&self) -> u64 {
+        match self {
+            Self::Record(record) => record.seq,
+            Self::Damaged { seq, .. } => *seq,
+        }
+    }
+}
+
 #[derive(Deserialize)]
 struct JournalLine<'a> {
     #[serde(borrow)]
@@ -281,7 +291,8 @@ impl SegmentReader {
     }
 }
 
-fn parse(line: &[u8]) -> Result<Entry, String> {
+/// Reads a line of the journal, without its end.
+pub(crate) fn parse(line: &[u8]) -> Result<Entry, String> {
     let text = std::str::from_utf8(line).map_err(|error| error.to_string())?;
     let line: JournalLine<'_> = serde_json::from_str(text).map_err(|error| error.to_string())?;
     let place: Place<'_> = serde_json::from_str(line.record.get()).map_err(|error| error.to_string())?;

@@ -117,6 +117,7 @@ impl Writer {
                 self.report(None);
                 self.counts.records.fetch_add(batch.len() as u64, Ordering::Relaxed);
                 self.counts.bytes.fetch_add(batch.bytes() as u64, Ordering::Relaxed);
+                self.counts.head.store(Some(Arc::new(Position { seq: self.chain.seq(), hash: self.chain.head() })));
                 // In this order: the filler takes off the overlay what it has stored, and whoever is answered may ask at
                 // once what is recorded.
                 for (update, _, position) in &mut written {

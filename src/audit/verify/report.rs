@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use chrono::{DateTime, SecondsFormat, Utc};
+
 /// What `verify` found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifyReport {
@@ -66,6 +68,27 @@ pub enum Fault {
     StoreAndJournalDiffer,
     /// The journal still holds it, and the store, which has later ones of its writer, does not.
     RemovedFromStore,
+    /// A checkpoint gives another hash for it: it was made anew, or one before it, and all that follow.
+    NotAsCheckpointed {
+        /// When the checkpoint was made.
+        made_at: DateTime<Utc>,
+        /// The first record that may be the changed one.
+        first_suspect: u64,
+    },
+    /// The chain ends before it, and a checkpoint counted it.
+    CutOff {
+        /// The last record that is missing for certain.
+        last: u64,
+        /// When the checkpoint was made.
+        made_at: DateTime<Utc>,
+    },
+    /// Records up to here are said to have been removed by retention, and nothing shows that the gate did it.
+    BoundaryNotSigned {
+        /// Why.
+        why: String,
+    },
+    /// It stands where retention had removed all records.
+    BeforeBoundary,
     /// The journal holds a line in this place that is no record.
     Unreadable {
         /// Why.
@@ -97,6 +120,21 @@ impl fmt::Display for Fault {
             Self::RemovedFromStore => f.write_str(
                 "removed from the store: the journal still holds it, and the store has later records of its writer",
             ),
+            Self::NotAsCheckpointed { made_at, first_suspect } => write!(
+                f,
+                "made anew: the checkpoint of {} gives another hash for it; the first record that was changed is {first_suspect} or a later one",
+                time(*made_at)
+            ),
+            Self::CutOff { last, made_at } => write!(
+                f,
+                "cut off at the end: it and all up to {last} are missing, and the checkpoint of {} counted them",
+                time(*made_at)
+            ),
+            Self::BoundaryNotSigned { why } => write!(
+                f,
+                "removed, with all before it: the store says that retention did it, and nothing shows that: {why}"
+            ),
+            Self::BeforeBoundary => f.write_str("inserted: it stands where retention had removed all records"),
             Self::Unreadable { detail } => write!(f, "altered: its line in the journal cannot be read: {detail}"),
         }
     }
@@ -115,4 +153,9 @@ impl fmt::Display for BadRecord {
             self.fault
         )
     }
+}
+
+/// A time as it is shown beside records.
+fn time(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }

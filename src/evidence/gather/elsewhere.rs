@@ -1,6 +1,7 @@
 //! What other workloads of the same service run at this moment: found by the ledger, looked at live.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::future::join_all;
@@ -8,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::cluster::Cluster;
 use crate::evidence::{Evidence, RunningElsewhere};
-use crate::store::ledger::{Ledger, WorkloadKey};
+use crate::store::ledger::{Ledger, WorkloadKey, WorkloadLedger};
 use crate::subject::Subject;
 use crate::subject::change::{digest_of, new_images};
 
@@ -48,19 +49,28 @@ impl Elsewhere<'_> {
                 Err(_) => return Vec::new(),
             }
         }
-        candidates.retain(|one| (&one.kind, &one.name) != (&self.subject.kind, &self.subject.name));
+        candidates.retain(|one| lasts(&one.kind) && (&one.kind, &one.name) != (&self.subject.kind, &self.subject.name));
+        // Under another service until this change it is not yet of this one.
         let services = identities(evidence.services.iter().map(|one| (one.source.as_str(), one.service.as_str())));
-        let looks = candidates.iter().take(MOST).map(|one| self.look(one, &services));
-        join_all(looks).await.into_iter().flatten().collect()
+        let known = join_all(candidates.iter().map(|one| self.of_these(one, &services))).await;
+        let looks = candidates.iter().zip(known).filter_map(|(one, known)| Some((one, known?)));
+        join_all(looks.take(MOST).map(|(one, known)| self.look(one, known))).await.into_iter().flatten().collect()
     }
 
-    async fn look(&self, other: &WorkloadKey, services: &BTreeSet<(String, String)>) -> Option<RunningElsewhere> {
+    /// What the ledger knows of a workload of exactly these services; one that was another's lately may have brought the
+    /// image in under that one's budget.
+    async fn of_these(
+        &self,
+        other: &WorkloadKey,
+        services: &BTreeSet<(String, String)>,
+    ) -> Option<Arc<WorkloadLedger>> {
         let known = tokio::time::timeout_at(self.deadline, self.ledger.history(other)).await.ok()?.ok()?;
         let lately = known.services.iter().filter(|one| self.now.signed_duration_since(one.last_at) <= REMEMBERED);
-        // One that was another service's lately may have brought the image in under that one's budget.
-        if identities(lately.map(|one| (one.source.as_str(), one.service.as_str()))) != *services {
-            return None;
-        }
+        let same = identities(lately.map(|one| (one.source.as_str(), one.service.as_str()))) == *services;
+        same.then_some(known)
+    }
+
+    async fn look(&self, other: &WorkloadKey, known: Arc<WorkloadLedger>) -> Option<RunningElsewhere> {
         let running = self.cluster.owners.running(other, self.deadline).await?;
         let meant = |reference: &String| {
             let of_reference = known.digests.iter().filter(|admission| admission.reference == *reference);
@@ -69,6 +79,11 @@ impl Elsewhere<'_> {
         let digests: Vec<String> = running.iter().filter_map(meant).collect();
         Some(RunningElsewhere { workload: format!("{} {}", other.kind, other.name), digests })
     }
+}
+
+/// Whether workloads of this kind run until somebody changes them. A Pod may hold what somebody debugs with, a Job ends.
+fn lasts(kind: &str) -> bool {
+    !matches!(kind, "Pod" | "Job" | "CronJob" | "ReplicaSet" | "ReplicationController")
 }
 
 fn identities<'a>(services: impl Iterator<Item = (&'a str, &'a str)>) -> BTreeSet<(String, String)> {

@@ -6,7 +6,7 @@ use crate::budget::service::Candidate;
 use crate::budget::snapshot::Snapshot;
 use crate::evidence::{Evidence, ServiceIdentity};
 use crate::store::ledger::BelongedTo;
-use crate::subject::{ServiceLabels, Subject};
+use crate::subject::{Operation, ServiceLabels, Subject};
 
 /// For so long a workload is judged under a service that it no longer belongs to.
 const REMEMBERED: TimeDelta = TimeDelta::days(30);
@@ -33,17 +33,23 @@ pub fn add<'a>(
                 template_labels: &labels.template,
             })
         };
-        // Until this change it was the old labels' service, so it still counts as that.
-        for labels in std::iter::once(&subject.labels).chain(&subject.old_labels) {
+        // Until this change it was the old labels' service, so it still counts as that. What is deleted has those alone.
+        let present = (subject.operation != Operation::Delete).then_some((&subject.labels, None));
+        let former = subject.old_labels.as_ref().map(|labels| (labels, Some(now)));
+        for (labels, until) in present.into_iter().chain(former) {
             if let Some((service, from)) = by_labels(labels)
                 && !found.iter().any(|known| known.source == source.source && known.service == service)
             {
-                found.push(ServiceIdentity { source: source.source.clone(), service, from: Some(from), until: None });
+                found.push(ServiceIdentity { source: source.source.clone(), service, from: Some(from), until });
             }
         }
-        for one in earlier.iter().filter(|one| one.source == source.source) {
+        let of_source = || earlier.iter().filter(|one| one.source == source.source);
+        // What it was when it was last heard of it was until now, however quiet it has been.
+        let latest = of_source().map(|one| one.last_at).max();
+        for one in of_source() {
             let is_known = found.iter().any(|known| known.source == one.source && known.service == one.service);
-            if !is_known && now.signed_duration_since(one.last_at) <= REMEMBERED {
+            let counts = now.signed_duration_since(one.last_at) <= REMEMBERED || Some(one.last_at) == latest;
+            if !is_known && counts {
                 found.push(ServiceIdentity {
                     source: one.source.clone(),
                     service: one.service.clone(),

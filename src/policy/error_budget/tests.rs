@@ -2,6 +2,7 @@
 //! it is said.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use chrono::TimeDelta;
 use insta::assert_snapshot;
@@ -9,8 +10,10 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::budget::freeze::Freeze;
+use crate::budget::lift::Slice;
 use crate::budget::measure::{Reading, Unmeasured, Weighting};
 use crate::budget::service::IdentityFrom;
+use crate::budget::snapshot::{History as SlicesOf, Sampled};
 use crate::budget::window::Window;
 use crate::evidence::{
     Admission, Cache, Fact, History, Lift, Owner, OwnerFound, ResolvedImage, RunningElsewhere, ServiceIdentity,
@@ -78,16 +81,15 @@ fn update(old: &[&str], new: &[&str], difference: Difference) -> Subject {
     }
 }
 
-/// A budget of which so much is left, of a million events, sampled 42 seconds ago.
-fn left(service: &str, slo: &str, remaining: f64) -> Budget {
-    let reading = Reading {
+fn reading(service: &str, slo: &str) -> Reading {
+    Reading {
         service: service.into(),
         slo: slo.into(),
         objective: 0.999,
         window: Window::Rolling { seconds: 30 * 86_400 },
         error_ratio: None,
-        total: Some(1e6),
-        bad: Some((1.0 - remaining) * 1_000.0),
+        total: None,
+        bad: None,
         recent: Vec::new(),
         burn_rate: None,
         weighting: Weighting::Events,
@@ -97,8 +99,13 @@ fn left(service: &str, slo: &str, remaining: f64) -> Budget {
         note: None,
         unmeasured: None,
         partial: None,
-    };
-    Budget::of("slo", reading, 300, now())
+    }
+}
+
+/// A budget of which so much is left, of a million events, sampled 42 seconds ago.
+fn left(service: &str, slo: &str, remaining: f64) -> Budget {
+    let (total, bad) = (Some(1e6), Some((1.0 - remaining) * 1_000.0));
+    Budget::of("slo", Reading { total, bad, ..reading(service, slo) }, 300, now())
 }
 
 fn with(budgets: Vec<Budget>) -> Evidence {
@@ -187,6 +194,14 @@ fn what_a_controller_makes_of_what_was_judged_passes() {
     // With a sidecar that something injected, too.
     assert_eq!(decide(&pod, &of(OwnerFound::Templates(vec![vec!["a:1".into()]])), &policies), Decision::Allow);
     assert_eq!(decide(&pod, &of(OwnerFound::UnknownKind), &policies), Decision::Warn);
+    // An operator's Deployment is a deploy all the same, and so is an image that somebody puts into a controller's Pod.
+    let deployment = Subject { kind: "Deployment".into(), ..pod.clone() };
+    assert_eq!(decide(&deployment, &of(OwnerFound::UnknownKind), &policies), Decision::Deny);
+    let swapped =
+        Subject { kind: "Pod".into(), owner: pod.owner.clone(), ..update(&["a:1"], &["a:2"], Difference::Equal) };
+    assert_eq!(decide(&swapped, &of(OwnerFound::Templates(vec![vec!["a:1".into()]])), &policies), Decision::Deny);
+    let instead = Subject { images: uses(&["b:1"]), ..pod.clone() };
+    assert_eq!(decide(&instead, &of(OwnerFound::Templates(vec![vec!["a:1".into()]])), &policies), Decision::Deny);
     assert_eq!(decide(&pod, &of(OwnerFound::Forged { detail: "none".into() }), &policies), Decision::Deny);
 }
 
@@ -278,6 +293,27 @@ fn the_worst_objective_decides_and_all_are_recorded() {
     assert_eq!((verdict.decision, slos(&verdict).len()), (Decision::Warn, 2));
 }
 
+#[test]
+fn what_the_policy_makes_of_a_state_counts_before_how_grave_it_is() {
+    let unknown = |state| {
+        let mut budget = left("checkout", "unknown", 1.0);
+        budget.measured = crate::budget::measure::Measured::Unknown(Unmeasured::new(state, "why"));
+        budget
+    };
+    for (other, on) in [
+        (0.5, json!({"NoData": "Deny"})),
+        (0.1, json!({"NoData": "Deny"})),
+        (0.1, json!({"NoData": "Deny", "Low": "Allow"})),
+        (-0.5, json!({"NoData": "Deny", "Exhausted": "Warn"})),
+    ] {
+        let evidence = with(vec![left("checkout", "availability", other), unknown(BudgetState::NoData)]);
+        assert_eq!(decide(&create(&["a:1"]), &evidence, &freezing(&json!({"on": on}))), Decision::Deny, "{other} {on}");
+    }
+    let quiet = with(vec![left("checkout", "availability", 0.1), unknown(BudgetState::LowTraffic)]);
+    let policies = freezing(&json!({"on": {"Low": "Allow", "LowTraffic": "Deny"}}));
+    assert_eq!(decide(&create(&["a:1"]), &quiet, &policies), Decision::Deny);
+}
+
 /// T10: a workload is judged under what it was, too.
 #[test]
 fn another_label_does_not_free_a_workload() {
@@ -336,7 +372,49 @@ fn a_silent_source_holds_a_freeze_for_a_while() {
     assert_eq!(decide(&create(&["a:1"]), &silent(61), &freezing(&json!({"staleHold": "2h"}))), Decision::Deny);
     assert_eq!(decide(&create(&["a:1"]), &silent(61), &freezing(&json!({"on": {"Stale": "Deny"}}))), Decision::Deny);
     let verdict = evaluate(&create(&["a:1"]), &silent(20), &policies, now());
-    assert_snapshot!(sentence(&verdict.findings[0]), @r#"error-budget: service "checkout" has spent its error budget of SLO "availability" (99.9 % over the last 30 days): -12.5 % is left, 125 bad events more than it allows; its deploys are frozen since 2026-11-25 07:00 UTC, measured 20 minutes ago by source "slo" (Sloth, by events); the source has been silent since (its last sample is 20m old, more than 5m), so the freeze still holds; it lifts around 2026-11-26 14:00 UTC if errors stay at today's rate (policy "production")"#);
+    assert_snapshot!(sentence(&verdict.findings[0]), @r#"error-budget: service "checkout" has spent its error budget of SLO "availability" (99.9 % over the last 30 days): -12.5 % is left, 125 bad events more than it allows; its deploys are frozen since 2026-11-25 07:00 UTC, measured 20 minutes ago by source "slo" (Sloth, by events); it cannot be measured since (its last sample is 20m old, more than 5m), so the freeze still holds; it lifts around 2026-11-26 14:00 UTC if errors stay at today's rate (policy "production")"#);
+}
+
+/// The clock moved to the estimate: until then the freeze holds, and there it has lifted.
+#[test]
+fn at_the_time_that_a_denial_names_the_freeze_has_lifted() {
+    const STEP: i64 = 7_200;
+    let ends_at = |index: i64| now() + TimeDelta::seconds(STEP * (index - 359));
+    // A thousand events each two hours; six hundred of them bad in one slice, ten days ago.
+    let slice =
+        |index: i64| Slice { ends_at: ends_at(index), total: 1_000.0, bad: if index == 240 { 600.0 } else { 0.1 } };
+    // What the source says when asked at a time, if what comes is as it is now.
+    let measured_at = |time: DateTime<Utc>| {
+        let last = time.signed_duration_since(ends_at(0)).num_seconds() / STEP;
+        let slices: Vec<Slice> = (last - 359..=last).map(slice).collect();
+        let mut reading = reading("checkout", "availability");
+        reading.total = Some(slices.iter().map(|slice| slice.total).sum());
+        reading.bad = Some(slices.iter().map(|slice| slice.bad).sum());
+        reading.sampled_at = time;
+        let budget = Budget::of("slo", reading, 300, time);
+        Sampled { budget, history: Some(Arc::new(SlicesOf { slices, step_seconds: STEP })) }
+    };
+    let evidence_at = |time: DateTime<Utc>, freeze: Option<Freeze>| {
+        let sampled = measured_at(time);
+        let mut evidence = with(vec![sampled.budget.clone()]);
+        evidence.budgets[0].lifts = vec![Lift { unfreeze_above: 0.05, at: sampled.lifts_at(0.05, time) }];
+        evidence.budgets[0].freezes = freeze.map(|freeze| ("production".to_owned(), freeze)).into_iter().collect();
+        evidence
+    };
+    let policies = freezing(&json!({}));
+    let verdict = evaluate(&create(&["a:1"]), &evidence_at(now(), None), &policies, now());
+    let LiftEstimate::At(lifts_at) = verdict.budgets[0].lift else { panic!("{:?}", verdict.budgets) };
+    assert_eq!(verdict.decision, Decision::Deny);
+    let freeze = Freeze { since: now(), last: measured_at(now()).budget };
+    for hours in [1, 100, 400] {
+        let time = now() + TimeDelta::hours(hours);
+        assert!(time < lifts_at);
+        let decision = evaluate(&create(&["a:1"]), &evidence_at(time, Some(freeze.clone())), &policies, time).decision;
+        assert_eq!(decision, Decision::Deny, "after {hours} hours");
+    }
+    let verdict = evaluate(&create(&["a:1"]), &evidence_at(lifts_at, Some(freeze)), &policies, lifts_at);
+    assert!(verdict.decision < Decision::Deny, "{:?}", verdict.budgets);
+    assert_eq!(verdict.budgets[0].frozen_since, None);
 }
 
 fn grant(reason: Reason) -> Grant {
@@ -385,6 +463,19 @@ fn another_teams_outage_is_a_reason_while_it_lasts() {
     let policies = freezing(&json!({}));
     assert_eq!(decide(&create(&["a:1"]), &excepted(-0.5), &policies), Decision::Warn);
     assert_eq!(decide(&create(&["a:1"]), &excepted(0.5), &policies), Decision::Deny);
+    // Not one's own, not a freeze of long ago, and by what the policy holds budgets to.
+    let mut own = excepted(-0.5);
+    own.exceptions[0].dependency = Some("checkout".into());
+    assert_eq!(decide(&create(&["a:1"]), &own, &policies), Decision::Deny);
+    let mut forgotten = excepted(-0.5);
+    let mut long_ago = left("payments", "availability", -0.5);
+    long_ago.sampled_at -= TimeDelta::days(2);
+    forgotten.budgets[1].budget = long_ago.clone();
+    forgotten.budgets[1].freezes =
+        [("production".to_owned(), Freeze { since: now() - TimeDelta::days(9), last: long_ago })].into();
+    assert_eq!(decide(&create(&["a:1"]), &forgotten, &policies), Decision::Deny);
+    assert_eq!(decide(&create(&["a:1"]), &excepted(0.05), &policies), Decision::Deny);
+    assert_eq!(decide(&create(&["a:1"]), &excepted(0.05), &freezing(&json!({"freezeBelow": "10%"}))), Decision::Warn);
     let nobody = Evidence { budgets: spent().budgets, ..excepted(0.5) };
     assert_eq!(decide(&create(&["a:1"]), &nobody, &policies), Decision::Deny);
 }

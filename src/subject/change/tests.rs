@@ -321,6 +321,21 @@ fn a_restore_within_thirty_days_is_a_rollback() {
 }
 
 #[test]
+fn putting_back_what_burnt_the_budget_is_no_restore() {
+    let evidence = |last: u32| {
+        let mut evidence = admitted(meaning(&["a:1=d1", "a:4=d4"]), &[("a:1=d1", 1), ("a:4=d4", 10)]);
+        evidence.history.admissions[0].last_admitted_at = at(last);
+        evidence
+    };
+    // Back from the fourth version to the first, deleted, and made anew.
+    is(&create(&["app=a:1"]), &evidence(20), Change::Rollback);
+    is(&create(&["app=a:4"]), &evidence(20), Change::Create);
+    // While the fourth was what ran last, both are what was here.
+    is(&create(&["app=a:4"]), &evidence(5), Change::Rollback);
+    is(&create(&["app=a:1"]), &evidence(5), Change::Rollback);
+}
+
+#[test]
 fn a_tag_has_moved_when_it_names_what_was_never_admitted_here() {
     let restart = update(&["app=a:1"], &["app=a:1"], Difference::Restart);
     let moved = |evidence: &Evidence| moved_tags(&restart, evidence).len();

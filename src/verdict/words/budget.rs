@@ -29,7 +29,7 @@ pub fn said(finding: &Finding, about: &BudgetFinding) -> String {
         let beyond = budget.beyond.map(|beyond| format!(", {}", beyond_in_words(beyond))).unwrap_or_default();
         let silent = if about.silent {
             let detail = about.detail.as_deref().map(printable).unwrap_or_default();
-            format!("; the source has been silent since ({detail}), so the freeze still holds")
+            format!("; it cannot be measured since ({detail}), so the freeze still holds")
         } else {
             String::new()
         };

@@ -215,7 +215,7 @@ async fn a_store_of_before_is_filled_from_its_lines() {
     let mut connection = place.connect().await;
     sqlx::raw_sql(
         "DROP TRIGGER decision_facets_added; DROP TRIGGER decision_facets_removed; DROP TRIGGER decision_facets_changed;
-         DROP TABLE decision_facets; ALTER TABLE decisions DROP COLUMN facets; PRAGMA user_version = 2",
+         DROP TABLE decision_facets; ALTER TABLE decisions DROP COLUMN facets; PRAGMA user_version = 3",
     )
     .execute(&mut connection)
     .await

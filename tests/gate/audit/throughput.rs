@@ -4,6 +4,9 @@ use super::*;
 use std::sync::Arc;
 use std::time::Instant;
 
+use freshgate::audit::chain::Chain;
+use freshgate::audit::{import, verify};
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a measurement: run it alone, with --nocapture"]
 async fn records_per_second() {
@@ -42,4 +45,32 @@ async fn records_per_second() {
         );
         close(store, Arc::into_inner(audit).unwrap()).await;
     }
+}
+
+/// Set `FRESHGATE_RECORDS` for another number than 100,000.
+#[tokio::test]
+#[ignore = "a measurement: run it alone, with --nocapture, and with --release for the figure that counts"]
+async fn records_proven_per_second() {
+    let count = std::env::var("FRESHGATE_RECORDS").ok().and_then(|count| count.parse().ok()).unwrap_or(100_000);
+    let place = Place::new();
+    let mut chain = Chain::new(uuid::Uuid::from_u128(1));
+    let mut exported = Vec::new();
+    for number in 1..=count {
+        let mut line = Vec::new();
+        chain.append(&body(number), &mut line).unwrap();
+        exported.extend_from_slice(format!("{{\"hash\":\"{}\",\"record\":", chain.head()).as_bytes());
+        exported.extend_from_slice(&line);
+        exported.extend_from_slice(b"}\n");
+    }
+    let bytes = exported.len() as u64 / count;
+    import(&mut exported.as_slice(), &place.location(), at(0)).await.unwrap();
+    let begun = Instant::now();
+    let report = verify(&place.location()).await.unwrap();
+    let elapsed = begun.elapsed();
+    assert_eq!((report.records, report.first_bad), (count, None));
+    println!(
+        "{count} records of {bytes} bytes proven in {} ms: {} ms for a million",
+        elapsed.as_millis(),
+        elapsed.as_millis() * 1_000_000 / u128::from(count)
+    );
 }

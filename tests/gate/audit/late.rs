@@ -1,0 +1,85 @@
+//! A disk that does not take a record in time holds up no answer, and nobody is pointed to what cannot be found.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use chrono::DateTime;
+use freshgate::admission::{Gate, RecordLevel, Recording};
+use freshgate::audit::record::Labels;
+use freshgate::evidence::gather::{Budgets, Gatherer, StatedLabels};
+use freshgate::image::registry::Registries;
+use freshgate::image::registry::credentials::Credentials;
+use freshgate::image::registry::settings::RegistrySettings;
+use freshgate::image::resolver::Resolver;
+use freshgate::image::resolver::facts::StoredFacts;
+use freshgate::metrics::Metrics;
+use freshgate::policy::compile::{CompiledPolicy, PolicySet};
+use freshgate::server::Reviewer as _;
+use freshgate::server::deadline::Deadline;
+use freshgate::subject::kinds::WorkloadKinds;
+use http_body_util::BodyExt as _;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::Place;
+use crate::cluster::install_tls;
+use crate::reviews::review;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_is_late_holds_up_no_answer_and_is_pointed_to_by_none() {
+    install_tls();
+    let place = Place::new();
+    let (store, audit) = place.open().await;
+    let audit = Arc::new(audit);
+    let spec = json!({"validationActions": ["Deny"], "imageAge": {"maxAge": "90d", "onUnknown": "Deny"}});
+    let policy = CompiledPolicy::compile("p", serde_json::from_value(spec).unwrap()).unwrap();
+    let registries = Registries::new(RegistrySettings::default()).unwrap();
+    let metrics = Arc::new(Metrics::default());
+    let gate = Gate {
+        kinds: WorkloadKinds::default(),
+        policies: Arc::new(ArcSwap::from_pointee(PolicySet::new(vec![policy]))),
+        gatherer: Gatherer {
+            resolver: Resolver::new(registries, Credentials::default(), Arc::new(StoredFacts(store.clone()))),
+            ledger: Some(store.ledger()),
+            cluster: None,
+            stated: StatedLabels::default(),
+            budgets: Budgets::default(),
+            exceptions: Arc::default(),
+        },
+        recording: Recording::new(
+            Arc::clone(&audit),
+            RecordLevel::Judged,
+            Labels::default(),
+            None,
+            None,
+            Arc::clone(&metrics),
+        ),
+        granting: None,
+        metrics: Arc::clone(&metrics),
+        clock: || DateTime::from_timestamp(1_800_000_000, 0).unwrap_or_default(),
+    };
+    let ask = |arrived: Instant| {
+        let body = Bytes::from(review("x", "169.254.169.254/x").to_string());
+        let answer = gate.review(body, Deadline::new(arrived, std::time::Duration::from_secs(10)));
+        async move {
+            let body = answer.await.into_body().collect().await.unwrap().to_bytes();
+            let answer: Value = serde_json::from_slice(&body).unwrap();
+            answer["response"].clone()
+        }
+    };
+    // As if all of the time had passed when the record goes to the disk.
+    let late = ask(Instant::now().checked_sub(std::time::Duration::from_secs(60)).unwrap()).await;
+    assert_eq!(late["allowed"], false, "the decision goes out");
+    assert_eq!(late["auditAnnotations"]["unrecorded"], "the audit journal could not be written");
+    assert!(metrics.render().contains("freshgate_audit_unrecorded_total 1"));
+    // The same denial again is a first one: its record has all the evidence.
+    let again = ask(Instant::now()).await;
+    assert_eq!(again["auditAnnotations"]["unrecorded"], Value::Null);
+    let id = again["auditAnnotations"]["decision-id"].as_str().unwrap().to_owned();
+    assert_ne!(late["auditAnnotations"]["decision-id"], json!(id));
+    audit.flush_and_close(super::PATIENCE).await;
+    let records = place.all().await;
+    let found = records.iter().find(|record| record.line.contains(&format!("\"decision_id\":\"{id}\""))).unwrap();
+    assert!(!found.line.contains("repeat_of") && found.line.contains("\"inputs\""), "{}", found.line);
+}
