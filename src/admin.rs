@@ -1,4 +1,7 @@
-//! The listener for kubelets and Prometheus, in plain HTTP and apart from the reviews: `/livez`, `/readyz`, `/metrics`.
+//! The listener for kubelets and Prometheus, in plain HTTP and apart from the reviews: `/livez`, `/readyz`, `/metrics`,
+//! and where it is switched on, recorded decisions (`/v1/decisions`).
+
+pub mod decisions;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -11,6 +14,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use tokio::net::TcpListener;
 
+use self::decisions::DecisionsApi;
 use crate::metrics::Metrics;
 use crate::server::readiness::Readiness;
 use crate::server::{ServerError, ready};
@@ -27,6 +31,8 @@ pub struct Admin {
     pub metrics: Arc<Metrics>,
     /// Brings figures up to date that are kept elsewhere.
     pub refresh: Arc<dyn Fn() + Send + Sync>,
+    /// Recorded decisions, where they are shown.
+    pub decisions: Option<DecisionsApi>,
 }
 
 /// Opens the socket.
@@ -36,11 +42,13 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, ServerError> {
 
 /// Serves until `stop`.
 pub async fn serve(socket: TcpListener, admin: Admin, stop: impl Future<Output = ()> + Send + 'static) {
+    let decisions = admin.decisions.clone().map(decisions::router).unwrap_or_default();
     let router = Router::new()
         .route("/livez", get(|| async { "alive\n" }))
         .route("/readyz", get(|State(admin): State<Admin>| async move { ready(&admin.readiness) }))
         .route("/metrics", get(metrics))
-        .with_state(admin);
+        .with_state(admin)
+        .merge(decisions);
     if let Err(error) = axum::serve(socket, router).with_graceful_shutdown(stop).await {
         tracing::error!(%error, "the admin listener ended");
     }

@@ -1,5 +1,6 @@
 //! What can be typed: every command, every flag, and the environment variable for each.
 
+mod asking;
 mod audit;
 mod history;
 mod relations;
@@ -15,6 +16,7 @@ use crate::admission::RecordLevel;
 use crate::image::registry::settings::Mirror;
 use crate::store::StoreLocation;
 use crate::subject::kinds::WorkloadKind;
+pub use asking::{DecisionsApiArgs, FilterArgs, QueryArgs, TailArgs};
 pub use audit::{Age, ExportArgs, ExportFormat, ImportArgs, KeepingArgs, VerifyArgs};
 pub use history::{PolicyTestArgs, ReplayArgs, SimulateArgs};
 pub use relations::FlagsError;
@@ -170,6 +172,9 @@ pub struct ServeArgs {
     /// Log as JSON lines
     #[arg(long, env = "FRESHGATE_LOG_JSON", value_parser = values::yes_or_no)]
     pub log_json: bool,
+    /// Decisions over HTTP.
+    #[command(flatten)]
+    pub decisions: DecisionsApiArgs,
     /// Checkpoints and retention.
     #[command(flatten)]
     pub keeping: KeepingArgs,
@@ -313,6 +318,8 @@ pub struct ExplainArgs {
 pub enum AuditCommand {
     /// List decisions, the newest first
     Query(QueryArgs),
+    /// List the newest decisions, the newest last, and with --follow those to come
+    Tail(TailArgs),
     /// Show one decision whole
     Show {
         /// Id of the decision, as a denial names it
@@ -333,41 +340,6 @@ pub enum AuditCommand {
     Export(ExportArgs),
     /// Make an archive of what was exported, to be asked and proven like a store
     Import(ImportArgs),
-}
-
-/// Flags of `audit query`.
-#[derive(Debug, Args)]
-pub struct QueryArgs {
-    /// The store
-    #[arg(long, value_name = "sqlite:FILE", env = "FRESHGATE_STORE")]
-    pub store: StoreLocation,
-    /// Not before: an RFC 3339 time, or how long ago, as 2h or 7d
-    #[arg(long, value_name = "TIME")]
-    pub since: Option<String>,
-    /// Not after: likewise
-    #[arg(long, value_name = "TIME")]
-    pub until: Option<String>,
-    /// Namespace of the workload
-    #[arg(short = 'n', long)]
-    pub namespace: Option<String>,
-    /// Name of the workload
-    #[arg(long)]
-    pub name: Option<String>,
-    /// Outcome
-    #[arg(long, value_parser = ["allow", "warn", "deny"])]
-    pub decision: Option<String>,
-    /// A rule that did not pass, as imageAge
-    #[arg(long)]
-    pub rule: Option<String>,
-    /// A part of an image's reference or digest
-    #[arg(long)]
-    pub image: Option<String>,
-    /// Most decisions; when there are more, stderr says so
-    #[arg(long, default_value_t = 100)]
-    pub limit: usize,
-    /// How the result is printed
-    #[arg(short = 'o', long, value_enum, default_value_t)]
-    pub output: Output,
 }
 
 /// Commands about exceptions.

@@ -8,7 +8,9 @@ pub mod checkpoint;
 pub mod checkpointer;
 pub mod columns;
 mod export;
+pub mod facet;
 mod filler;
+mod follow;
 mod grants;
 pub mod history;
 mod import;
@@ -43,10 +45,12 @@ use journal::segment;
 use journal::{FolderLock, Journal, Output, Segments};
 
 pub use export::{Export, export};
+pub use facet::Facet;
+pub use follow::Follower;
 pub use grants::find_grant;
 pub use import::{ImportError, Imported, import};
 pub use prove::{Proven, Question, Unproven, prove};
-pub use query::{QueryFilter, ReadError, StoredRecord, query, show};
+pub use query::{Count, Cursor, NotACursor, QueryFilter, ReadError, StoredRecord, count, query, show};
 pub use verify::{BadRecord, Fault, VerifyReport, verify, verify_watched};
 
 /// When a record counts as kept.

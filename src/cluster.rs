@@ -1,6 +1,7 @@
 //! What the gate reads from and writes to a Kubernetes API server. Every read ends by its caller's deadline, and what
 //! could not be read is said in words that can stand in a record.
 
+pub mod authentication;
 pub mod authorization;
 pub mod budget_materials;
 pub mod budget_sources;

@@ -13,6 +13,7 @@ use rustls::crypto::CryptoProvider;
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 
+use crate::admin::decisions::DecisionsApi;
 use crate::admin::{self, Admin};
 use crate::admission::{Gate, Granting, Recording};
 use crate::args::{AuditDurability, RegistryArgs, ServeArgs, StoreArg};
@@ -339,6 +340,7 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
             cluster_policies.as_ref().map(|policies| Arc::clone(policies.health())),
             Arc::clone(&budgets.snapshots),
         ),
+        decisions: decisions_api(&args.store, client.as_ref().filter(|_| args.decisions.decisions_api)),
     };
     let admin = tokio::spawn(admin::serve(admin_socket, admin, wait_for(ended)));
 
@@ -409,6 +411,14 @@ fn key_source(args: &ServeArgs) -> KeySource {
             );
             KeySource::Memory
         }
+    }
+}
+
+/// Decisions over HTTP, where there is a store to ask and a cluster that says who may.
+fn decisions_api(store: &StoreArg, client: Option<&kube::Client>) -> Option<DecisionsApi> {
+    match (store, client) {
+        (StoreArg::Sqlite(location), Some(client)) => Some(DecisionsApi::new(location.clone(), client.clone())),
+        _ => None,
     }
 }
 

@@ -3,7 +3,7 @@
 
 use thiserror::Error;
 
-use super::ServeArgs;
+use super::{ServeArgs, StoreArg};
 
 /// Flags that do not go together, or one that is missing, with what to write instead.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -43,6 +43,16 @@ pub enum FlagsError {
         "--tls-write-cert (FRESHGATE_TLS_WRITE_CERT) writes the certificate that is made, and none is: add --tls-self-signed (FRESHGATE_TLS_SELF_SIGNED=true), or leave it out"
     )]
     NothingToWrite,
+    /// Decisions over HTTP, and nobody who could say who asks.
+    #[error(
+        "--decisions-api (FRESHGATE_DECISIONS_API) asks the cluster who may see which decisions: add --kubernetes (FRESHGATE_KUBERNETES=true), or leave it out"
+    )]
+    DecisionsWithoutCluster,
+    /// Decisions over HTTP, and none is kept.
+    #[error(
+        "--decisions-api (FRESHGATE_DECISIONS_API) shows what a store keeps, and --store stdout keeps nothing: name a store, as sqlite:FILE, or leave it out"
+    )]
+    DecisionsWithoutStore,
 }
 
 impl ServeArgs {
@@ -52,6 +62,14 @@ impl ServeArgs {
             (None, false) => return Err(FlagsError::NoPolicies),
             (Some(_), true) => return Err(FlagsError::PoliciesTwice),
             _ => {}
+        }
+        if self.decisions.decisions_api {
+            if !self.kubernetes {
+                return Err(FlagsError::DecisionsWithoutCluster);
+            }
+            if self.store == StoreArg::Stdout {
+                return Err(FlagsError::DecisionsWithoutStore);
+            }
         }
         match (&self.tls_cert, &self.tls_key, self.tls_self_signed) {
             (None, None, false) => Err(FlagsError::NoCertificate),
@@ -79,6 +97,8 @@ mod tests {
             (format!("{policies} {files}"), Ok(())),
             (format!("--kubernetes {made} --tls-write-cert w"), Ok(())),
             (made.to_owned(), Err(FlagsError::NoPolicies)),
+            (format!("{policies} {made} --decisions-api"), Err(FlagsError::DecisionsWithoutCluster)),
+            (format!("--kubernetes {made} --decisions-api"), Err(FlagsError::DecisionsWithoutStore)),
             (format!("{policies} --kubernetes {made}"), Err(FlagsError::PoliciesTwice)),
             (policies.to_owned(), Err(FlagsError::NoCertificate)),
             (format!("{policies} {files} {made}"), Err(FlagsError::CertificateTwice)),

@@ -2,11 +2,14 @@
 //! The filler writes these, the query filters by them, and `verify` derives them anew and compares.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use thiserror::Error;
 
+use super::facet::{Facet, Facets};
 use crate::store::ledger::{LedgerUpdate, WorkloadKey, WorkloadLedger};
 use crate::store::time::to_column;
 
@@ -46,6 +49,8 @@ pub struct Columns {
     pub repeat_of: Option<String>,
     /// The hash of the record before it, as the line gives it.
     pub prev_hash: String,
+    /// By what it can be asked for: a JSON list of texts like `namespace=shop`.
+    pub facets: String,
 }
 
 impl Columns {
@@ -78,6 +83,7 @@ impl Columns {
             ("images", self.images != other.images),
             ("repeat_of", self.repeat_of != other.repeat_of),
             ("prev_hash", self.prev_hash != other.prev_hash),
+            ("facets", self.facets != other.facets),
         ]
         .into_iter()
         .find_map(|(column, differs)| differs.then_some(column))
@@ -85,6 +91,8 @@ impl Columns {
 }
 
 /// The members of a record that columns and ledger come from.
+// A JSON object of which the names alone count: serde reads no set from it.
+#[allow(clippy::zero_sized_map_values)]
 #[derive(Deserialize)]
 struct Record<'a> {
     #[serde(borrow)]
@@ -95,9 +103,17 @@ struct Record<'a> {
     #[serde(borrow)]
     request: Request<'a>,
     #[serde(borrow, default)]
+    policies: BTreeMap<Cow<'a, str>, IgnoredAny>,
+    #[serde(borrow, default)]
     rules: Vec<Rule<'a>>,
     #[serde(borrow, default)]
     images: Vec<Image<'a>>,
+    #[serde(borrow, default)]
+    budgets: Vec<Budget<'a>>,
+    #[serde(borrow, default)]
+    exceptions: Vec<Exception<'a>>,
+    #[serde(borrow, default)]
+    exception: Option<Exception<'a>>,
     #[serde(borrow, default)]
     repeat_of: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
@@ -142,6 +158,21 @@ struct Rule<'a> {
     rule: Cow<'a, str>,
     #[serde(borrow)]
     result: Cow<'a, str>,
+    #[serde(borrow, default)]
+    properties: Option<Budget<'a>>,
+}
+
+/// What names a service: a budget, or the properties of a rule about one.
+#[derive(Deserialize)]
+struct Budget<'a> {
+    #[serde(borrow, default)]
+    service: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+struct Exception<'a> {
+    #[serde(borrow)]
+    name: Cow<'a, str>,
 }
 
 #[derive(Deserialize)]
@@ -203,7 +234,7 @@ struct Template<'a> {
 impl Record<'_> {
     fn columns(&self) -> Columns {
         let request = &self.request;
-        let not_passed = self.rules.iter().filter(|rule| !matches!(&*rule.result, "pass" | "skip"));
+        let not_passed = self.rules.iter().filter(|rule| rule.did_not_pass());
         let images = self.images.iter().flat_map(|image| [&image.reference, &image.digest]).flatten();
         Columns {
             writer_id: self.writer_id.to_string(),
@@ -225,7 +256,44 @@ impl Record<'_> {
             images: each_once(images.map(|image| &**image), " "),
             repeat_of: self.repeat_of.as_deref().map(str::to_owned),
             prev_hash: self.prev_hash.to_string(),
+            facets: self.facets(),
         }
+    }
+
+    fn facets(&self) -> String {
+        let request = &self.request;
+        let user = request.user_info.as_ref().and_then(|user| user.username.as_deref());
+        let mut facets = Facets::default();
+        facets.add(Facet::Namespace, request.namespace.as_deref().unwrap_or_default());
+        facets.add(Facet::Kind, &request.kind.kind);
+        facets.add(Facet::Name, request.name.as_deref().unwrap_or_default());
+        facets.add(Facet::User, user.unwrap_or_default());
+        facets.add(Facet::Decision, &self.decision);
+        for rule in self.rules.iter().filter(|rule| rule.did_not_pass()) {
+            facets.add(Facet::Rule, &rule.rule);
+        }
+        for policy in self.policies.keys() {
+            facets.add(Facet::Policy, policy);
+        }
+        let of_rules = self.rules.iter().filter_map(|rule| rule.properties.as_ref());
+        for service in of_rules.chain(&self.budgets).filter_map(|budget| budget.service.as_deref()) {
+            facets.add(Facet::Service, service);
+        }
+        for Service { service, .. } in self.ledger.iter().flat_map(|ledger| &ledger.services) {
+            facets.add(Facet::Service, service);
+        }
+        for image in &self.images {
+            if let Some(reference) = &image.reference {
+                facets.add_reference(reference);
+            }
+            if let Some(digest) = &image.digest {
+                facets.add(Facet::Digest, digest);
+            }
+        }
+        for exception in self.exceptions.iter().chain(&self.exception) {
+            facets.add(Facet::Exception, &exception.name);
+        }
+        facets.column()
     }
 
     fn ledger_update(&self) -> Option<LedgerUpdate> {
@@ -256,6 +324,12 @@ impl Record<'_> {
     }
 }
 
+impl Rule<'_> {
+    fn did_not_pass(&self) -> bool {
+        !matches!(&*self.result, "pass" | "skip")
+    }
+}
+
 fn each_once<'a>(items: impl Iterator<Item = &'a str>, separator: &str) -> String {
     let mut seen: Vec<&str> = Vec::new();
     for item in items {
@@ -277,12 +351,15 @@ mod tests {
             "decision_id": "01935e2a-0000-7000-8000-00000000000a", "timestamp": "2026-11-24T10:00:00.25Z", "decision": "warn",
             "request": {"uid": "u", "kind": {"group": "apps", "version": "v1", "kind": "Deployment"}, "namespace": "shop",
                 "name": "checkout", "operation": "UPDATE", "dryRun": false, "userInfo": {"username": "jane \"j\" doe"}},
-            "change": "NewImage", "policies": {"production": "3"},
+            "change": "NewImage", "policies": {"production": "3", "strict": {"revision": 1}},
             "rules": [{"policy": "production", "rule": "imageAge", "result": "warn", "message": "", "properties": {}},
                 {"policy": "strict", "rule": "imageAge", "result": "fail"}, {"policy": "production", "rule": "other", "result": "pass"}],
             "images": [{"container": "app", "ref": "shop:1", "digest": "sha256:aa"}, {"container": "b", "ref": "shop:2", "digest": null},
                 {"container": "c", "ref": "shop:1", "digest": "sha256:aa"}],
+            "budgets": [{"source": "slo", "service": "checkout"}, {"source": "slo", "service": null}],
+            "exceptions": [{"name": "retry-storm", "reason": "security"}],
             "ledger": {"digests": [{"digest": "sha256:aa", "reference": "shop:1"}],
+                "services": [{"source": "slo", "service": "payments"}],
                 "earlierDigests": [{"digest": "sha256:bb", "reference": "shop:0", "firstAdmittedAt": "2026-11-01T00:00:00Z"}],
                 "templates": [{"fingerprint": "f", "at": "2026-11-24T10:00:00.25Z"}]},
             "writer_id": "w", "seq": 7, "prev_hash": "00",
@@ -304,6 +381,22 @@ mod tests {
             images: "shop:1 sha256:aa shop:2".to_owned(),
             repeat_of: None,
             prev_hash: "00".to_owned(),
+            facets: json!([
+                "namespace=shop",
+                "kind=Deployment",
+                "name=checkout",
+                "user=jane \"j\" doe",
+                "decision=warn",
+                "rule=imageAge",
+                "policy=production",
+                "policy=strict",
+                "service=checkout",
+                "service=payments",
+                "repository=docker.io/library/shop",
+                "digest=sha256:aa",
+                "exception=retry-storm",
+            ])
+            .to_string(),
         };
         assert_eq!(columns, expected);
         let time = |text: &str| text.parse::<DateTime<Utc>>().unwrap();
@@ -311,6 +404,7 @@ mod tests {
         admitted.admit("sha256:bb", "shop:0", time("2026-11-01T00:00:00Z"));
         admitted.admit("sha256:aa", "shop:1", time("2026-11-24T10:00:00.25Z"));
         admitted.admit_template("f", time("2026-11-24T10:00:00.25Z"));
+        admitted.belongs_to("slo", "payments", time("2026-11-24T10:00:00.25Z"));
         let workload =
             WorkloadKey { namespace: "shop".to_owned(), kind: "Deployment".to_owned(), name: "checkout".to_owned() };
         assert_eq!(update, Some(LedgerUpdate { workload, admitted }));

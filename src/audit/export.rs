@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 
-use super::journal::segment::Entry;
+use super::columns::Columns;
+use super::journal::segment::{Entry, JournalRecord};
 use super::query::{ReadError, StoredRecord};
 use super::verify::stretch::{self, Stretch};
 use super::verify::{self, Rows, Tail};
+use crate::store::decisions::DecisionRow;
 use crate::store::{ReadOnlyStore, Store, StoreLocation, boundaries};
 
 /// What a question that fails was for.
@@ -76,9 +78,12 @@ async fn all(
             last = seq;
             let kept = if in_journal == Some(seq) { tail.take() } else { None };
             let record = match (rows.take_if(seq), kept) {
-                (Some(row), _) => StoredRecord { writer_id: writer_id.clone(), seq, hash: row.hash, line: row.line },
-                (None, Some(Entry::Record(record))) => {
-                    StoredRecord { writer_id: writer_id.clone(), seq, hash: record.hash, line: record.line }
+                (Some(DecisionRow { columns, hash, line }), _) => {
+                    StoredRecord { writer_id: writer_id.clone(), seq, hash, line, timestamp: columns.timestamp }
+                }
+                (None, Some(Entry::Record(JournalRecord { hash, line, .. }))) => {
+                    let timestamp = Columns::derive(&line).map(|(columns, _)| columns.timestamp).unwrap_or_default();
+                    StoredRecord { writer_id: writer_id.clone(), seq, hash, line, timestamp }
                 }
                 (None, _) => {
                     tracing::warn!(writer_id, seq, "a damaged line of the journal is passed over");

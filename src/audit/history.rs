@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use futures::TryStreamExt as _;
 use sqlx::{QueryBuilder, Row as _, Sqlite};
 
-use super::query::{QueryFilter, ReadError, StoredRecord, journal_tail};
+use super::query::{QueryFilter, ReadError, StoredRecord, tail};
 use super::replay::Revisions;
 use crate::store::time::to_column;
 use crate::store::{ReadOnlyStore, Store, StoreLocation};
@@ -61,11 +61,11 @@ async fn each(
 ) -> Result<(), ReadError> {
     let filter = QueryFilter { since: span.since, until: span.until, ..QueryFilter::default() };
     // The journal first: what the filler moves meanwhile is then found in the store, and passed over in the tail.
-    let tail = journal_tail(location, store, |columns| filter.matches(columns), None).await?;
+    let tail = tail(location, store, &filter).await?;
     let mut unstored: HashSet<(String, u64)> =
-        tail.iter().map(|(_, record)| (record.writer_id.clone(), record.seq)).collect();
+        tail.iter().map(|record| (record.writer_id.clone(), record.seq)).collect();
     let mut select = QueryBuilder::<Sqlite>::new(
-        "SELECT writer_id, seq, hash, line FROM decisions INDEXED BY decisions_by_time WHERE timestamp >= ",
+        "SELECT writer_id, seq, hash, line, timestamp FROM decisions INDEXED BY decisions_by_time WHERE timestamp >= ",
     );
     // Text sorts as time does, and nothing comes before an empty one.
     select.push_bind(span.since.map(to_column).unwrap_or_default());
@@ -82,6 +82,7 @@ async fn each(
                 seq: u64::try_from(seq).unwrap_or(0),
                 hash: row.try_get(2)?,
                 line: row.try_get(3)?,
+                timestamp: row.try_get(4)?,
             })
         };
         let record = read().map_err(store.failed(ACT))?;
@@ -91,7 +92,7 @@ async fn each(
         }
     }
     // The tail is newest first.
-    for (_, record) in tail.into_iter().rev() {
+    for record in tail.into_iter().rev() {
         if unstored.contains(&(record.writer_id.clone(), record.seq)) {
             add(&record);
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressStyle};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::Failure;
 use crate::verdict::Decision;
@@ -41,6 +42,22 @@ pub fn written(written: io::Result<()>) -> Result<(), Failure> {
         }
         _ => Ok(()),
     }
+}
+
+/// Prints to stdout; false where nobody reads any more, for what would else go on for ever.
+pub fn print_or_stop(text: &str) -> Result<bool, Failure> {
+    let done = write(&mut anstream::stdout(), text.as_bytes());
+    let is_read = !matches!(&done, Err(error) if error.kind() == io::ErrorKind::BrokenPipe);
+    written(done).map(|()| is_read)
+}
+
+/// Whether whoever read stdout has closed it, told without writing to it.
+pub fn reader_is_gone() -> bool {
+    let stdout = io::stdout();
+    let mut watched = [PollFd::new(&stdout, PollFlags::empty())];
+    // Where this cannot be told, the next write tells.
+    poll(&mut watched, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok()
+        && watched[0].revents().intersects(PollFlags::ERR)
 }
 
 /// Prints a value as JSON.

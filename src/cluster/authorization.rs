@@ -1,4 +1,5 @@
-//! Asks the API server whether a user may do something: RBAC decides who grants exceptions, not the gate.
+//! Asks the API server whether a user may do something: RBAC decides who grants exceptions and who sees decisions, not
+//! the gate.
 
 use std::collections::BTreeMap;
 
@@ -37,7 +38,7 @@ pub enum Permission {
     Unknown(String),
 }
 
-/// Asks about permissions on `gateexceptions`.
+/// Asks about permissions on `gateexceptions` and `decisions`.
 #[derive(Clone)]
 pub struct Authorizer {
     client: Client,
@@ -51,10 +52,35 @@ impl Authorizer {
 
     /// Whether the user may do `verb` in each of some namespaces, asked side by side until the deadline.
     pub async fn may(&self, user: &User, verb: &str, namespaces: &[&str], deadline: Instant) -> Vec<Permission> {
-        join_all(namespaces.iter().map(|namespace| self.may_in(user, verb, namespace, deadline))).await
+        let each = namespaces.iter().map(|namespace| {
+            let what = format!("the permission {verb} in namespace {namespace:?}");
+            self.ask(user, ("gateexceptions", verb, Some(*namespace)), what, deadline)
+        });
+        join_all(each).await
     }
 
-    async fn may_in(&self, user: &User, verb: &str, namespace: &str, deadline: Instant) -> Permission {
+    /// Whether the user may `list` or `get` the recorded decisions of a namespace; of all of them, where none is named.
+    pub async fn may_see_decisions(
+        &self,
+        user: &User,
+        verb: &str,
+        namespace: Option<&str>,
+        deadline: Instant,
+    ) -> Permission {
+        let what = match namespace {
+            Some(namespace) => format!("the permission to {verb} decisions in namespace {namespace:?}"),
+            None => format!("the permission to {verb} decisions in all namespaces"),
+        };
+        self.ask(user, ("decisions", verb, namespace), what, deadline).await
+    }
+
+    async fn ask(
+        &self,
+        user: &User,
+        (resource, verb, namespace): (&str, &str, Option<&str>),
+        what: String,
+        deadline: Instant,
+    ) -> Permission {
         let review = SubjectAccessReview {
             metadata: ObjectMeta::default(),
             spec: SubjectAccessReviewSpec {
@@ -64,9 +90,9 @@ impl Authorizer {
                 extra: Some(user.extra.clone()),
                 resource_attributes: Some(ResourceAttributes {
                     group: Some("freshgate.dev".to_owned()),
-                    resource: Some("gateexceptions".to_owned()),
+                    resource: Some(resource.to_owned()),
                     verb: Some(verb.to_owned()),
-                    namespace: Some(namespace.to_owned()),
+                    namespace: namespace.map(str::to_owned),
                     ..ResourceAttributes::default()
                 }),
                 non_resource_attributes: None,
@@ -74,7 +100,6 @@ impl Authorizer {
             status: None,
         };
         let api: Api<SubjectAccessReview> = Api::all(self.client.clone());
-        let what = format!("the permission {verb} in namespace {namespace:?}");
         permission(
             within(deadline, &what, api.create(&PostParams::default(), &review)).await.map(|answer| answer.status),
         )

@@ -9,8 +9,18 @@ use crate::audit::columns::Columns;
 const ROWS_PER_STATEMENT: usize = 64;
 
 /// The columns, in the order in which [`DecisionRow::read`] expects them.
-pub(crate) const SELECT: &str = "SELECT writer_id, seq, decision_id, timestamp, decision, namespace, kind, name, operation, \
-     username, rules, images, repeat_of, prev_hash, hash, line FROM decisions";
+macro_rules! columns {
+    () => {
+        "d.writer_id, d.seq, d.decision_id, d.timestamp, d.decision, d.namespace, d.kind, d.name, d.operation, \
+         d.username, d.rules, d.images, d.repeat_of, d.prev_hash, d.facets, d.hash, d.line"
+    };
+}
+
+/// What a row is read from, where the table is called `d`.
+pub(crate) const COLUMNS: &str = columns!();
+
+/// All rows; a question goes on from there.
+pub(crate) const SELECT: &str = concat!("SELECT ", columns!(), " FROM decisions d");
 
 /// A row: a record's line as hashed, its hash, and the columns as they stand in the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,9 +50,10 @@ impl DecisionRow {
                 images: row.try_get(11)?,
                 repeat_of: row.try_get(12)?,
                 prev_hash: row.try_get(13)?,
+                facets: row.try_get(14)?,
             },
-            hash: row.try_get(14)?,
-            line: row.try_get(15)?,
+            hash: row.try_get(15)?,
+            line: row.try_get(16)?,
         })
     }
 }
@@ -53,7 +64,7 @@ pub(crate) async fn insert(connection: &mut SqliteConnection, rows: &[DecisionRo
     for rows in rows.chunks(ROWS_PER_STATEMENT) {
         let mut insert = QueryBuilder::<Sqlite>::new(
             "INSERT INTO decisions (writer_id, seq, decision_id, timestamp, decision, namespace, kind, name, operation, \
-             username, rules, images, repeat_of, prev_hash, hash, line) ",
+             username, rules, images, repeat_of, prev_hash, facets, hash, line) ",
         );
         insert.push_values(rows, |mut values, row| {
             let columns = &row.columns;
@@ -72,6 +83,7 @@ pub(crate) async fn insert(connection: &mut SqliteConnection, rows: &[DecisionRo
                 .push_bind(&columns.images)
                 .push_bind(&columns.repeat_of)
                 .push_bind(&columns.prev_hash)
+                .push_bind(&columns.facets)
                 .push_bind(&row.hash)
                 .push_bind(&row.line);
         });

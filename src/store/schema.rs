@@ -1,6 +1,8 @@
 //! The tables of the store, embedded, and how a store comes to them: forward only, one version at a time.
 //! A store knows its version (`user_version`) and whose it is (`application_id`), and what does not fit is refused.
 
+mod fill;
+
 use std::path::Path;
 
 use sqlx::{Connection, Row, SqliteConnection};
@@ -8,14 +10,18 @@ use sqlx::{Connection, Row, SqliteConnection};
 use super::StoreError;
 
 /// What each version adds; the first brings a store from nothing to version 1.
-const STEPS: [&str; 3] = [
+const STEPS: [&str; 4] = [
     include_str!("schema/0001-first.sql"),
     include_str!("schema/0002-budgets.sql"),
     include_str!("schema/0003-boundaries.sql"),
+    include_str!("schema/0004-asking.sql"),
 ];
 
+/// The version that brought facets, which rows of before have in their lines alone.
+const FACETS_SINCE: i64 = 4;
+
 /// The version this program writes and reads.
-const KNOWN_VERSION: i64 = 3;
+const KNOWN_VERSION: i64 = 4;
 
 const _: () = assert!(KNOWN_VERSION.unsigned_abs() == STEPS.len() as u64);
 
@@ -37,6 +43,9 @@ pub(super) async fn migrate(connection: &mut SqliteConnection, file: &Path) -> R
     }
     for step in missing {
         run(&mut transaction, file, *step).await?;
+    }
+    if found < FACETS_SINCE {
+        fill::facets(&mut transaction).await.map_err(|source| StoreError::open(file, source))?;
     }
     // A pragma takes no bound values; these are constants of this program.
     let stamp = format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {KNOWN_VERSION};");

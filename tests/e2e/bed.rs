@@ -64,6 +64,7 @@ impl Bed {
             program,
             &[
                 "--kubernetes",
+                "--decisions-api",
                 "--read-pull-secrets",
                 "--insecure-registry",
                 &registry.host(),

@@ -10,6 +10,7 @@ mod changes;
 mod checkpoints;
 #[path = "../cluster/mod.rs"]
 mod cluster;
+mod decisions;
 mod exceptions;
 mod freeze;
 mod objects;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         budgets::SCENARIOS,
         freeze::SCENARIOS,
         checkpoints::SCENARIOS,
+        decisions::SCENARIOS,
     ]
     .concat();
     let chosen: Vec<&Scenario> = scenarios

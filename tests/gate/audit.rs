@@ -3,6 +3,7 @@
 
 mod archived;
 mod asked;
+mod asking;
 mod checkpoints;
 mod child;
 mod faults;
@@ -10,10 +11,12 @@ mod found;
 mod kept;
 mod late;
 mod ledger;
+mod million;
 mod refused;
 mod retained;
 mod tampered;
 mod throughput;
+mod told;
 
 use std::time::Duration;
 

@@ -18,7 +18,7 @@ async fn a_store_of_a_newer_version() {
     sqlx::raw_sql("PRAGMA user_version = 7").execute(&mut connection).await.unwrap();
     connection.close().await.unwrap();
     let expected = format!(
-        "the store {} has schema version 7, and this freshgate knows versions up to 3: run the newer freshgate that wrote it, or name another store",
+        "the store {} has schema version 7, and this freshgate knows versions up to 4: run the newer freshgate that wrote it, or name another store",
         place.location().file().display()
     );
     assert_eq!(refusal(&place.location()).await, (expected.clone(), expected));

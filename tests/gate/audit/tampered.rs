@@ -100,6 +100,7 @@ async fn every_altered_column() {
         "images",
         "repeat_of",
         "prev_hash",
+        "facets",
     ] {
         let statement = format!("UPDATE decisions SET {column} = 'forged' WHERE seq = 5");
         let fault = format!("column differs: \"{column}\" is not what the line says");
@@ -128,8 +129,10 @@ async fn two_records_in_each_others_place() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_record_put_at_the_end() {
     let statement =
-        "INSERT INTO decisions SELECT writer_id, 7, decision_id, timestamp, decision, namespace, kind, name,
-        operation, username, rules, images, repeat_of, prev_hash, hash, line FROM decisions WHERE seq = 2";
+        "INSERT INTO decisions (writer_id, seq, decision_id, timestamp, decision, namespace, kind, name, operation, username,
+            rules, images, repeat_of, prev_hash, hash, line, facets)
+        SELECT writer_id, 7, decision_id, timestamp, decision, namespace, kind, name,
+        operation, username, rules, images, repeat_of, prev_hash, hash, line, facets FROM decisions WHERE seq = 2";
     let (report, writer_id) = after(statement).await;
     let bad = report.first_bad.unwrap();
     assert_eq!((bad.seq, bad.decision_id, report.records), (7, Some(id(2)), 6));
@@ -156,8 +159,10 @@ async fn a_record_put_between_with_a_hash_of_its_own() {
         .await
         .unwrap();
     sqlx::query(
-        "INSERT INTO decisions SELECT writer_id, 3, ?, timestamp, decision, namespace, kind, name, operation, username,
-            rules, images, repeat_of, prev_hash, ?, ? FROM decisions WHERE seq = 4",
+        "INSERT INTO decisions (writer_id, seq, decision_id, timestamp, decision, namespace, kind, name, operation, username,
+            rules, images, repeat_of, prev_hash, hash, line, facets)
+        SELECT writer_id, 3, ?, timestamp, decision, namespace, kind, name, operation, username,
+            rules, images, repeat_of, prev_hash, ?, ?, facets FROM decisions WHERE seq = 4",
     )
     .bind(id(99))
     .bind(hash)

@@ -1,0 +1,183 @@
+//! Questions to the store, each led by the index that has the fewest records to walk over.
+
+use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
+
+use super::filter::QueryFilter;
+use crate::store::decisions::{self, DecisionRow};
+use crate::store::time::to_column;
+
+/// Up to where a facet's records are counted to find the rarest; beyond it the one that is rare as a rule leads.
+const COUNTED: i64 = 20_000;
+
+/// What leads to the records. Whatever else is asked for is looked at record by record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Lead {
+    /// The decision's id.
+    Id(String),
+    /// Namespace and name of the workload.
+    Workload(String, String),
+    /// One facet.
+    Facet(String),
+    /// The time alone: from the newest back.
+    Time,
+    /// No index: the table is read whole. Only parts of images are looked for so.
+    Nothing,
+}
+
+/// A lead, and the facets that are looked at record by record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Plan {
+    lead: Lead,
+    facets: Vec<String>,
+}
+
+impl Plan {
+    /// The cheapest lead for these conditions.
+    pub(super) async fn of(connection: &mut SqliteConnection, filter: &QueryFilter) -> Result<Self, sqlx::Error> {
+        let mut facets = filter.facets();
+        if let Some(id) = &filter.decision_id {
+            return Ok(Self { lead: Lead::Id(id.clone()), facets });
+        }
+        if let (Some(namespace), Some(name)) = (&filter.namespace, &filter.name) {
+            let by_both = QueryFilter { namespace: None, name: None, ..filter.clone() };
+            return Ok(Self { lead: Lead::Workload(namespace.clone(), name.clone()), facets: by_both.facets() });
+        }
+        let mut rarest = 0;
+        if facets.len() > 1 {
+            let mut fewest = COUNTED;
+            for (index, facet) in facets.iter().enumerate() {
+                let count = count_up_to(connection, facet, filter, fewest).await?;
+                if count < fewest {
+                    (rarest, fewest) = (index, count);
+                }
+            }
+        }
+        let lead = match (facets.is_empty(), &filter.image) {
+            (false, _) => Lead::Facet(facets.swap_remove(rarest)),
+            (true, None) => Lead::Time,
+            (true, Some(_)) => Lead::Nothing,
+        };
+        Ok(Self { lead, facets })
+    }
+
+    /// Goes on after `SELECT …`: where the records come from, and every condition. The table is called `d`.
+    pub(super) fn push(&self, select: &mut QueryBuilder<Sqlite>, filter: &QueryFilter) {
+        // Where a facet leads, its index has time and place, and rows are read for what is left over alone.
+        let place = match &self.lead {
+            Lead::Facet(facet) => {
+                select
+                    .push(
+                        // CROSS JOIN keeps the order: SQLite would else begin with the other table now and then.
+                        " FROM decision_facets f CROSS JOIN decisions d ON d.writer_id = f.writer_id AND d.seq = f.seq WHERE f.facet = ",
+                    )
+                    .push_bind(facet.clone());
+                "f"
+            }
+            Lead::Id(id) => {
+                select
+                    .push(" FROM decisions d INDEXED BY decisions_by_id WHERE d.decision_id = ")
+                    .push_bind(id.clone());
+                "d"
+            }
+            Lead::Workload(namespace, name) => {
+                select
+                    .push(" FROM decisions d INDEXED BY decisions_by_workload WHERE d.namespace = ")
+                    .push_bind(namespace.clone())
+                    .push(" AND d.name = ")
+                    .push_bind(name.clone());
+                "d"
+            }
+            Lead::Time => {
+                // Left alone, SQLite reads and sorts the whole table.
+                select.push(" FROM decisions d INDEXED BY decisions_by_time WHERE true");
+                "d"
+            }
+            Lead::Nothing => {
+                select.push(" FROM decisions d WHERE true");
+                "d"
+            }
+        };
+        push_time(select, place, filter);
+        if let Some(after) = &filter.after {
+            // The first condition alone can be looked up in an index that has no more than the time.
+            select.push(format!(" AND {place}.timestamp <= ")).push_bind(after.timestamp.clone());
+            select.push(format!(" AND ({place}.timestamp, {place}.writer_id, {place}.seq) < ("));
+            select.push_bind(after.timestamp.clone()).push(", ").push_bind(after.writer_id.clone()).push(", ");
+            select.push_bind(i64::try_from(after.seq).unwrap_or(i64::MAX)).push(")");
+        }
+        for facet in &self.facets {
+            select.push(" AND EXISTS (SELECT 1 FROM decision_facets o WHERE o.facet = ").push_bind(facet.clone()).push(
+                format!(
+                    " AND o.timestamp = {place}.timestamp AND o.writer_id = {place}.writer_id AND o.seq = {place}.seq)"
+                ),
+            );
+        }
+        if let Some(image) = &filter.image {
+            select.push(" AND instr(d.images, ").push_bind(image.clone()).push(") > 0");
+        }
+    }
+
+    /// What sorts the records, the newest first.
+    pub(super) fn order(&self) -> &'static str {
+        match self.lead {
+            Lead::Facet(_) => " ORDER BY f.timestamp DESC, f.writer_id DESC, f.seq DESC",
+            _ => " ORDER BY d.timestamp DESC, d.writer_id DESC, d.seq DESC",
+        }
+    }
+}
+
+/// The rows that the filter lets through, newest first.
+pub(super) async fn matching(
+    connection: &mut SqliteConnection,
+    filter: &QueryFilter,
+) -> Result<Vec<DecisionRow>, sqlx::Error> {
+    let plan = Plan::of(connection, filter).await?;
+    let mut select = QueryBuilder::<Sqlite>::new("SELECT ");
+    select.push(decisions::COLUMNS);
+    plan.push(&mut select, filter);
+    select.push(plan.order());
+    if let Some(limit) = filter.limit {
+        select.push(" LIMIT ").push_bind(i64::try_from(limit).unwrap_or(i64::MAX));
+    }
+    let rows = select.build().persistent(false).fetch_all(connection).await?;
+    rows.iter().map(DecisionRow::read).collect()
+}
+
+/// How many records have the facet, or `up_to` where there are as many.
+async fn count_up_to(
+    connection: &mut SqliteConnection,
+    facet: &str,
+    filter: &QueryFilter,
+    up_to: i64,
+) -> Result<i64, sqlx::Error> {
+    let mut select =
+        QueryBuilder::<Sqlite>::new("SELECT count(*) FROM (SELECT 1 FROM decision_facets f WHERE f.facet = ");
+    select.push_bind(facet.to_owned());
+    push_time(&mut select, "f", filter);
+    select.push(" LIMIT ").push_bind(up_to).push(")");
+    select.build_query_scalar().persistent(false).fetch_one(connection).await
+}
+
+/// Whether there are fewer records in the filter's time than one facet is counted for.
+pub(super) async fn is_short(connection: &mut SqliteConnection, filter: &QueryFilter) -> Result<bool, sqlx::Error> {
+    if filter.since.is_none() && filter.until.is_none() {
+        return Ok(false);
+    }
+    let mut select = QueryBuilder::<Sqlite>::new(
+        "SELECT count(*) FROM (SELECT 1 FROM decisions d INDEXED BY decisions_by_time WHERE true",
+    );
+    push_time(&mut select, "d", filter);
+    select.push(" LIMIT ").push_bind(COUNTED).push(")");
+    let count: i64 = select.build_query_scalar().persistent(false).fetch_one(connection).await?;
+    Ok(count < COUNTED)
+}
+
+/// The filter's bounds of time.
+pub(super) fn push_time(select: &mut QueryBuilder<Sqlite>, place: &str, filter: &QueryFilter) {
+    if let Some(since) = filter.since {
+        select.push(format!(" AND {place}.timestamp >= ")).push_bind(to_column(since));
+    }
+    if let Some(until) = filter.until {
+        select.push(format!(" AND {place}.timestamp < ")).push_bind(to_column(until));
+    }
+}
