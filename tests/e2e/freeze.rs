@@ -64,21 +64,21 @@ impl Freezing {
     fn left(&self, service: &str, remaining: f64) {
         self.exposition.set(&format!("slo_errors{{service=\"{service}\"}}"), (1.0 - remaining) * 0.1);
     }
+}
 
-    /// Waits until a new Deployment in the namespace would be answered so.
-    fn wait(&self, bed: &Bed, namespace: &str, service: &str, frozen: bool) {
-        // An image that runs nowhere: one that does would be promoted.
-        let probe = of_service(deployment("probe", &bed.old), service);
-        wait_for("the freeze", || {
-            let said = bed.plane.kubectl_as(
-                "admin",
-                &["-n", namespace, "create", "--dry-run=server", "-f", "-"],
-                &probe.to_string(),
-            );
-            // What cannot be measured yet warns, and is not what is waited for.
-            said.success != frozen && !said.stderr.contains("is not known (")
-        });
-    }
+/// Waits until a new Deployment in the namespace would be answered so.
+fn wait(bed: &Bed, namespace: &str, service: &str, frozen: bool) {
+    // An image that runs nowhere: one that does would be promoted.
+    let probe = of_service(deployment("probe", &bed.old), service);
+    wait_for("the freeze", || {
+        let said = bed.plane.kubectl_as(
+            "admin",
+            &["-n", namespace, "create", "--dry-run=server", "-f", "-"],
+            &probe.to_string(),
+        );
+        // What cannot be measured yet warns, and is not what is waited for.
+        said.success != frozen && !said.stderr.contains("is not known (")
+    });
 }
 
 fn of_service(mut object: Value, service: &str) -> Value {
@@ -101,7 +101,7 @@ fn table(bed: &Bed) {
     freezing.policy(bed, "table", &json!({}));
     bed.plane.namespace("table", &["tier=table"]);
     freezing.left("table", 1.0);
-    freezing.wait(bed, "table", "table", false);
+    wait(bed, "table", "table", false);
     let named = |name: &str, image: &str| {
         let mut object = of_service(deployment(name, image), "table");
         // Pods have their template's labels, not their Deployment's.
@@ -115,7 +115,7 @@ fn table(bed: &Bed) {
     allowed(&bed.patch("table", "deployment/running", &image(&bed.fresh_too)));
 
     freezing.left("table", -1.0);
-    freezing.wait(bed, "table", "table", true);
+    wait(bed, "table", "table", true);
     let message = refused(&bed.create("table", &named("new", &bed.ageing)));
     let id = message.rsplit_once("\ndecision ").map_or("", |(_, rest)| rest.split(' ').next().unwrap());
     let record = bed.gate.records(&["--namespace", "table", "--name", "new"])[0].clone();
@@ -170,7 +170,7 @@ fn table(bed: &Bed) {
     std::thread::sleep(Duration::from_secs(5));
     refused(&bed.patch("table", "deployment/app", &image(&bed.ageing)));
     freezing.left("table", 0.5);
-    freezing.wait(bed, "table", "table", false);
+    wait(bed, "table", "table", false);
     allowed(&bed.patch("table", "deployment/app", &image(&bed.ageing)));
 }
 
@@ -179,12 +179,12 @@ fn back(bed: &Bed) {
     freezing.policy(bed, "back", &json!({}));
     bed.plane.namespace("back", &["tier=back"]);
     freezing.left("back", 1.0);
-    freezing.wait(bed, "back", "back", false);
+    wait(bed, "back", "back", false);
     allowed(&bed.create("back", &of_service(deployment("app", &bed.fresh), "back")));
     std::thread::sleep(Duration::from_millis(1_100)); // Kubernetes keeps whole seconds
     allowed(&bed.patch("back", "deployment/app", &image(&bed.fresh_too)));
     freezing.left("back", -0.2);
-    freezing.wait(bed, "back", "back", true);
+    wait(bed, "back", "back", true);
     allowed(&bed.patch("back", "deployment/app", &image(&bed.fresh)));
     refused(&bed.patch("back", "deployment/app", &image(&bed.fresh_too)));
     let changes: Vec<Value> =
@@ -198,13 +198,13 @@ fn promoted(bed: &Bed) {
     bed.plane.namespace("promoted", &["tier=promoted"]);
     for service in ["promoted", "stranger"] {
         freezing.left(service, 1.0);
-        freezing.wait(bed, "promoted", service, false);
+        wait(bed, "promoted", service, false);
     }
     allowed(&bed.create("promoted", &of_service(deployment("primary", &bed.fresh), "promoted")));
     allowed(&bed.create("promoted", &of_service(deployment("canary", &bed.fresh_too), "promoted")));
     allowed(&bed.create("promoted", &of_service(deployment("other", &bed.ageing), "stranger")));
     freezing.left("promoted", -0.2);
-    freezing.wait(bed, "promoted", "promoted", true);
+    wait(bed, "promoted", "promoted", true);
     allowed(&bed.patch("promoted", "deployment/primary", &image(&bed.fresh_too)));
     assert_eq!(bed.gate.records(&["--namespace", "promoted", "--name", "primary"])[0]["change"], "Promotion");
     // What runs in another service is nothing that this one has tried, also when it takes this one's name.
@@ -230,13 +230,13 @@ fn relabelled(bed: &Bed) {
     bed.plane.namespace("relabelled", &["tier=relabelled"]);
     for service in ["burnt", "free"] {
         freezing.left(service, 1.0);
-        freezing.wait(bed, "relabelled", service, false);
+        wait(bed, "relabelled", service, false);
     }
     for name in ["one-step", "two-steps", "label-off", "anew"] {
         allowed(&bed.create("relabelled", &of_service(deployment(name, &bed.fresh), "burnt")));
     }
     freezing.left("burnt", -0.2);
-    freezing.wait(bed, "relabelled", "burnt", true);
+    wait(bed, "relabelled", "burnt", true);
     let free = json!({"metadata": {"labels": {"app.kubernetes.io/name": "free"}}});
     let mut both = image(&bed.fresh_too);
     both["metadata"] = free["metadata"].clone();
@@ -284,7 +284,7 @@ fn restarted(bed: &Bed) {
     };
     // Other scenarios have freezes of their own, so what is compared is this gate's count with and without this one.
     freezing.left("restarted", 1.0);
-    freezing.wait(bed, "restarted", "restarted", false);
+    wait(bed, "restarted", "restarted", false);
     let others = freezes(&gate);
     freezing.left("restarted", -0.5);
     wait_for("the freeze", || freezes(&gate) == others + 1);
@@ -305,12 +305,12 @@ fn excepted(bed: &Bed) {
     freezing.policy(bed, "excepted", &json!({}));
     bed.plane.namespace("excepted", &["tier=excepted"]);
     freezing.left("excepted", 1.0);
-    freezing.wait(bed, "excepted", "excepted", false);
+    wait(bed, "excepted", "excepted", false);
     for name in ["app", "other"] {
         allowed(&bed.create("excepted", &of_service(deployment(name, &bed.fresh), "excepted")));
     }
     freezing.left("excepted", -0.2);
-    freezing.wait(bed, "excepted", "excepted", true);
+    wait(bed, "excepted", "excepted", true);
     let exception = |name: &str, digest: Option<&str>| {
         let mut object = json!({
             "apiVersion": "freshgate.dev/v1alpha1", "kind": "GateException", "metadata": {"name": name},
@@ -365,10 +365,10 @@ fn silent(bed: &Bed) {
     freezing.left("healthy", 1.0);
     freezing.left("spent", -0.5);
     for tier in ["silent-deny", "silent-warn", "silent-allow"] {
-        freezing.wait(bed, tier, "healthy", false);
+        wait(bed, tier, "healthy", false);
     }
     for tier in ["silent-held", "silent-let-go"] {
-        freezing.wait(bed, tier, "spent", true);
+        wait(bed, tier, "spent", true);
     }
     drop(freezing.prometheus.take());
     let healthy = |name: &str| of_service(deployment(name, &bed.fresh), "healthy");

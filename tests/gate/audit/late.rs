@@ -62,11 +62,11 @@ async fn a_record_that_is_late_holds_up_no_answer_and_is_pointed_to_by_none() {
     let ask = |arrived: Instant| {
         let body = Bytes::from(review("x", "169.254.169.254/x").to_string());
         let answer = gate.review(body, Deadline::new(arrived, std::time::Duration::from_secs(10)));
-        async move {
+        Box::pin(async move {
             let body = answer.await.into_body().collect().await.unwrap().to_bytes();
             let answer: Value = serde_json::from_slice(&body).unwrap();
             answer["response"].clone()
-        }
+        })
     };
     // As if all of the time had passed when the record goes to the disk.
     let late = ask(Instant::now().checked_sub(std::time::Duration::from_secs(60)).unwrap()).await;
