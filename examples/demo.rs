@@ -1,7 +1,8 @@
 //! `make demo`: the main job, shown in a minute without a cluster, a network or root.
 //!
 //! Makes an image layout, starts the real gate on it, sends the reviews that an API server would send, prints what
-//! kubectl would print, lets a service spend its error budget, then asks the audit and proves it.
+//! kubectl would print, lets a service spend its error budget, then asks the audit, proves it,
+//! tries a stricter policy on it, and tampers with it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 #[path = "../tests/cluster/image.rs"]
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 use chrono::{TimeDelta, Utc};
 use image::Config;
 use serde_json::{Value, json};
+use sqlx::Connection;
 
 const POLICY: &str = "policies/production.yaml";
 const FREEZE: &str = "policies/error-budget/freeze.yaml";
@@ -147,7 +149,21 @@ async fn main() {
     run(&program, &["audit", "query", "--store", &store]);
     run(&program, &["audit", "query", "--store", &store, "--decision", "deny", "--name", "search"]);
     run(&program, &["audit", "verify", "--store", &store]);
+    run(&program, &["audit", "replay", "--since", "1h", "--store", &store]);
+
+    heading("A stricter policy, tried on what was recorded before it is in force");
+    let stricter = folder.join("stricter");
+    std::fs::create_dir(&stricter).unwrap();
+    let production = std::fs::read_to_string(POLICY).unwrap();
+    std::fs::write(stricter.join("production.yaml"), production.replace("maxAge: 90d", "maxAge: 60d")).unwrap();
+    println!("$ sed 's/maxAge: 90d/maxAge: 60d/' production.yaml > stricter/production.yaml");
+    let stricter = stricter.display().to_string();
+    run_for(&program, &["simulate", "--policies", &stricter, "--store", &store, "--fail-on-new-denials"], 1);
+
     drop(gate);
+    heading("Somebody changes a record by hand");
+    tamper(&store, "UPDATE decisions SET line = replace(line, 'alice', 'mallory') WHERE name = 'search'").await;
+    run_for(&program, &["audit", "verify", "--store", &store], 1);
     println!("\nThe gate is stopped; nothing is left behind. Next: README.md, \"The first policy\".");
 }
 
@@ -173,6 +189,16 @@ fn run_for(program: &Path, args: &[&str], code: i32) {
     println!("$ freshgate {}", shown.join(" "));
     let status = Command::new(program).args(args).status().unwrap();
     assert_eq!(status.code(), Some(code), "freshgate {args:?} ended with {status}");
+}
+
+/// Changes the store behind the gate's back.
+async fn tamper(store: &str, statement: &'static str) {
+    println!("$ sqlite3 decisions.db \"{statement}\"");
+    let file = store.strip_prefix("sqlite:").unwrap();
+    let mut connection =
+        sqlx::SqliteConnection::connect_with(&sqlx::sqlite::SqliteConnectOptions::new().filename(file)).await.unwrap();
+    assert!(sqlx::query(statement).execute(&mut connection).await.unwrap().rows_affected() > 0);
+    connection.close().await.unwrap();
 }
 
 /// A million requests to payments, so many of them bad, as of now.

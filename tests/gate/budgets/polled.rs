@@ -89,9 +89,16 @@ async fn what_was_said_last_stays_while_a_source_is_away_and_ages() {
 async fn a_source_that_asks_for_patience_gets_it() {
     let faulty = FaultyPrometheus::start(Fault::Status(429, vec![("retry-after", "3600")], "")).await;
     let (_list, sources) = watch::channel::<SourceList>(Arc::new(vec![source("slo", &settings(&faulty.url()))]));
-    let poller = Poller::start(sources, None, Arc::default(), Arc::new(Metrics::default()), None);
-    let polls = poller.polls();
-    until("the first poll", poller.polls(), || *polls.borrow() == 1).await;
+    let snapshots: Arc<ArcSwap<Snapshots>> = Arc::default();
+    let poller = Poller::start(sources, None, Arc::clone(&snapshots), Arc::new(Metrics::default()), None);
+    // Not merely the first poll: on a slow machine that one can run out of time before the answer is there.
+    until("the plea for patience", poller.polls(), || {
+        snapshots
+            .load()
+            .get("slo")
+            .is_some_and(|slo| slo.trouble.as_ref().is_some_and(|trouble| trouble.detail.contains("429")))
+    })
+    .await;
     faulty.take_seen();
     tokio::time::sleep(Duration::from_secs(4)).await;
     assert!(faulty.take_seen().is_empty(), "it asked to be left alone");
