@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::Scenario;
-use crate::bed::{Bed, allowed, deployment, pod};
+use crate::bed::{Bed, allowed, deployment, job, pod};
 use crate::cluster::control_plane::{Said, wait_for};
 use crate::cluster::exposition::Exposition;
 use crate::cluster::gate::Gate;
@@ -18,6 +18,7 @@ pub const SCENARIOS: &[Scenario] = &[
     ("another_label_in_one_step_or_two_frees_nobody", relabelled),
     ("a_freeze_outlives_a_restart_of_the_gate", restarted),
     ("one_deploy_passes_by_an_exception_of_who_may_grant_it", excepted),
+    ("what_is_scheduled_and_what_is_tried_again_passes_a_freeze", batch),
     ("a_silent_source_holds_a_freeze_and_is_what_its_setting_says", silent),
 ];
 
@@ -172,6 +173,47 @@ fn table(bed: &Bed) {
     freezing.left("table", 0.5);
     wait(bed, "table", "table", false);
     allowed(&bed.patch("table", "deployment/app", &image(&bed.ageing)));
+}
+
+/// The next run of what was let in, and its next try; with the same image a Job of somebody's own is a deploy.
+fn batch(bed: &Bed) {
+    let freezing = Freezing::start(bed, "batch", &json!({}));
+    freezing.policy(bed, "batch", &json!({}));
+    bed.plane.namespace("batch", &["tier=batch"]);
+    freezing.left("batch", 1.0);
+    wait(bed, "batch", "batch", false);
+    let of_batch = |name: &str| {
+        let mut object = of_service(job(name, &bed.fresh), "batch");
+        object["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/name"] = json!("batch");
+        object
+    };
+    let nightly = json!({
+        "apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "nightly"},
+        "spec": {"schedule": "* * * * *", "suspend": true, "jobTemplate": {"spec": of_batch("x")["spec"]}},
+    });
+    allowed(&bed.create("batch", &of_service(nightly, "batch")));
+    allowed(&bed.create("batch", &of_batch("work")));
+    let kubectl = |args: &[&str]| bed.plane.kubectl(&[&["-n", "batch"], args].concat());
+    let tries = || kubectl(&["get", "pods", "-l", "job-name=work", "-o", "name"]).stdout;
+    wait_for("the first try", || !tries().is_empty());
+
+    freezing.left("batch", -1.0);
+    wait(bed, "batch", "batch", true);
+    let first = tries().lines().next().unwrap().to_owned();
+    allowed(&kubectl(&["delete", &first, "--force", "--grace-period=0"]));
+    wait_for("the next try", || tries().lines().any(|pod| pod != first));
+    // The controller's own run; asked for by hand it is the CronJob's too.
+    allowed(&bed.patch("batch", "cronjob/nightly", &json!({"spec": {"suspend": false}})));
+    wait_for("the next run", || {
+        kubectl(&["get", "jobs", "-o", "name"]).stdout.lines().any(|one| one.starts_with("job.batch/nightly-"))
+    });
+    allowed(&bed.patch("batch", "cronjob/nightly", &json!({"spec": {"suspend": true}})));
+    allowed(&kubectl(&["create", "job", "by-hand", "--from=cronjob/nightly"]));
+    wait_for("its Pods", || !kubectl(&["get", "pods", "-l", "job-name=by-hand", "-o", "name"]).stdout.is_empty());
+
+    refused(&bed.create("batch", &of_batch("another")));
+    let next = json!({"spec": {"jobTemplate": {"spec": {"template": {"spec": {"containers": [{"name": "app", "image": bed.ageing}]}}}}}});
+    refused(&bed.patch("batch", "cronjob/nightly", &next));
 }
 
 fn back(bed: &Bed) {
