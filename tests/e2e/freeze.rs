@@ -19,6 +19,7 @@ pub const SCENARIOS: &[Scenario] = &[
     ("a_freeze_outlives_a_restart_of_the_gate", restarted),
     ("one_deploy_passes_by_an_exception_of_who_may_grant_it", excepted),
     ("what_is_scheduled_and_what_is_tried_again_passes_a_freeze", batch),
+    ("the_outage_of_another_service_is_a_reason_while_it_lasts", outage),
     ("a_silent_source_holds_a_freeze_and_is_what_its_setting_says", silent),
 ];
 
@@ -91,6 +92,12 @@ fn refused(said: &Said) -> String {
     assert!(!said.success, "it was let in: {}", said.stdout);
     let (_, message) = said.stderr.split_once("denied the request: ").unwrap_or_else(|| panic!("{}", said.stderr));
     message.trim().to_owned()
+}
+
+/// What would be answered to another image: nothing changes, so it can be asked again.
+fn trial(bed: &Bed, namespace: &str, workload: &str, other: &str) -> Said {
+    let patch = image(other).to_string();
+    bed.plane.kubectl(&["-n", namespace, "patch", workload, "--type=strategic", "--dry-run=server", "-p", &patch])
 }
 
 fn image(image: &str) -> Value {
@@ -388,7 +395,49 @@ fn excepted(bed: &Bed) {
     assert_eq!(record["budgets"][0]["state"], "Exhausted", "the measurement is untouched");
     refused(&bed.patch("excepted", "deployment/other", &image(&bed.ageing)));
     assert!(bed.plane.kubectl(&["delete", "gexc", "for-app", "another-digest"]).success);
-    wait_for("its end", || !bed.patch("excepted", "deployment/app", &image(&bed.ageing)).success);
+    wait_for("its end", || !trial(bed, "excepted", "deployment/app", &bed.ageing).success);
+}
+
+/// The exception names who is out; it is inert before, and after.
+fn outage(bed: &Bed) {
+    let freezing = Freezing::start(bed, "outage", &json!({}));
+    freezing.policy(bed, "outage", &json!({}));
+    bed.plane.namespace("outage", &["tier=outage"]);
+    freezing.left("shop", 1.0);
+    freezing.left("bank", 1.0);
+    wait(bed, "outage", "shop", false);
+    allowed(&bed.create("outage", &of_service(deployment("app", &bed.fresh), "shop")));
+    freezing.left("shop", -0.2);
+    wait(bed, "outage", "shop", true);
+    let object = json!({
+        "apiVersion": "freshgate.dev/v1alpha1", "kind": "GateException", "metadata": {"name": "bank-is-out"},
+        "spec": {
+            "targets": [{"namespace": "outage", "kind": "Deployment", "name": "app"}], "rules": ["errorBudget"],
+            "reason": "dependency-outage", "dependency": {"service": "bank"}, "text": "answers without the bank",
+            "expiresAt": (chrono::Utc::now() + chrono::TimeDelta::hours(2)).to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
+        },
+    });
+    let said = bed.plane.kubectl_as("admin", &["create", "-f", "-"], &object.to_string());
+    assert!(said.success, "{}", said.stderr);
+    wait_for("the grant", || {
+        let path = "jsonpath={.status.conditions[?(@.type==\"Active\")].status}";
+        bed.plane.kubectl(&["get", "gexc", "bank-is-out", "-o", path]).stdout == "True"
+    });
+    let message = refused(&bed.patch("outage", "deployment/app", &image(&bed.fresh_too)));
+    assert!(message.starts_with("error-budget: service \"shop\" has spent its error budget"), "{message}");
+    freezing.left("bank", -0.5);
+    wait_for("the bank's outage", || trial(bed, "outage", "deployment/app", &bed.fresh_too).success);
+    let warnings = allowed(&bed.patch("outage", "deployment/app", &image(&bed.fresh_too)));
+    assert_eq!(
+        warnings,
+        [
+            "freshgate: \"shop\" has spent its error budget (availability): -20 % is left; an exception lets it pass (policy \"outage\")"
+        ]
+    );
+    freezing.left("bank", 1.0);
+    wait_for("the bank's recovery", || !trial(bed, "outage", "deployment/app", &bed.ageing).success);
+    refused(&bed.patch("outage", "deployment/app", &image(&bed.ageing)));
+    assert!(bed.plane.kubectl(&["delete", "gexc", "bank-is-out"]).success);
 }
 
 /// Prometheus is killed, with each setting of `on`.
