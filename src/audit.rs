@@ -305,13 +305,10 @@ impl Audit {
         let Some(Ends { thread, filler }) = ends else {
             return Closed { unstored_records: self.backlog.records() };
         };
-        let close = self.journal.closer();
+        self.journal.close();
         let aborter = filler.as_ref().map(JoinHandle::abort_handle);
         let finished = tokio::time::timeout(within, async {
-            let written = spawn_blocking(move || {
-                close();
-                thread.join()
-            });
+            let written = spawn_blocking(move || thread.join());
             if !matches!(written.await, Ok(Ok(()))) {
                 tracing::error!("the audit journal's thread ended in a panic");
             }
