@@ -13,8 +13,7 @@ use bytes::Bytes;
 use chrono::{TimeDelta, Utc};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use freshgate::admission::decode::decode;
-use freshgate::admission::{Gate, RecordLevel, Recording};
-use freshgate::audit::record::Labels;
+use freshgate::admission::{Gate, Recording, RecordingSettings};
 use freshgate::audit::{Audit, AuditSettings};
 use freshgate::clock;
 use freshgate::evidence::gather::{Budgets, Gatherer, StatedLabels};
@@ -110,8 +109,7 @@ fn reviews(criterion: &mut Criterion) {
     group.finish();
 
     let metrics = Arc::new(Metrics::default());
-    let recording =
-        Recording::new(Arc::clone(&audit), RecordLevel::Judged, Labels::default(), None, None, Arc::clone(&metrics));
+    let recording = Recording::new(Arc::clone(&audit), RecordingSettings::default(), Arc::clone(&metrics));
     let gate = Gate {
         kinds,
         policies: Arc::new(ArcSwap::from_pointee(one)),

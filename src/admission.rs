@@ -4,6 +4,7 @@ pub mod decode;
 mod exceptions;
 mod recording;
 pub mod respond;
+mod unrecorded;
 
 use std::sync::Arc;
 
@@ -15,8 +16,9 @@ use hyper::StatusCode;
 use self::decode::{Review, decode};
 pub use self::exceptions::Granting;
 use self::exceptions::is_exception;
-pub use self::recording::{RecordLevel, Recording};
+pub use self::recording::{RecordLevel, Recording, RecordingSettings};
 use self::respond::{Annotations, Reply, respond};
+pub use self::unrecorded::{AuditMode, Outcome};
 use crate::clock::Clock;
 use crate::evidence::gather::{Gatherer, state_of};
 use crate::metrics::{DecisionLabels, ImageLabels, Metrics};

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 
-use crate::admission::RecordLevel;
+use crate::admission::{AuditMode, RecordLevel};
 use crate::image::registry::settings::Mirror;
 use crate::store::StoreLocation;
 use crate::subject::kinds::WorkloadKind;
@@ -137,6 +137,9 @@ pub struct ServeArgs {
     /// When an answer may leave: when the disk has its record, or at once
     #[arg(long, value_enum, env = "FRESHGATE_AUDIT_DURABILITY", default_value_t)]
     pub audit_durability: AuditDurability,
+    /// What becomes of a request whose record cannot be written: its decision goes out, or it is refused
+    #[arg(long, value_enum, env = "FRESHGATE_AUDIT_MODE", default_value_t)]
+    pub audit_mode: AuditMode,
     /// What is recorded: what a policy had a say in, or also what passed unjudged
     #[arg(long, value_enum, env = "FRESHGATE_AUDIT_LEVEL", default_value_t)]
     pub audit_level: RecordLevel,

@@ -130,6 +130,8 @@ pub struct Metrics {
     pub audit_writes: Gauge,
     /// Decisions whose record could not be written.
     pub audit_unrecorded: Counter,
+    /// Requests refused because their record could not be written.
+    pub audit_refused: Counter,
     /// Records that the journal has and the store has not.
     pub audit_waiting: Gauge,
     /// How long the oldest of them waits, in seconds.
@@ -187,6 +189,7 @@ impl Default for Metrics {
             audit_records: Gauge::default(),
             audit_writes: Gauge::default(),
             audit_unrecorded: Counter::default(),
+            audit_refused: Counter::default(),
             audit_waiting: Gauge::default(),
             audit_waiting_age: Gauge::default(),
             audit_store_failing: Gauge::default(),
@@ -267,6 +270,11 @@ impl Metrics {
         all.register("audit_records", "Records on the disk", self.audit_records.clone());
         all.register("audit_writes", "Writes to the journal, each of a group of records", self.audit_writes.clone());
         all.register("audit_unrecorded", "Decisions whose record could not be written", self.audit_unrecorded.clone());
+        all.register(
+            "audit_refused",
+            "Requests refused in audit mode strict, because their record could not be written",
+            self.audit_refused.clone(),
+        );
         all.register("audit_waiting", "Records that the journal has and the store has not", self.audit_waiting.clone());
         all.register_with_unit(
             "audit_waiting_age",

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::admin::decisions::DecisionsApi;
 use crate::admin::{self, Admin};
-use crate::admission::{Gate, Granting, Recording};
+use crate::admission::{Gate, Granting, Recording, RecordingSettings};
 use crate::args::{AuditDurability, RegistryArgs, ServeArgs, StoreArg};
 use crate::audit::record::Labels;
 use crate::audit::{self, Audit, AuditError, AuditSettings, Durability};
@@ -319,10 +319,13 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
         },
         recording: Recording::new(
             Arc::clone(&audit),
-            args.audit_level,
-            labels,
-            args.contact,
-            args.public_url,
+            RecordingSettings {
+                level: args.audit_level,
+                mode: args.audit_mode,
+                labels,
+                contact: args.contact,
+                public_url: args.public_url,
+            },
             Arc::clone(&metrics),
         ),
         granting,

@@ -17,6 +17,7 @@ mod objects;
 mod places;
 mod policies;
 mod returns;
+mod strict;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         freeze::SCENARIOS,
         checkpoints::SCENARIOS,
         decisions::SCENARIOS,
+        strict::SCENARIOS,
     ]
     .concat();
     let chosen: Vec<&Scenario> = scenarios

@@ -18,3 +18,4 @@ mod purity;
 mod registries;
 mod reviews;
 mod server;
+mod strict;

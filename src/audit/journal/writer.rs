@@ -182,7 +182,7 @@ impl Writer {
     fn report(&mut self, error: Option<&io::Error>) {
         match (std::mem::replace(&mut self.failing, error.is_some()), error) {
             (false, Some(error)) => {
-                tracing::error!(%error, "the audit journal cannot be written: decisions go out unrecorded");
+                tracing::error!(%error, "the audit journal cannot be written: what is decided now is not recorded");
             }
             (true, None) => tracing::info!("the audit journal is written again"),
             _ => {}
