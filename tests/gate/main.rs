@@ -13,6 +13,7 @@ mod dates;
 mod exceptions;
 mod forged;
 mod history;
+mod killed;
 mod outages;
 mod purity;
 mod registries;

@@ -273,7 +273,8 @@ fn swap(folder: &Path, generation: u32, certificate: &str, key: &str) {
     }
 }
 
-fn pair() -> (String, String) {
+/// A certificate for loopback and its key, in PEM.
+pub fn pair() -> (String, String) {
     let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
     (made.cert.pem(), made.signing_key.serialize_pem())
 }
