@@ -11,11 +11,13 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use chrono::{DateTime, SubsecRound as _, Utc};
-use hyper::StatusCode;
+use hyper::{HeaderMap, StatusCode};
+use opentelemetry::KeyValue;
 
 use self::decode::{Review, decode};
 pub use self::exceptions::Granting;
 use self::exceptions::is_exception;
+use self::recording::Recorded;
 pub use self::recording::{RecordLevel, Recording, RecordingSettings};
 use self::respond::{Annotations, Reply, respond};
 pub use self::unrecorded::{AuditMode, Outcome};
@@ -28,7 +30,8 @@ use crate::server::deadline::Deadline;
 use crate::server::{Answer, Reviewer, json, text};
 use crate::subject::kinds::WorkloadKinds;
 use crate::subject::{Operation, Subject};
-use crate::verdict::{Passed, Verdict};
+use crate::telemetry::Traces;
+use crate::verdict::{Decision, Passed, Verdict};
 
 /// What answers the API server.
 pub struct Gate {
@@ -42,6 +45,8 @@ pub struct Gate {
     pub recording: Recording,
     /// Who grants exceptions; `None` where they come from files.
     pub granting: Option<Granting>,
+    /// What shows each review and what took its time.
+    pub traces: Traces,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Tells the time.
@@ -49,7 +54,13 @@ pub struct Gate {
 }
 
 impl Reviewer for Gate {
-    async fn review(&self, body: Bytes, deadline: Deadline) -> Answer {
+    async fn review(&self, body: Bytes, headers: &HeaderMap, deadline: Deadline) -> Answer {
+        self.traces.review(headers, || self.answer(body, deadline)).await
+    }
+}
+
+impl Gate {
+    async fn answer(&self, body: Bytes, deadline: Deadline) -> Answer {
         let review = match decode(&body, &self.kinds) {
             Ok(review) => review,
             Err(error) => return text(StatusCode::BAD_REQUEST, error.to_string()),
@@ -63,11 +74,14 @@ impl Reviewer for Gate {
                 not_judged(&review)
             });
         };
-        let evidence = if passes_unjudged(subject).is_some() {
-            self.gatherer.gather_unjudged(subject, now, deadline.evidence_until).await
-        } else {
-            self.gatherer.gather(subject, &policies, now, deadline.evidence_until).await
+        let gathering = || async {
+            if passes_unjudged(subject).is_some() {
+                self.gatherer.gather_unjudged(subject, now, deadline.evidence_until).await
+            } else {
+                self.gatherer.gather(subject, &policies, now, deadline.evidence_until).await
+            }
         };
+        let evidence = self.traces.step("gather evidence", gathering).await;
         let verdict = evaluate(subject, &evidence, &policies, now);
         for image in evidence.images.values() {
             self.metrics.images.get_or_create(&ImageLabels { state: state_of(image) }).inc();
@@ -75,11 +89,10 @@ impl Reviewer for Gate {
         self.count(&review, &verdict);
         let recorded = self.recording.record(&review.request, subject, &evidence, &verdict, now, deadline).await;
         self.tell(&review, subject, recorded.message.as_deref());
+        self.traces.describe(|| described(&review, subject, &verdict, &recorded));
         json(respond(&review, &verdict, &evidence, recorded))
     }
-}
 
-impl Gate {
     async fn exception(
         &self,
         review: &Review<'_>,
@@ -114,6 +127,24 @@ impl Gate {
         };
         self.metrics.decisions.get_or_create(&labels).inc();
     }
+}
+
+/// What the span of a review says. Names alone: nothing of the object that could be a secret.
+fn described(review: &Review<'_>, subject: &Subject, verdict: &Verdict, recorded: &Recorded) -> Vec<KeyValue> {
+    let refused = verdict.decision == Decision::Deny || recorded.outcome == Outcome::Refused;
+    vec![
+        KeyValue::new("decision_id", recorded.decision_id.clone().unwrap_or_default()),
+        KeyValue::new("decision", verdict.decision.as_str()),
+        KeyValue::new("allowed", !refused),
+        KeyValue::new("change", verdict.change.as_str()),
+        KeyValue::new("passed", verdict.passed.map_or("", Passed::as_str)),
+        KeyValue::new("operation", subject.operation.as_str()),
+        KeyValue::new("namespace", subject.namespace.clone()),
+        KeyValue::new("kind", subject.kind.clone()),
+        KeyValue::new("name", subject.name.clone()),
+        KeyValue::new("dry_run", review.request.dry_run == Some(true)),
+        KeyValue::new("request_uid", review.request.uid.to_string()),
+    ]
 }
 
 /// A kind that the gate does not judge passes, and only the API server's audit log says so.

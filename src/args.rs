@@ -4,6 +4,7 @@ mod asking;
 mod audit;
 mod history;
 mod relations;
+mod telemetry;
 mod values;
 
 use std::net::SocketAddr;
@@ -20,6 +21,7 @@ pub use asking::{DecisionsApiArgs, FilterArgs, QueryArgs, TailArgs};
 pub use audit::{Age, ExportArgs, ExportFormat, ImportArgs, KeepingArgs, VerifyArgs};
 pub use history::{PolicyTestArgs, ReplayArgs, SimulateArgs};
 pub use relations::FlagsError;
+pub use telemetry::{OtlpEndpoint, TelemetryArgs};
 
 /// Seconds that look-ups may take: an hour is longer than anybody waits.
 const TIMEOUT_SECONDS: RangeInclusive<u64> = 1..=3_600;
@@ -181,6 +183,9 @@ pub struct ServeArgs {
     /// Checkpoints and retention.
     #[command(flatten)]
     pub keeping: KeepingArgs,
+    /// What a collector is told.
+    #[command(flatten)]
+    pub telemetry: TelemetryArgs,
     /// Registries.
     #[command(flatten)]
     pub registries: RegistryArgs,

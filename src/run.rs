@@ -46,6 +46,7 @@ use crate::server::{Drain, Listener, ServerError, signals};
 use crate::signing::{KeySource, KeySourceError};
 use crate::store::{Ledger, Store, StoreError};
 use crate::subject::kinds::WorkloadKinds;
+use crate::telemetry::{Telemetry, TelemetryError, TelemetrySettings, Traces};
 
 /// How long connections and the store may take to end.
 const END_WITHIN: Duration = Duration::from_secs(10);
@@ -96,6 +97,9 @@ pub enum StartError {
     /// Threads.
     #[error("the threads for background work cannot be started: {0}")]
     Background(std::io::Error),
+    /// OpenTelemetry.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
     /// Signals.
     #[error("signals cannot be received: {0}")]
     Signals(std::io::Error),
@@ -211,6 +215,11 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
     let admin_socket = admin::bind(args.admin_listen).await?;
 
     let name = args.id.clone().unwrap_or_else(host_name);
+    let telemetry = telemetry(&args, &name, &metrics, &background)?;
+    let traces = telemetry.as_ref().map_or_else(Traces::default, |telemetry| telemetry.traces.clone());
+    if let Some(telemetry) = &telemetry {
+        audit.listen(telemetry.listener());
+    }
     let own_namespace = args.own_namespace.clone().or_else(budget_materials::own_namespace);
     let own_namespace = own_namespace.unwrap_or_else(|| "freshgate".to_owned());
     // Where nothing is kept and nobody asks for exceptions, nothing is signed.
@@ -316,6 +325,7 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
             stated: StatedLabels::default(),
             budgets: budgets.clone(),
             exceptions: in_force.exceptions,
+            traces: traces.clone(),
         },
         recording: Recording::new(
             Arc::clone(&audit),
@@ -326,9 +336,11 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
                 contact: args.contact,
                 public_url: args.public_url,
             },
+            traces.clone(),
             Arc::clone(&metrics),
         ),
         granting,
+        traces,
         metrics: Arc::clone(&metrics),
         clock: clock::now,
     });
@@ -372,6 +384,9 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
             "the store gets what it did not take in time at the next start"
         );
     }
+    if let Some(telemetry) = telemetry {
+        telemetry.close(END_WITHIN).await;
+    }
     if let Some(checkpointer) = checkpointer
         && let Err(error) = checkpointer.make(clock::now()).await
     {
@@ -400,6 +415,23 @@ fn certificates(args: &ServeArgs, provider: &CryptoProvider) -> Result<Certifica
         std::fs::write(path, pem).map_err(|why| StartError::Write { path: path.clone(), why })?;
     }
     Ok(made)
+}
+
+/// What a collector is told, where one is named.
+fn telemetry(
+    args: &ServeArgs,
+    name: &str,
+    metrics: &Arc<Metrics>,
+    background: &Background,
+) -> Result<Option<Telemetry>, StartError> {
+    let Some(endpoint) = args.telemetry.endpoint() else {
+        return Ok(None);
+    };
+    let (timeout, cluster) = (args.telemetry.timeout(), args.cluster.clone());
+    let settings = TelemetrySettings { endpoint, timeout, id: name.to_owned(), cluster };
+    let telemetry = Telemetry::start(&settings, metrics, &background.handle())?;
+    tracing::info!(endpoint = %settings.endpoint, "records and reviews are told to an OTLP collector");
+    Ok(Some(telemetry))
 }
 
 /// Where the signing key is: where a flag says, else beside the store.

@@ -21,6 +21,7 @@ use crate::policy::evaluate::keeps_what_runs;
 use crate::server::deadline::Deadline;
 use crate::store::ledger::WorkloadKey;
 use crate::subject::{Operation, Subject};
+use crate::telemetry::Traces;
 use crate::verdict::{About, Decision, Verdict, words};
 
 /// How long the same denial carries the first one's id.
@@ -56,6 +57,7 @@ pub struct RecordingSettings {
 pub struct Recording {
     audit: Arc<Audit>,
     settings: RecordingSettings,
+    traces: Traces,
     metrics: Arc<Metrics>,
     denials: Cache<[u8; 32], String>,
 }
@@ -75,10 +77,10 @@ pub struct Recorded {
 
 impl Recording {
     /// Records to an audit.
-    pub fn new(audit: Arc<Audit>, settings: RecordingSettings, metrics: Arc<Metrics>) -> Self {
+    pub fn new(audit: Arc<Audit>, settings: RecordingSettings, traces: Traces, metrics: Arc<Metrics>) -> Self {
         let denials = Cache::builder().max_capacity(DENIALS_IN_MEMORY).time_to_live(REPEATED_WITHIN).build();
         let public_url = settings.public_url.map(|url| url.trim_end_matches('/').to_owned());
-        Self { audit, settings: RecordingSettings { public_url, ..settings }, metrics, denials }
+        Self { audit, settings: RecordingSettings { public_url, ..settings }, traces, metrics, denials }
     }
 
     /// Says and records a decision. It is durable when this returns, or the outcome says that it is not.
@@ -136,6 +138,7 @@ impl Recording {
             labels: &self.settings.labels,
             ledger: ledger.as_ref(),
         };
+        self.traces.remember(&own_id);
         let written = tokio::time::timeout_at(deadline.record_until, self.write(&decided, repeat_of.as_deref())).await;
         if let Err(why) = written.unwrap_or(Err(Unrecorded::Late)) {
             let id = repeat_of.as_deref().unwrap_or(&own_id);
@@ -191,6 +194,7 @@ impl Recording {
         decided: &(dyn Fn(&'a Labels) -> ExceptionDecided<'a> + Sync),
     ) -> Result<(), Unrecorded> {
         let decided = decided(&self.settings.labels);
+        self.traces.remember(decided.decision_id);
         let write = async {
             let body = record::exception_body(&decided)?;
             self.audit.record(body, None).await?;

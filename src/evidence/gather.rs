@@ -11,6 +11,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use chrono::{DateTime, Utc};
 use futures::future::join_all;
+use opentelemetry::KeyValue;
 use tokio::time::Instant;
 
 pub use self::budgets::Budgets;
@@ -24,6 +25,7 @@ use crate::policy::api::{PlatformRule, Platforms};
 use crate::policy::compile::{Matching, PolicySet};
 use crate::store::ledger::{Admission, BelongedTo, Ledger, WorkloadKey, WorkloadLedger};
 use crate::subject::{Operation, Subject};
+use crate::telemetry::Traces;
 
 /// Where evidence comes from.
 #[derive(Clone)]
@@ -40,6 +42,8 @@ pub struct Gatherer {
     pub budgets: Budgets,
     /// Exceptions that are good.
     pub exceptions: Arc<ArcSwap<Exceptions>>,
+    /// What shows how long each look-up took.
+    pub traces: Traces,
 }
 
 /// Namespaces' labels as manifests or flags state them.
@@ -79,7 +83,7 @@ impl Gatherer {
             }
             let credentials = self.credentials(subject, deadline).await;
             let request = Request { credentials: credentials.as_ref(), platforms: &platforms, now, deadline };
-            let found = join_all(wanted.iter().map(|reference| self.resolver.resolve(reference, request))).await;
+            let found = join_all(wanted.iter().map(|reference| self.image(reference, request))).await;
             wanted.iter().map(|reference| (*reference).to_owned()).zip(found).collect()
         };
         let (images, past) = tokio::join!(look_ups, self.past(subject, &wanted, deadline));
@@ -126,6 +130,17 @@ impl Gatherer {
             },
         };
         Evidence { namespace_labels, namespace_unknown, ..Evidence::default() }
+    }
+
+    async fn image(&self, reference: &str, request: Request<'_>) -> Fact<ResolvedImage> {
+        let look_up = || async {
+            let found = self.resolver.resolve(reference, request).await;
+            self.traces.describe(|| {
+                vec![KeyValue::new("image", reference.to_owned()), KeyValue::new("state", state_of(&found))]
+            });
+            found
+        };
+        self.traces.step("look up image", look_up).await
     }
 
     async fn credentials(&self, subject: &Subject, deadline: Instant) -> Option<Credentials> {

@@ -20,3 +20,4 @@ mod registries;
 mod reviews;
 mod server;
 mod strict;
+mod telemetry;

@@ -10,7 +10,7 @@ use std::sync::mpsc::Receiver;
 use super::batch::Batch;
 use super::lock::FolderLock;
 use super::segment::OpenSegment;
-use super::{Acknowledge, Counts, Entry, Message};
+use super::{Acknowledge, Counts, Entry, Listener, Message};
 use uuid::Uuid;
 
 use crate::audit::backlog::Backlog;
@@ -46,12 +46,19 @@ pub(super) struct Writer {
     segment: Option<OpenSegment>,
     memory: Arc<Memory>,
     counts: Arc<Counts>,
+    listener: Arc<Listener>,
     failing: bool,
 }
 
 impl Writer {
-    pub(super) fn new(writer_id: Uuid, output: Output, memory: Arc<Memory>, counts: Arc<Counts>) -> Self {
-        Self { chain: Chain::new(writer_id), output, segment: None, memory, counts, failing: false }
+    pub(super) fn new(
+        writer_id: Uuid,
+        output: Output,
+        memory: Arc<Memory>,
+        counts: Arc<Counts>,
+        listener: Arc<Listener>,
+    ) -> Self {
+        Self { chain: Chain::new(writer_id), output, segment: None, memory, counts, listener, failing: false }
     }
 
     /// Works until the journal is closed, or everybody who could send to it is gone.
@@ -125,6 +132,7 @@ impl Writer {
                         self.memory.overlay.admit(update, position.seq);
                     }
                 }
+                self.listener.tell(&batch);
                 if let Output::Segments(segments) = &self.output {
                     segments.backlog.push(batch);
                 }

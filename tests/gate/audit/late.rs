@@ -19,7 +19,9 @@ use freshgate::server::Reviewer as _;
 use freshgate::server::deadline::Deadline;
 use freshgate::store::Store;
 use freshgate::subject::kinds::WorkloadKinds;
+use freshgate::telemetry::Traces;
 use http_body_util::BodyExt as _;
+use hyper::HeaderMap;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -44,9 +46,11 @@ fn gate(store: &Store, audit: &Arc<Audit>, metrics: &Arc<Metrics>, mode: AuditMo
             stated: StatedLabels::default(),
             budgets: Budgets::default(),
             exceptions: Arc::default(),
+            traces: Traces::default(),
         },
-        recording: Recording::new(Arc::clone(audit), settings, Arc::clone(metrics)),
+        recording: Recording::new(Arc::clone(audit), settings, Traces::default(), Arc::clone(metrics)),
         granting: None,
+        traces: Traces::default(),
         metrics: Arc::clone(metrics),
         clock: || DateTime::from_timestamp(1_800_000_000, 0).unwrap_or_default(),
     }
@@ -55,7 +59,9 @@ fn gate(store: &Store, audit: &Arc<Audit>, metrics: &Arc<Metrics>, mode: AuditMo
 /// The answer to a review that arrived then.
 async fn ask(gate: &Gate, arrived: Instant) -> Value {
     let body = Bytes::from(review("x", "169.254.169.254/x").to_string());
-    let answer = gate.review(body, Deadline::new(arrived, std::time::Duration::from_secs(10))).await;
+    let answer =
+        Box::pin(gate.review(body, &HeaderMap::new(), Deadline::new(arrived, std::time::Duration::from_secs(10))))
+            .await;
     let body = answer.into_body().collect().await.unwrap().to_bytes();
     serde_json::from_slice::<Value>(&body).unwrap()["response"].take()
 }
