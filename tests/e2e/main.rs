@@ -6,6 +6,7 @@
 
 mod bed;
 mod budgets;
+mod canary;
 mod changes;
 mod checkpoints;
 #[path = "../cluster/mod.rs"]
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         checkpoints::SCENARIOS,
         decisions::SCENARIOS,
         strict::SCENARIOS,
+        canary::SCENARIOS,
     ]
     .concat();
     let chosen: Vec<&Scenario> = scenarios

@@ -8,6 +8,7 @@ mod access;
 mod answered;
 mod audit;
 mod budgets;
+mod canary;
 mod command_line;
 mod dates;
 mod exceptions;
