@@ -19,7 +19,7 @@ use crate::store::StoreLocation;
 use crate::subject::kinds::WorkloadKind;
 pub use asking::{DecisionsApiArgs, FilterArgs, QueryArgs, TailArgs};
 pub use audit::{Age, ExportArgs, ExportFormat, ImportArgs, KeepingArgs, VerifyArgs};
-pub use history::{PolicyTestArgs, ReplayArgs, SimulateArgs};
+pub use history::{PolicyTestArgs, ReplayArgs, RunningArgs, SimulateArgs};
 pub use relations::FlagsError;
 pub use telemetry::{OtlpEndpoint, TelemetryArgs};
 
@@ -50,8 +50,9 @@ pub enum Command {
     /// Ask for recorded decisions.
     #[command(subcommand)]
     Audit(AuditCommand),
-    /// Say what policies would have said to recorded decisions: how many more and fewer refusals, and whose.
-    Simulate(SimulateArgs),
+    /// Say what policies would have said to recorded decisions, or say to what runs: how many more and fewer refusals, and
+    /// whose.
+    Simulate(Box<SimulateArgs>),
     /// Look at policies.
     #[command(subcommand)]
     Policy(PolicyCommand),

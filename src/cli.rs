@@ -113,7 +113,7 @@ fn run(cli: Cli) -> Result<u8, Failure> {
         }
         Command::Simulate(args) => {
             log_to_stderr("error", false);
-            block_on(simulate::run(args))
+            block_on(simulate::run(*args))
         }
         Command::Policy(command) => policy::run(&command),
         Command::Exception(ExceptionCommand::New(args)) => exception::new(*args),

@@ -474,14 +474,15 @@ fn find_grant(store: &StoreArg) -> FindGrant {
     })
 }
 
-async fn client() -> Result<kube::Client, StartError> {
+/// A client of the cluster that the kubeconfig or the Pod's service account names; it answers.
+pub async fn client() -> Result<kube::Client, StartError> {
     let client = cluster::connect(None).await.map_err(|error| StartError::Cluster(error.to_string()))?;
     client.apiserver_version().await.map_err(|error| StartError::Cluster(error.to_string()))?;
     Ok(client)
 }
 
 /// Waits until namespaces and nodes are known: before that a policy could be taken for one that does not match.
-async fn synced(cluster: &Cluster) -> Result<(), StartError> {
+pub async fn synced(cluster: &Cluster) -> Result<(), StartError> {
     let both = async { tokio::join!(cluster.namespaces.health().synced(), cluster.nodes.health().synced()) };
     match tokio::time::timeout(SYNC_WITHIN, both).await {
         Ok(_) => Ok(()),

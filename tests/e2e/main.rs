@@ -18,6 +18,7 @@ mod objects;
 mod places;
 mod policies;
 mod returns;
+mod running;
 mod strict;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         decisions::SCENARIOS,
         strict::SCENARIOS,
         canary::SCENARIOS,
+        running::SCENARIOS,
     ]
     .concat();
     let chosen: Vec<&Scenario> = scenarios
