@@ -65,6 +65,7 @@ impl Gate {
             Ok(review) => review,
             Err(error) => return text(StatusCode::BAD_REQUEST, error.to_string()),
         };
+        self.traces.describe(|| asked(&review));
         // Records keep milliseconds, so nothing finer may decide.
         let (now, policies) = ((self.clock)().trunc_subsecs(3), self.policies.load_full());
         let Some(subject) = &review.subject else {
@@ -89,7 +90,7 @@ impl Gate {
         self.count(&review, &verdict);
         let recorded = self.recording.record(&review.request, subject, &evidence, &verdict, now, deadline).await;
         self.tell(&review, subject, recorded.message.as_deref());
-        self.traces.describe(|| described(&review, subject, &verdict, &recorded));
+        self.traces.describe(|| decided(&verdict, &recorded));
         json(respond(&review, &verdict, &evidence, recorded))
     }
 
@@ -129,8 +130,23 @@ impl Gate {
     }
 }
 
-/// What the span of a review says. Names alone: nothing of the object that could be a secret.
-fn described(review: &Review<'_>, subject: &Subject, verdict: &Verdict, recorded: &Recorded) -> Vec<KeyValue> {
+/// What the span of a review says of the request. Names alone: nothing of the object that could be a secret.
+fn asked(review: &Review<'_>) -> Vec<KeyValue> {
+    let request = &review.request;
+    // With `generateName` the request has none yet.
+    let name = review.subject.as_ref().map_or(&*request.name, |subject| &subject.name);
+    vec![
+        KeyValue::new("request_uid", request.uid.to_string()),
+        KeyValue::new("operation", review.operation.as_str()),
+        KeyValue::new("namespace", request.namespace.to_string()),
+        KeyValue::new("kind", request.kind.kind.to_string()),
+        KeyValue::new("name", name.to_owned()),
+        KeyValue::new("dry_run", request.dry_run == Some(true)),
+    ]
+}
+
+/// What it says of the decision.
+fn decided(verdict: &Verdict, recorded: &Recorded) -> Vec<KeyValue> {
     let refused = verdict.decision == Decision::Deny || recorded.outcome == Outcome::Refused;
     vec![
         KeyValue::new("decision_id", recorded.decision_id.clone().unwrap_or_default()),
@@ -138,12 +154,6 @@ fn described(review: &Review<'_>, subject: &Subject, verdict: &Verdict, recorded
         KeyValue::new("allowed", !refused),
         KeyValue::new("change", verdict.change.as_str()),
         KeyValue::new("passed", verdict.passed.map_or("", Passed::as_str)),
-        KeyValue::new("operation", subject.operation.as_str()),
-        KeyValue::new("namespace", subject.namespace.clone()),
-        KeyValue::new("kind", subject.kind.clone()),
-        KeyValue::new("name", subject.name.clone()),
-        KeyValue::new("dry_run", review.request.dry_run == Some(true)),
-        KeyValue::new("request_uid", review.request.uid.to_string()),
     ]
 }
 

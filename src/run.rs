@@ -51,6 +51,9 @@ use crate::telemetry::{Telemetry, TelemetryError, TelemetrySettings, Traces};
 /// How long connections and the store may take to end.
 const END_WITHIN: Duration = Duration::from_secs(10);
 
+/// How long a collector may take for what is left to tell it.
+const TELL_WITHIN: Duration = Duration::from_secs(5);
+
 /// How long the first lists of a cluster may take.
 const SYNC_WITHIN: Duration = Duration::from_secs(30);
 
@@ -384,9 +387,6 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
             "the store gets what it did not take in time at the next start"
         );
     }
-    if let Some(telemetry) = telemetry {
-        telemetry.close(END_WITHIN).await;
-    }
     if let Some(checkpointer) = checkpointer
         && let Err(error) = checkpointer.make(clock::now()).await
     {
@@ -396,6 +396,10 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
         && let Err(error) = store.flush_and_close().await
     {
         tracing::error!(%error, "the store was not closed in order");
+    }
+    // Last: a collector that hangs may cost what it would have got, and nothing else of the end.
+    if let Some(telemetry) = telemetry {
+        telemetry.close(TELL_WITHIN).await;
     }
     tracing::info!("ended in order");
     Ok(())

@@ -156,6 +156,10 @@ async fn kill_9_at_any_instant_under_load_loses_no_answered_decision() {
     gate.crash_and_restart();
     let found = recorded(&location, &QueryFilter::default()).await;
     assert_eq!(missing(&answered, &found), Vec::<&String>::new());
+    for id in [answered.first(), answered.last()].into_iter().flatten() {
+        let (code, stdout, stderr) = gate.run(&["audit", "show", id, "--store", &gate.store()]);
+        assert!(code == Some(0) && stdout.contains(id.as_str()), "{stdout}{stderr}");
+    }
     let (code, stdout, stderr) = gate.run(&["audit", "verify", "--store", &gate.store()]);
     assert_eq!(code, Some(0), "{stdout}{stderr}");
     println!("{} decisions answered, {} recorded: {stdout}", answered.len(), found.len());
