@@ -1,6 +1,9 @@
 //! Audit mode `strict`: what cannot be recorded is refused, with words that say so; what runs goes on.
 
-use std::path::{Path, PathBuf};
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::process::Command;
 
 use chrono::{TimeDelta, Utc};
 use serde_json::{Value, json};
@@ -36,7 +39,11 @@ impl Bed {
         let (folder, policies) = (tempfile::tempdir().unwrap(), policies(POLICY));
         let (host, path) = (registry.host(), policies.path().display().to_string());
         let args = [&["--policies", &path, "--insecure-registry", &host, "--audit-mode", "strict"], more].concat();
-        let gate = Gate::in_folder(Path::new(PROGRAM), folder.path(), &args, &[]);
+        // A write beyond the file size limit is then an error, not the end of the process.
+        let program = folder.path().join("gate.sh");
+        std::fs::write(&program, format!("#!/bin/sh\ntrap '' XFSZ\nexec {PROGRAM} \"$@\"\n")).unwrap();
+        std::fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+        let gate = Gate::in_folder(&program, folder.path(), &args, &[]);
         let journal = folder.path().join("decisions.db.journal");
         Self { gate, journal, fresh, newer, old, _held: (folder, policies, registry) }
     }
@@ -137,6 +144,30 @@ async fn a_denial_stays_one_and_says_that_it_is_unrecorded() {
     assert_ne!(id(&again), id(&denied));
     assert!(!again["status"]["message"].as_str().unwrap().contains("could not be recorded"));
     assert_eq!(bed.recorded("app"), 1);
+}
+
+/// R17, by a limit on the size of files: like a full disk it lets nothing through, on this file system and any other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_refuses_until_there_is_room() {
+    let bed = Bed::start(&[]);
+    let limit = |bytes: &str| {
+        let pid = bed.gate.process.pid().to_string();
+        let status = Command::new("prlimit").args(["--pid", &pid, &format!("--fsize={bytes}:")]).status().unwrap();
+        assert!(status.success(), "prlimit {bytes}");
+    };
+    let allowed = async |name: &str| bed.ask(&review(name, &bed.fresh)).await["allowed"] == true;
+    assert!(allowed("before").await);
+    limit("0");
+    let refused = bed.ask(&review("meanwhile", &bed.fresh)).await;
+    assert_eq!(refused["status"]["code"], 503);
+    let message = refused["status"]["message"].as_str().unwrap();
+    assert!(message.contains("the audit journal failed: File too large (os error 27).\n"), "{message}");
+    assert!(!allowed("meanwhile").await);
+    limit("unlimited");
+    assert!(allowed("after").await);
+    assert_eq!(["before", "meanwhile", "after"].map(|name| bed.recorded(name)), [1, 0, 1]);
+    let (code, stdout, stderr) = bed.gate.run(&["audit", "verify", "--store", &bed.gate.store()]);
+    assert_eq!(code, Some(0), "{stdout}{stderr}");
 }
 
 /// R3: a full disk of the audit breaks nothing that runs.
