@@ -432,7 +432,8 @@ fn telemetry(
         return Ok(None);
     };
     let (timeout, cluster) = (args.telemetry.timeout(), args.cluster.clone());
-    let settings = TelemetrySettings { endpoint, timeout, id: name.to_owned(), cluster };
+    let ca = args.telemetry.otlp_ca.clone().filter(|path| !path.as_os_str().is_empty());
+    let settings = TelemetrySettings { endpoint, ca, timeout, id: name.to_owned(), cluster };
     let telemetry = Telemetry::start(&settings, metrics, &background.handle())?;
     tracing::info!(endpoint = %settings.endpoint, "records and reviews are told to an OTLP collector");
     Ok(Some(telemetry))

@@ -7,6 +7,7 @@ mod logs;
 mod queue;
 mod traces;
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,6 +43,8 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 pub struct TelemetrySettings {
     /// The collector, as OTLP over HTTP has it: logs go to `v1/logs` below it, traces to `v1/traces`.
     pub endpoint: Url,
+    /// Certificate authorities to trust beside the system's, in PEM.
+    pub ca: Option<PathBuf>,
     /// How long one request to it may take, all attempts together.
     pub timeout: Duration,
     /// Name of this gate.
@@ -53,6 +56,16 @@ pub struct TelemetrySettings {
 /// Why nothing can be sent.
 #[derive(Debug, Error)]
 pub enum TelemetryError {
+    /// The file with its certificate authorities.
+    #[error(
+        "the collector's certificate authorities in {} cannot be used: {why}; name a PEM file with --otlp-ca (OTEL_EXPORTER_OTLP_CERTIFICATE)", path.display()
+    )]
+    Ca {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The client.
     #[error("the client for OTLP cannot be made: {0}")]
     Client(#[from] reqwest::Error),
@@ -79,14 +92,16 @@ impl Telemetry {
         metrics: &Arc<Metrics>,
         background: &Handle,
     ) -> Result<Self, TelemetryError> {
+        let authorities = settings.ca.as_deref().map(authorities).transpose()?.unwrap_or_default();
         let client = reqwest::Client::builder()
             .user_agent(concat!("freshgate/", env!("CARGO_PKG_VERSION")))
             // Followed, a redirect would carry the credentials elsewhere.
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_WITHIN.min(settings.timeout))
             .timeout(settings.timeout)
-            .no_proxy()
-            .build()?;
+            .no_proxy();
+        let client = if authorities.is_empty() { client } else { client.tls_certs_merge(authorities) };
+        let client = client.build()?;
         let resource = resource(settings);
         let base = settings.endpoint.as_str().trim_end_matches('/');
         let mut log_exporter = LogExporter::builder()
@@ -143,6 +158,16 @@ impl Telemetry {
         }
         // Its processor has nothing left to do, so this cannot fail in a way that matters.
         let _ = self.provider.shutdown_with_timeout(Duration::ZERO);
+    }
+}
+
+fn authorities(path: &Path) -> Result<Vec<reqwest::Certificate>, TelemetryError> {
+    let cannot = |why: String| TelemetryError::Ca { path: path.to_owned(), why };
+    let pem = std::fs::read(path).map_err(|error| cannot(error.to_string()))?;
+    match reqwest::Certificate::from_pem_bundle(&pem) {
+        Ok(found) if !found.is_empty() => Ok(found),
+        Ok(_) => Err(cannot("there is no certificate in it".to_owned())),
+        Err(error) => Err(cannot(error.to_string())),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Flags about OpenTelemetry. Their variables have the names that the field knows.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, value_parser};
@@ -19,6 +20,9 @@ pub struct TelemetryArgs {
         value_parser = endpoint
     )]
     pub otlp_endpoint: Option<OtlpEndpoint>,
+    /// Certificate authorities of the collector beside the system's, in PEM
+    #[arg(long, value_name = "FILE", env = "OTEL_EXPORTER_OTLP_CERTIFICATE")]
+    pub otlp_ca: Option<PathBuf>,
     /// Milliseconds that one request to the collector may take
     #[arg(long, value_name = "MILLISECONDS", env = "OTEL_EXPORTER_OTLP_TIMEOUT", default_value_t = 10_000, value_parser = value_parser!(u64).range(1..=600_000))]
     pub otlp_timeout_milliseconds: u64,

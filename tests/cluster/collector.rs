@@ -50,6 +50,7 @@ pub struct Got {
 
 /// The collector.
 pub struct Collector {
+    scheme: &'static str,
     address: SocketAddr,
     shared: Shared,
     serving: JoinHandle<()>,
@@ -68,12 +69,28 @@ impl Collector {
         let shared = Shared::default();
         let router = Router::new().fallback(answer).with_state(shared.clone());
         let serving = tokio::spawn(async move { axum::serve(socket, router).await.unwrap() });
-        Self { address, shared, serving }
+        Self { scheme: "http", address, shared, serving }
+    }
+
+    /// Behind TLS, with a certificate for loopback and its key, in PEM.
+    pub async fn with_tls(certificate: &str, key: &str) -> Self {
+        super::install_tls();
+        let pem = |text: &str| text.as_bytes().to_vec();
+        let config = axum_server::tls_rustls::RustlsConfig::from_pem(pem(certificate), pem(key)).await.unwrap();
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let address = socket.local_addr().unwrap();
+        let shared = Shared::default();
+        let router = Router::new().fallback(answer).with_state(shared.clone()).into_make_service();
+        let serving = tokio::spawn(async move {
+            axum_server::from_tcp_rustls(socket, config).unwrap().serve(router).await.unwrap();
+        });
+        Self { scheme: "https", address, shared, serving }
     }
 
     /// Where it listens.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("{}://{}", self.scheme, self.address)
     }
 
     pub fn set(&self, behaviour: Behaviour) {

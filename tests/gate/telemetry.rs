@@ -8,6 +8,7 @@ use opentelemetry_proto::tonic::trace::v1::Span;
 use serde_json::Value;
 
 use super::reviews::{POLICY, PROGRAM, policies, review};
+use super::server::pair;
 use crate::cluster::collector::{Behaviour, Collector, body, text};
 use crate::cluster::gate::Gate;
 use crate::cluster::image::Config;
@@ -207,6 +208,43 @@ async fn a_collector_that_is_not_there_costs_a_counter() {
     gate.process.signal("TERM");
     assert!(gate.process.wait().success());
     assert_eq!(gate.records(&[]).len(), 1);
+}
+
+/// By the same TLS as everything else, with an authority of one's own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_behind_its_own_authority_is_trusted_where_that_is_given() {
+    let (certificate, key) = pair();
+    let collector = Collector::with_tls(&certificate, &key).await;
+    let folder = tempfile::tempdir().unwrap();
+    let ca = folder.path().join("ca.pem");
+    std::fs::write(&ca, &certificate).unwrap();
+    let (stranger, _policies) = gate(&collector.url(), "2000", &[], &[]);
+    ask(&stranger, "app", NOWHERE, None).await;
+    until(&stranger, LOST_LOGS, 1).await;
+    assert!(collector.got().logs.is_empty());
+    let (gate, _policies) = gate(&collector.url(), "10000", &[], &[("OTEL_EXPORTER_OTLP_CERTIFICATE", &ca)]);
+    ask(&gate, "app", NOWHERE, None).await;
+    until(&gate, SENT_LOGS, 1).await;
+    assert_eq!(collector.got().logs.len(), 1);
+    let none = folder.path().join("none.pem");
+    let (code, _, stderr) = gate.run(&[
+        "serve",
+        "--policies",
+        "policies",
+        "--store",
+        "stdout",
+        "--tls-self-signed",
+        "--listen",
+        "127.0.0.1:0",
+        "--admin-listen",
+        "127.0.0.1:0",
+        "--otlp-endpoint",
+        &collector.url(),
+        "--otlp-ca",
+        &none.display().to_string(),
+    ]);
+    assert_eq!(code, Some(2), "{stderr}");
+    assert!(stderr.contains("name a PEM file with --otlp-ca (OTEL_EXPORTER_OTLP_CERTIFICATE)"), "{stderr}");
 }
 
 #[test]
