@@ -146,7 +146,9 @@ impl Gatherer {
     async fn credentials(&self, subject: &Subject, deadline: Instant) -> Option<Credentials> {
         let secrets = self.cluster.as_ref()?.pull_secrets.as_ref()?;
         let hints = &subject.pull;
-        let configs = secrets.of(&subject.namespace, &hints.secrets, Some(&hints.service_account), deadline).await;
+        // In a box, like the look-up of an owner: what few reviews need would be part of what each one carries about.
+        let found = Box::pin(secrets.of(&subject.namespace, &hints.secrets, Some(&hints.service_account), deadline));
+        let configs = found.await;
         let mut all = Credentials::default();
         for config in configs {
             match Credentials::from_docker_config(config.as_str()) {
@@ -163,7 +165,7 @@ impl Gatherer {
         let found = match &self.cluster {
             None => OwnerFound::NotLookedUp { detail: "there is no cluster to look it up in".to_owned() },
             Some(cluster) => {
-                let find = |fresh| cluster.owners.find(subject, claimed, fresh, deadline);
+                let find = |fresh| Box::pin(cluster.owners.find(subject, claimed, fresh, deadline));
                 let found = find(false).await;
                 let runs =
                     |image: &String| found.templates().is_none_or(|all| all.iter().flatten().any(|one| one == image));
