@@ -259,6 +259,11 @@ impl Audit {
         })
     }
 
+    /// Has somebody told each record's line, as it was hashed, once it is durable. Only the first is; it must not wait.
+    pub fn listen(&self, listener: impl Fn(&[u8]) + Send + Sync + 'static) {
+        self.journal.listen(listener);
+    }
+
     /// Whose chain this process writes.
     pub fn writer_id(&self) -> Uuid {
         self.writer_id

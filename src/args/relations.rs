@@ -3,7 +3,7 @@
 
 use thiserror::Error;
 
-use super::{ServeArgs, StoreArg};
+use super::{AuditDurability, AuditMode, ServeArgs, StoreArg};
 
 /// Flags that do not go together, or one that is missing, with what to write instead.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -53,6 +53,11 @@ pub enum FlagsError {
         "--decisions-api (FRESHGATE_DECISIONS_API) shows what a store keeps, and --store stdout keeps nothing: name a store, as sqlite:FILE, or leave it out"
     )]
     DecisionsWithoutStore,
+    /// Nothing may leave unrecorded, and nothing waits for its record.
+    #[error(
+        "--audit-mode strict (FRESHGATE_AUDIT_MODE) refuses what could not be recorded, and with --audit-durability async (FRESHGATE_AUDIT_DURABILITY) no answer waits to learn that: leave out one of them"
+    )]
+    StrictWithoutWaiting,
 }
 
 impl ServeArgs {
@@ -70,6 +75,9 @@ impl ServeArgs {
             if self.store == StoreArg::Stdout {
                 return Err(FlagsError::DecisionsWithoutStore);
             }
+        }
+        if self.audit_mode == AuditMode::Strict && self.audit_durability == AuditDurability::Async {
+            return Err(FlagsError::StrictWithoutWaiting);
         }
         match (&self.tls_cert, &self.tls_key, self.tls_self_signed) {
             (None, None, false) => Err(FlagsError::NoCertificate),
@@ -99,6 +107,11 @@ mod tests {
             (made.to_owned(), Err(FlagsError::NoPolicies)),
             (format!("{policies} {made} --decisions-api"), Err(FlagsError::DecisionsWithoutCluster)),
             (format!("--kubernetes {made} --decisions-api"), Err(FlagsError::DecisionsWithoutStore)),
+            (format!("{policies} {made} --audit-mode strict"), Ok(())),
+            (
+                format!("{policies} {made} --audit-mode strict --audit-durability async"),
+                Err(FlagsError::StrictWithoutWaiting),
+            ),
             (format!("{policies} --kubernetes {made}"), Err(FlagsError::PoliciesTwice)),
             (policies.to_owned(), Err(FlagsError::NoCertificate)),
             (format!("{policies} {files} {made}"), Err(FlagsError::CertificateTwice)),

@@ -7,8 +7,9 @@ mod queue;
 pub(crate) mod segment;
 mod writer;
 
-use std::sync::Arc;
+use std::fmt;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 use arc_swap::ArcSwapOption;
@@ -28,6 +29,27 @@ pub(super) use writer::{Output, Segments};
 pub(super) struct Journal {
     queue: Arc<Queue>,
     counts: Arc<Counts>,
+    listener: Arc<Listener>,
+}
+
+type Told = Box<dyn Fn(&[u8]) + Send + Sync>;
+
+/// Who is told each line that is durable; it must not wait.
+#[derive(Default)]
+pub(super) struct Listener(OnceLock<Told>);
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(if self.0.get().is_some() { "Listener(set)" } else { "Listener(none)" })
+    }
+}
+
+impl Listener {
+    fn tell(&self, batch: &Batch) {
+        if let Some(listener) = self.0.get() {
+            batch.records().for_each(|(_, _, line)| listener(line));
+        }
+    }
 }
 
 /// What the journal's thread counts.
@@ -53,13 +75,20 @@ impl Journal {
     ) -> Result<(Self, JoinHandle<()>), AuditError> {
         let queue = Arc::new(Queue::default());
         let counts = Arc::new(Counts::default());
-        let writer = Writer::new(writer_id, output, memory, Arc::clone(&counts));
+        let listener = Arc::new(Listener::default());
+        let writer = Writer::new(writer_id, output, memory, Arc::clone(&counts), Arc::clone(&listener));
         let taken = Arc::clone(&queue);
         let thread = std::thread::Builder::new()
             .name("audit-journal".to_owned())
             .spawn(move || writer.run(&taken))
             .map_err(|source| AuditError::Thread { source: Arc::new(source) })?;
-        Ok((Self { queue, counts }, thread))
+        Ok((Self { queue, counts, listener }, thread))
+    }
+
+    /// Has the first listener told each line that is durable from now on.
+    pub(super) fn listen(&self, listener: impl Fn(&[u8]) + Send + Sync + 'static) {
+        // A second one has no effect.
+        let _ = self.listener.0.set(Box::new(listener));
     }
 
     pub(super) fn counts(&self) -> &Counts {

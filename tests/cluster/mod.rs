@@ -3,6 +3,8 @@
 //! Everything listens on free loopback ports and ends, by pid, with the value that stands for it, also when a test fails.
 #![allow(dead_code)] // each test binary uses its part
 
+pub mod canary;
+pub mod collector;
 pub mod control_plane;
 pub mod exposition;
 pub mod faulty;

@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::Counts;
 use super::batch::Batch;
 use super::lock::FolderLock;
 use super::queue::{Acknowledge, Entry, Queue};
 use super::segment::OpenSegment;
+use super::{Counts, Listener};
 use uuid::Uuid;
 
 use crate::audit::backlog::Backlog;
@@ -42,12 +42,19 @@ pub(super) struct Writer {
     segment: Option<OpenSegment>,
     memory: Arc<Memory>,
     counts: Arc<Counts>,
+    listener: Arc<Listener>,
     failing: bool,
 }
 
 impl Writer {
-    pub(super) fn new(writer_id: Uuid, output: Output, memory: Arc<Memory>, counts: Arc<Counts>) -> Self {
-        Self { chain: Chain::new(writer_id), output, segment: None, memory, counts, failing: false }
+    pub(super) fn new(
+        writer_id: Uuid,
+        output: Output,
+        memory: Arc<Memory>,
+        counts: Arc<Counts>,
+        listener: Arc<Listener>,
+    ) -> Self {
+        Self { chain: Chain::new(writer_id), output, segment: None, memory, counts, listener, failing: false }
     }
 
     /// Works until the queue is closed and empty.
@@ -97,6 +104,7 @@ impl Writer {
                         self.memory.overlay.admit(update, position.seq);
                     }
                 }
+                self.listener.tell(&batch);
                 if let Output::Segments(segments) = &self.output {
                     segments.backlog.push(batch);
                 }
@@ -154,7 +162,7 @@ impl Writer {
     fn report(&mut self, error: Option<&io::Error>) {
         match (std::mem::replace(&mut self.failing, error.is_some()), error) {
             (false, Some(error)) => {
-                tracing::error!(%error, "the audit journal cannot be written: decisions go out unrecorded");
+                tracing::error!(%error, "the audit journal cannot be written: what is decided now is not recorded");
             }
             (true, None) => tracing::info!("the audit journal is written again"),
             _ => {}
