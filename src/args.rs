@@ -89,7 +89,7 @@ pub enum AuditDurability {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreArg {
     /// Into a store.
-    Sqlite(StoreLocation),
+    Store(StoreLocation),
     /// To stdout, as JSON lines; nothing is kept, so nothing is known of what ran before.
     Stdout,
 }

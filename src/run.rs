@@ -183,7 +183,7 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
         AuditDurability::Async => Durability::Async,
     };
     let (store, ledger, facts): (Option<Store>, Ledger, Arc<dyn FactStore>) = match &args.store {
-        StoreArg::Sqlite(location) => {
+        StoreArg::Store(location) => {
             let store = Store::open_on(location, &background.handle()).await?;
             (Some(store.clone()), store.ledger(), Arc::new(StoredFacts(store)))
         }
@@ -404,10 +404,10 @@ fn key_source(args: &ServeArgs) -> KeySource {
     match (&args.signing_secret, &args.signing_key, &args.store) {
         (Some(secret), _, _) => KeySource::Secret(secret.clone()),
         (None, Some(file), _) => KeySource::File(file.clone()),
-        (None, None, StoreArg::Sqlite(location)) => KeySource::File(location.signing_key()),
-        (None, None, StoreArg::Stdout) => {
+        (None, None, StoreArg::Store(location)) if let Some(file) = location.signing_key() => KeySource::File(file),
+        (None, None, _) => {
             tracing::warn!(
-                "exceptions granted now have no effect after this process; give --signing-secret or --signing-key"
+                "what is signed now, exceptions and checkpoints, counts for nothing after this process and for no other replica; give --signing-secret or --signing-key"
             );
             KeySource::Memory
         }
@@ -417,7 +417,7 @@ fn key_source(args: &ServeArgs) -> KeySource {
 /// Decisions over HTTP, where there is a store to ask and a cluster that says who may.
 fn decisions_api(store: &StoreArg, client: Option<&kube::Client>) -> Option<DecisionsApi> {
     match (store, client) {
-        (StoreArg::Sqlite(location), Some(client)) => Some(DecisionsApi::new(location.clone(), client.clone())),
+        (StoreArg::Store(location), Some(client)) => Some(DecisionsApi::new(location.clone(), client.clone())),
         _ => None,
     }
 }
@@ -425,7 +425,7 @@ fn decisions_api(store: &StoreArg, client: Option<&kube::Client>) -> Option<Deci
 /// Finds grants in the audit; what is printed alone cannot be found.
 fn find_grant(store: &StoreArg) -> FindGrant {
     let location = match store {
-        StoreArg::Sqlite(location) => Some(location.clone()),
+        StoreArg::Store(location) => Some(location.clone()),
         StoreArg::Stdout => None,
     };
     Arc::new(move |asked| {

@@ -52,7 +52,7 @@ pub(super) struct Journal {
 
 /// What the journal's thread counts.
 #[derive(Debug, Default)]
-pub(super) struct Counts {
+pub(in crate::audit) struct Counts {
     /// Records made durable.
     pub(super) records: AtomicU64,
     /// Bytes of them, as they stand in the segments.

@@ -3,11 +3,13 @@
 //! Everything listens on free loopback ports and ends, by pid, with the value that stands for it, also when a test fails.
 #![allow(dead_code)] // each test binary uses its part
 
+pub mod between;
 pub mod control_plane;
 pub mod exposition;
 pub mod faulty;
 pub mod gate;
 pub mod image;
+pub mod postgres;
 pub mod process;
 pub mod prometheus;
 pub mod registry;

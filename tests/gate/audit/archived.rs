@@ -79,7 +79,7 @@ async fn what_only_the_journal_holds_is_exported_too() {
     let place = Place::new();
     let (store, audit) = place.open().await;
     let mut lock = place.connect().await;
-    sqlx::raw_sql("BEGIN EXCLUSIVE").execute(&mut lock).await.unwrap();
+    lock.hold().await;
     for number in 1..=3 {
         audit.record(body(number), None).await.unwrap();
     }
@@ -114,7 +114,7 @@ async fn what_cannot_be_exported_or_imported_says_why_and_leaves_nothing_behind(
     assert_eq!(run_into(full(), &["audit", "export", "--store", &store]).0, 2);
     let (code, _, stderr) = run(&["audit", "import", "-", "--store", &store], "");
     assert_eq!(code, 2);
-    let there = ended.place.location().file().display().to_string();
+    let there = ended.place.file().display().to_string();
     assert_eq!(
         stderr,
         format!("error: -: there is a file {there} already: an archive is made anew, so name another with --store\n")
