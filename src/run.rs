@@ -172,6 +172,7 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
     let readiness = Arc::new(Readiness::default());
     let in_force = InForce::default();
 
+    let args = args.with_journal();
     let background = Background::start().map_err(StartError::Background)?;
     let certificates = Arc::new(certificates(&args, &provider)?);
     if let Some(folder) = &args.policies {
@@ -181,6 +182,7 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
     let durability = match args.audit_durability {
         AuditDurability::Journal => Durability::Journal,
         AuditDurability::Async => Durability::Async,
+        AuditDurability::Store => Durability::Store,
     };
     let (store, ledger, facts): (Option<Store>, Ledger, Arc<dyn FactStore>) = match &args.store {
         StoreArg::Store(location) => {
@@ -364,10 +366,16 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
     let _ = tokio::time::timeout(END_WITHIN, admin).await;
     let closed = audit.flush_and_close(END_WITHIN).await;
     if closed.unstored_records > 0 {
-        tracing::warn!(
-            records = closed.unstored_records,
-            "the store gets what it did not take in time at the next start"
-        );
+        let records = closed.unstored_records;
+        match durability {
+            Durability::Store => {
+                tracing::error!(
+                    records,
+                    "records are lost that the store did not take; their decisions were said to be unrecorded"
+                );
+            }
+            _ => tracing::warn!(records, "the store gets what it did not take in time at the next start"),
+        }
     }
     if let Some(checkpointer) = checkpointer
         && let Err(error) = checkpointer.make(clock::now()).await

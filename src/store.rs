@@ -31,6 +31,7 @@ use database::{Dialect, Pool, Query, Value};
 pub use ledger::Ledger;
 use location::Place;
 pub use location::StoreLocation;
+pub use postgres::address::without_password;
 use postgres::{PostgresAddress, PostgresError, Purpose};
 pub use read_only::ReadOnlyStore;
 use write_behind::WriteBehind;

@@ -4,8 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::Output;
-use crate::store::StoreLocation;
+use super::{AskedStore, Output};
 
 /// Flags of `audit replay`.
 #[derive(Debug, Args)]
@@ -19,9 +18,9 @@ pub struct ReplayArgs {
     /// Not after: likewise
     #[arg(long, value_name = "TIME", requires = "since")]
     pub until: Option<String>,
-    /// The store
-    #[arg(long, value_name = "sqlite:FILE", env = "FRESHGATE_STORE")]
-    pub store: StoreLocation,
+    /// The store.
+    #[command(flatten)]
+    pub store: AskedStore,
     /// How the result is printed
     #[arg(short = 'o', long, value_enum, default_value_t)]
     pub output: Output,
@@ -39,9 +38,9 @@ pub struct SimulateArgs {
     /// Not after: likewise
     #[arg(long, value_name = "TIME")]
     pub until: Option<String>,
-    /// The store
-    #[arg(long, value_name = "sqlite:FILE", env = "FRESHGATE_STORE")]
-    pub store: StoreLocation,
+    /// The store.
+    #[command(flatten)]
+    pub store: AskedStore,
     /// Exit 1 where something would be refused that was not, to hold back a change of policies in CI
     #[arg(long)]
     pub fail_on_new_denials: bool,

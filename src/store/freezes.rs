@@ -15,7 +15,7 @@ impl Store {
     pub async fn freezes(&self) -> Result<Vec<(FreezeKey, Freeze)>, StoreError> {
         let asked = async {
             let rows =
-                self.readers().rows(Query::new("SELECT policy, source, service, slo, freeze FROM freezes")).await?;
+                self.readers().rows(Query::new("SELECT policy, source, service, slo, \"freeze\" FROM freezes")).await?;
             let texts = |row: &Row| Ok((row.text(0)?, row.text(1)?, row.text(2)?, row.text(3)?, row.text(4)?));
             rows.iter().map(texts).collect::<Result<Vec<_>, sqlx::Error>>()
         };
@@ -68,8 +68,8 @@ async fn write(writer: &Pool, changed: &[Changed]) -> Result<(), sqlx::Error> {
         let written = freeze.as_ref().and_then(|freeze| serde_json::to_string(freeze).ok());
         let query = match written {
             Some(_) => Query::new(
-                "INSERT INTO freezes (policy, source, service, slo, freeze) VALUES ($1, $2, $3, $4, $5)
-                 ON CONFLICT (policy, source, service, slo) DO UPDATE SET freeze = excluded.freeze",
+                "INSERT INTO freezes (policy, source, service, slo, \"freeze\") VALUES ($1, $2, $3, $4, $5)
+                 ON CONFLICT (policy, source, service, slo) DO UPDATE SET \"freeze\" = excluded.\"freeze\"",
             ),
             None => Query::new("DELETE FROM freezes WHERE policy = $1 AND source = $2 AND service = $3 AND slo = $4"),
         };

@@ -142,7 +142,7 @@ CREATE TABLE freshgate.freezes (
     source  TEXT COLLATE "C" NOT NULL,
     service TEXT COLLATE "C" NOT NULL,
     slo     TEXT COLLATE "C" NOT NULL,
-    freeze  TEXT COLLATE "C" NOT NULL,  -- JSON: since when, and the last measurement
+    "freeze" TEXT COLLATE "C" NOT NULL,  -- JSON: since when, and the last measurement
     PRIMARY KEY (policy, source, service, slo)
 );
 
