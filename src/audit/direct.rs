@@ -89,6 +89,7 @@ impl Direct {
             waiting: Arc::clone(&waiting),
             receiver,
             kept: VecDeque::new(),
+            tried: 0,
             closed: false,
         };
         (Self { sender, counts, waiting }, tokio::spawn(writer.run()))
@@ -139,6 +140,8 @@ struct Writer {
     receiver: mpsc::Receiver<Message>,
     /// What the store did not take, the oldest first.
     kept: VecDeque<Group>,
+    /// Records of the group that is tried again.
+    tried: usize,
     closed: bool,
 }
 
@@ -207,7 +210,11 @@ impl Writer {
         self.counts.bytes.fetch_add(group.bytes as u64, Ordering::Relaxed);
         self.counts.head.store(Some(Arc::new(group.last)));
         self.memory.overlay.stored_up_to(group.last.seq);
-        self.waiting.set(self.kept.iter().map(|kept| kept.records).sum());
+        self.waiting.set(self.kept_records());
+    }
+
+    fn kept_records(&self) -> usize {
+        self.tried + self.kept.iter().map(|kept| kept.records).sum::<usize>()
     }
 
     fn tell(&self, acknowledges: impl Iterator<Item = Acknowledge>, error: Arc<sqlx::Error>) {
@@ -223,13 +230,14 @@ impl Writer {
             self.memory.overlay.admit(update.clone(), group.last.seq);
         }
         self.kept.push_back(group);
-        self.waiting.set(self.kept.iter().map(|kept| kept.records).sum());
+        self.waiting.set(self.kept_records());
     }
 
     /// Tries until the store has everything that was kept. Who comes meanwhile does not wait.
     async fn until_it_works(&mut self) {
         let mut wait = FIRST_RETRY;
         while let Some(group) = self.kept.pop_front() {
+            self.tried = group.records;
             self.meanwhile(tokio::time::sleep(wait)).await;
             let pool = self.pool.clone();
             self.counts.writes.fetch_add(1, Ordering::Relaxed);
@@ -239,6 +247,7 @@ impl Writer {
                     (group, written)
                 })
                 .await;
+            self.tried = 0;
             match written {
                 Ok(()) => {
                     self.stored(&group);
@@ -272,8 +281,7 @@ impl Writer {
     }
 
     fn refuse(&mut self, messages: impl Iterator<Item = Message>) {
-        let kept: usize = self.kept.iter().map(|kept| kept.records).sum();
-        let mut room = QUEUE.saturating_sub(kept);
+        let mut room = QUEUE.saturating_sub(self.kept_records());
         let mut taken = Vec::new();
         for message in messages {
             match message {

@@ -5,7 +5,7 @@ mod connection;
 mod query;
 mod row;
 
-pub(crate) use connection::{Connection, Pool, PostgresPool};
+pub(crate) use connection::{Connection, Pool};
 pub(crate) use query::{Insert, Kind, Query, Value, without_nul};
 
 pub(crate) use row::Row;

@@ -34,7 +34,9 @@ impl Store {
 
     /// Keeps what became of freezes, all or nothing.
     pub async fn save_freezes(&self, changed: &[Changed]) -> Result<(), StoreError> {
-        let (store, changed) = (self.clone(), changed.to_vec());
+        let (store, mut changed) = (self.clone(), changed.to_vec());
+        // In the order of their keys: replicas that keep the same then wait for each other, and not in a circle.
+        changed.sort_by(|(one, _), (other, _)| one.cmp(other));
         run_on(self.background(), async move {
             write(store.writer(), &changed).await.map_err(StoreError::failed("keeping freezes"))
         })

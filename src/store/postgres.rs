@@ -3,19 +3,21 @@
 
 pub(super) mod address;
 mod error;
-pub(crate) mod outage;
+mod outage;
+pub(crate) mod pool;
 
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
+use sqlx::postgres::PgConnection;
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
 use tokio::time::timeout;
 
-use super::database::{Pool, PostgresPool};
+use super::database::Pool;
 use super::schema;
 pub use address::PostgresAddress;
 pub use error::PostgresError;
 use outage::Outage;
+use pool::{PostgresPool, Terms};
 
 /// The schema that holds the tables. Its name stands in the SQL of the schema as well.
 pub(super) const SCHEMA: &str = "freshgate";
@@ -36,8 +38,8 @@ const QUESTION_WITHIN: Duration = Duration::from_mins(5);
 const LOCK_WAIT: Duration = Duration::from_secs(2);
 
 /// Connections that decisions ask by, and those that write behind them.
-const READERS: u32 = 4;
-const WRITERS: u32 = 3;
+const READERS: usize = 4;
+const WRITERS: usize = 3;
 
 /// What a pool's connections are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,7 +108,7 @@ pub(super) async fn remove(address: &PostgresAddress) -> Result<(), PostgresErro
     dropped.map(|_| ()).map_err(|source| PostgresError::of("removing the schema", address, source))
 }
 
-/// Connections for a purpose; none is made before it is needed. Call it inside the runtime that is to use them.
+/// Connections for a purpose; none is made before it is needed.
 pub(super) fn pool(address: &PostgresAddress, purpose: Purpose) -> Pool {
     let (most, acquire_within) = match purpose {
         Purpose::Decisions => (READERS, DECISION_WAITS),
@@ -114,15 +116,14 @@ pub(super) fn pool(address: &PostgresAddress, purpose: Purpose) -> Pool {
         Purpose::Records => (1, CONNECT_WITHIN),
         Purpose::Questions => (1, CONNECT_WITHIN),
     };
-    let connections = PgPoolOptions::new()
-        .max_connections(most)
-        .acquire_timeout(acquire_within)
-        .after_connect(move |connection, _| {
-            Box::pin(async move { connection.execute(sqlx::AssertSqlSafe(purpose.settings())).await.map(|_| ()) })
-        })
-        .connect_lazy_with(options(address));
-    let outage = (purpose == Purpose::Decisions).then(Outage::default);
-    Pool::Postgres(PostgresPool { connections, answer_within: purpose.answer_within(), outage })
+    Pool::Postgres(PostgresPool::new(Terms {
+        options: address.options().clone(),
+        settings: purpose.settings(),
+        most,
+        acquire_within,
+        answer_within: purpose.answer_within(),
+        outage: (purpose == Purpose::Decisions).then(Outage::default),
+    }))
 }
 
 /// Connections for questions, once it is known that the schema is the one that is read here.
@@ -137,7 +138,7 @@ pub(super) async fn pool_for_questions(address: &PostgresAddress) -> Result<Pool
 async fn connect(address: &PostgresAddress, purpose: Purpose) -> Result<PgConnection, PostgresError> {
     address.check_files()?;
     let connected = async {
-        let mut connection = options(address).connect().await?;
+        let mut connection = address.options().connect().await?;
         connection.execute(sqlx::AssertSqlSafe(purpose.settings())).await?;
         Ok(connection)
     };
@@ -148,8 +149,4 @@ async fn connect(address: &PostgresAddress, purpose: Purpose) -> Result<PgConnec
             detail: format!("it did not answer within {} seconds", CONNECT_WITHIN.as_secs()),
         }),
     }
-}
-
-fn options(address: &PostgresAddress) -> PgConnectOptions {
-    address.options().clone()
 }

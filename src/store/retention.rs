@@ -1,10 +1,27 @@
 //! Removing the oldest records of a writer, with the boundary that stands for them.
 
-use super::database::{Pool, Query, Value};
+use super::database::{Connection, Pool, Query, Value};
 use super::decisions::{self, DecisionRow};
 use super::{Store, StoreError, boundaries};
 use crate::audit::boundary::Boundary;
 use crate::background::run_on;
+
+/// "FGRT": whoever removes old records holds this lock.
+const RETENTION_LOCK: i64 = 0x4647_5254;
+
+/// That no other replica removes old records. The lock is the connection's, and goes with it whatever happens.
+#[derive(Debug)]
+pub(crate) struct RetentionTurn {
+    connection: Option<Connection>,
+}
+
+impl Drop for RetentionTurn {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            connection.give_up();
+        }
+    }
+}
 
 impl Store {
     /// All writers that have records in the store.
@@ -34,6 +51,21 @@ impl Store {
         let bytes = row.and_then(|row| row.map_or(Ok(None), |row| row.integer_or_null(0)));
         let bytes = bytes.map_err(StoreError::failed("adding up the bytes of records"))?;
         Ok(bytes.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0))
+    }
+
+    /// The turn to remove old records; `None` while another replica has it. Dropping it gives it back.
+    pub(crate) async fn retention_turn(&self) -> Result<Option<RetentionTurn>, StoreError> {
+        if !self.is_shared() {
+            return Ok(Some(RetentionTurn { connection: None }));
+        }
+        let taken = async {
+            let mut connection = self.writer().acquire().await?;
+            let ask = Query::new("SELECT CAST(CASE WHEN pg_try_advisory_lock($1) THEN 1 ELSE 0 END AS BIGINT)");
+            let row = connection.row(ask.bind(RETENTION_LOCK)).await?;
+            let is_ours = row.map_or(Ok(0), |row| row.integer(0))? == 1;
+            Ok(is_ours.then_some(RetentionTurn { connection: Some(connection) }))
+        };
+        taken.await.map_err(StoreError::failed("asking whether another replica removes old records"))
     }
 
     /// Removes a writer's records up to the boundary and puts that in their place, both or neither.

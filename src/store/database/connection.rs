@@ -1,17 +1,14 @@
 //! Connections to either database, and transactions on them. One on which something failed half-way, or whose asker
 //! stopped waiting, is closed and not used again: nobody knows what it would answer next.
 
-use std::io;
 use std::ops::{Deref, DerefMut};
-use std::time::Duration;
 
 use futures::TryStreamExt as _;
 use sqlx::pool::PoolConnection;
-use sqlx::{AssertSqlSafe, PgPool, Postgres, Sqlite, SqlitePool};
-use tokio::time::timeout;
+use sqlx::{AssertSqlSafe, Sqlite, SqlitePool};
 
 use super::{Dialect, Insert, Query, Row, Value};
-use crate::store::postgres::outage::Outage;
+use crate::store::postgres::pool::{Lease, PostgresPool, part};
 
 /// Bytes of rows in one statement of PostgreSQL, and rows.
 const STATEMENT_BYTES: usize = 8 * 1024 * 1024;
@@ -22,16 +19,6 @@ const STATEMENT_ROWS: usize = 2000;
 pub(crate) enum Pool {
     Sqlite(SqlitePool),
     Postgres(PostgresPool),
-}
-
-/// Connections to a server.
-#[derive(Debug, Clone)]
-pub(crate) struct PostgresPool {
-    pub(crate) connections: PgPool,
-    /// How long one answer may take. The server has a limit of its own, but may be where no word of it arrives.
-    pub(crate) answer_within: Duration,
-    /// Where askers must not wait for a server that did not answer a moment ago.
-    pub(crate) outage: Option<Outage>,
 }
 
 impl Pool {
@@ -45,17 +32,7 @@ impl Pool {
     pub(crate) async fn acquire(&self) -> Result<Connection, sqlx::Error> {
         match self {
             Self::Sqlite(pool) => Ok(Connection::Sqlite(pool.acquire().await?)),
-            Self::Postgres(pool) => {
-                if let Some(outage) = &pool.outage {
-                    outage.check()?;
-                }
-                let acquired = pool.connections.acquire().await.map_err(told);
-                if let Some(outage) = &pool.outage {
-                    outage.note(acquired.is_ok());
-                }
-                let (outage, answer_within) = (pool.outage.clone(), pool.answer_within);
-                Ok(Connection::Postgres(Lease { held: Some(acquired?), busy: false, answer_within, outage }))
-            }
+            Self::Postgres(pool) => Ok(Connection::Postgres(pool.acquire().await?)),
         }
     }
 
@@ -93,22 +70,9 @@ impl Pool {
     pub(crate) async fn close(&self) {
         match self {
             Self::Sqlite(pool) => pool.close().await,
-            // What the server never answers is not waited for.
-            Self::Postgres(pool) => drop(timeout(pool.answer_within, pool.connections.close()).await),
+            Self::Postgres(pool) => pool.close().await,
         }
     }
-}
-
-/// sqlx's own words name no cause.
-fn told(error: sqlx::Error) -> sqlx::Error {
-    match error {
-        sqlx::Error::PoolTimedOut => late("the database gave no connection in time"),
-        error => error,
-    }
-}
-
-fn late(what: &'static str) -> sqlx::Error {
-    sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, what))
 }
 
 /// A connection that somebody has for himself.
@@ -118,22 +82,19 @@ pub(crate) enum Connection {
     Postgres(Lease),
 }
 
-/// A connection to a server.
-#[derive(Debug)]
-pub(crate) struct Lease {
-    /// `None` once it was given up.
-    held: Option<PoolConnection<Postgres>>,
-    /// It was asked something and has not answered whole.
-    busy: bool,
-    answer_within: Duration,
-    outage: Option<Outage>,
-}
-
 impl Connection {
     pub(crate) fn dialect(&self) -> Dialect {
         match self {
             Self::Sqlite(_) => Dialect::Sqlite,
             Self::Postgres(_) => Dialect::Postgres,
+        }
+    }
+
+    /// Closes it, with whatever it holds.
+    pub(crate) fn give_up(self) {
+        match self {
+            Self::Sqlite(mut connection) => connection.close_on_drop(),
+            Self::Postgres(mut lease) => lease.give_up(),
         }
     }
 
@@ -147,7 +108,7 @@ impl Connection {
             Self::Postgres(lease) => {
                 let (sql, arguments, prepared) = query.for_postgres()?;
                 let query = sqlx::query_with(AssertSqlSafe(sql), arguments).persistent(prepared);
-                let rows = lease.ask(async |connection| query.fetch_all(&mut **connection).await).await?;
+                let rows = lease.ask(async |connection| query.fetch_all(connection).await).await?;
                 Ok(rows.into_iter().map(Row::Postgres).collect())
             }
         }
@@ -169,7 +130,7 @@ impl Connection {
             Self::Postgres(lease) => {
                 let (sql, arguments, prepared) = query.for_postgres()?;
                 let query = sqlx::query_with(AssertSqlSafe(sql), arguments).persistent(prepared);
-                Ok(lease.ask(async |connection| query.execute(&mut **connection).await).await?.rows_affected())
+                Ok(lease.ask(async |connection| query.execute(connection).await).await?.rows_affected())
             }
         }
     }
@@ -193,17 +154,13 @@ impl Connection {
             Self::Postgres(lease) => {
                 let (sql, arguments, _) = query.for_postgres()?;
                 let query = sqlx::query_with(AssertSqlSafe(sql), arguments).persistent(false);
-                let within = lease.answer_within;
-                lease.busy = true;
-                let mut rows = query.fetch(&mut **lease.held()?);
-                while let Some(row) = timeout(within, rows.try_next())
-                    .await
-                    .map_err(|_| late("the database did not answer in time"))??
-                {
+                let within = lease.answer_within();
+                let mut rows = query.fetch(lease.begin()?);
+                while let Some(row) = part(within, rows.try_next()).await? {
                     take(&Row::Postgres(row))?;
                 }
                 drop(rows);
-                lease.busy = false;
+                lease.end(true);
                 Ok(())
             }
         }
@@ -231,7 +188,7 @@ impl Connection {
                     left = later;
                     let (sql, arguments) = insert.postgres(now)?;
                     let query = sqlx::query_with(AssertSqlSafe(sql), arguments);
-                    let done = lease.ask(async |connection| query.execute(&mut **connection).await).await?;
+                    let done = lease.ask(async |connection| query.execute(connection).await).await?;
                     added += done.rows_affected();
                 }
             }
@@ -252,45 +209,6 @@ fn statement_rows<const COLUMNS: usize>(rows: &[[Value<'_>; COLUMNS]]) -> usize 
         bytes <= STATEMENT_BYTES
     });
     fit.count().max(1)
-}
-
-impl Lease {
-    fn held(&mut self) -> Result<&mut PoolConnection<Postgres>, sqlx::Error> {
-        self.held.as_mut().ok_or(sqlx::Error::PoolClosed)
-    }
-
-    /// Asks within the time that an answer may take.
-    async fn ask<T>(
-        &mut self,
-        question: impl AsyncFnOnce(&mut PoolConnection<Postgres>) -> Result<T, sqlx::Error>,
-    ) -> Result<T, sqlx::Error> {
-        let within = self.answer_within;
-        self.busy = true;
-        let answered = timeout(within, question(self.held()?)).await;
-        let answered = answered.unwrap_or_else(|_| Err(late("the database did not answer in time")));
-        // What the server refused it has answered; after anything else nobody knows where it stands.
-        let answers = matches!(answered, Ok(_) | Err(sqlx::Error::Database(_)));
-        self.busy = !answers;
-        if let Some(outage) = &self.outage {
-            outage.note(answers);
-        }
-        answered
-    }
-
-    fn give_up(&mut self) {
-        if let Some(held) = self.held.take() {
-            // Closing in order would wait for the server; a socket that is gone ends its transaction as well.
-            drop(held.detach());
-        }
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        if self.busy {
-            self.give_up();
-        }
-    }
 }
 
 /// A change that is made whole or not at all.

@@ -27,3 +27,9 @@ mod ledger;
 mod retained;
 #[path = "tampered.rs"]
 mod tampered;
+
+mod direct;
+mod outages;
+mod program;
+mod refusals;
+mod replicas;
