@@ -194,6 +194,7 @@ pub struct ServeArgs {
 
 impl ServeArgs {
     /// The same, with the journal at the store's location.
+    #[must_use]
     pub fn with_journal(mut self) -> Self {
         self.store = match self.store {
             StoreArg::Store(location) => StoreArg::Store(location.with_journal(self.audit_journal.clone())),

@@ -168,8 +168,9 @@ impl Writer {
                 Err(error) => {
                     tracing::error!(%error, "the store takes no records: decisions go out unrecorded, and are recorded later if it comes back in time");
                     self.waiting.failing.store(true, Ordering::Relaxed);
-                    self.tell(acknowledges.into_iter().map(|(acknowledge, _)| acknowledge), error);
+                    // In this order: whoever is answered may ask at once what is known.
                     self.keep(group);
+                    self.tell(acknowledges.into_iter().map(|(acknowledge, _)| acknowledge), error);
                     self.until_it_works().await;
                     tracing::info!("the store takes records again");
                     self.waiting.failing.store(false, Ordering::Relaxed);
@@ -295,10 +296,10 @@ impl Writer {
             }
         }
         let (group, acknowledges) = self.append(taken.into_iter());
-        let away = std::io::Error::new(std::io::ErrorKind::TimedOut, "the store takes no records now");
-        self.tell(acknowledges.into_iter().map(|(acknowledge, _)| acknowledge), Arc::new(sqlx::Error::Io(away)));
         if let Some(group) = group {
             self.keep(group);
         }
+        let away = std::io::Error::new(std::io::ErrorKind::TimedOut, "the store takes no records now");
+        self.tell(acknowledges.into_iter().map(|(acknowledge, _)| acknowledge), Arc::new(sqlx::Error::Io(away)));
     }
 }

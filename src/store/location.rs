@@ -32,6 +32,7 @@ impl StoreLocation {
     }
 
     /// The same, with the journal in this folder where one is named.
+    #[must_use]
     pub fn with_journal(self, journal: Option<PathBuf>) -> Self {
         Self { journal: journal.or(self.journal), ..self }
     }

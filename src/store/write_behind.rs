@@ -133,6 +133,7 @@ async fn run(waiting: Arc<Waiting>, writer: Pool, mut stopped: watch::Receiver<b
             if batch == Facts::default() {
                 break;
             }
+            let is_last = *stopped.borrow();
             match write(&writer, &batch).await {
                 Ok(()) => {
                     waiting.forget(&batch);
@@ -140,7 +141,7 @@ async fn run(waiting: Arc<Waiting>, writer: Pool, mut stopped: watch::Receiver<b
                         tracing::info!("facts about digests reach the store again");
                     }
                 }
-                Err(error) if *stopped.borrow() => {
+                Err(error) if is_last => {
                     return Err(StoreError::failed("writing facts about digests")(error));
                 }
                 Err(error) => {

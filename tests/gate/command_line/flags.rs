@@ -33,7 +33,11 @@ fn every_flag_of_serve_has_a_variable_that_is_read() {
         let is_shown = !flag.is_hide_env_values_set();
         variables.push((name, format!("set-for-{}", flag.get_id()), is_shown));
     }
-    let output = Command::new(PROGRAM).args(["serve", "--help"]).envs(variables.iter().map(|(name, value, _)| (name, value))).output().unwrap();
+    let output = Command::new(PROGRAM)
+        .args(["serve", "--help"])
+        .envs(variables.iter().map(|(name, value, _)| (name, value)))
+        .output()
+        .unwrap();
     let help = String::from_utf8(output.stdout).unwrap();
     let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
     for (name, value, is_shown) in variables {

@@ -32,7 +32,8 @@ async fn decide(gate: &Gate, name: &str) -> serde_json::Value {
 
 async fn metric(gate: &Gate, name: &str) -> f64 {
     let url = format!("http://127.0.0.1:{}/metrics", gate.admin_port);
-    let text = reqwest::Client::builder().no_proxy().build().unwrap().get(url).send().await.unwrap().text().await.unwrap();
+    let text =
+        reqwest::Client::builder().no_proxy().build().unwrap().get(url).send().await.unwrap().text().await.unwrap();
     assert!(!text.contains(PASSWORD));
     let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("no {name}: {text}"));
     line.rsplit(' ').next().unwrap().parse().unwrap()
@@ -47,7 +48,8 @@ async fn every_command_takes_a_server_for_a_store() {
     let id = answered["auditAnnotations"]["decision-id"].as_str().unwrap().to_owned();
     decide(&gate, "cart").await;
     // With the journal at once, and without it once the store has them.
-    let (code, found, stderr) = run(&["audit", "query", "--store", &store, "--audit-journal", &journal, "-o", "json"], "");
+    let (code, found, stderr) =
+        run(&["audit", "query", "--store", &store, "--audit-journal", &journal, "-o", "json"], "");
     assert_eq!((code, stderr.as_str()), (0, ""));
     assert_eq!(serde_json::from_str::<Vec<serde_json::Value>>(&found).unwrap().len(), 2);
     gate.process.signal("TERM");
@@ -59,7 +61,10 @@ async fn every_command_takes_a_server_for_a_store() {
     };
     assert_eq!(ask(&["audit", "query", "-o", "json"]), (0, found));
     assert!(ask(&["audit", "query", "--name", "cart"]).1.contains("Deployment shop/cart"));
-    assert_eq!(ask(&["audit", "query", "--count-by", "decision"]), (0, "DECISION  DECISIONS\ndeny      2\n".to_owned()));
+    assert_eq!(
+        ask(&["audit", "query", "--count-by", "decision"]),
+        (0, "DECISION  DECISIONS\ndeny      2\n".to_owned())
+    );
     assert!(ask(&["audit", "show", &id]).1.contains(&id));
     assert_eq!(ask(&["audit", "tail"]).1.lines().count(), 3);
     assert!(ask(&["audit", "verify"]).1.starts_with("all records fit: 2 records of 1 writer; "));
@@ -75,19 +80,26 @@ async fn every_command_takes_a_server_for_a_store() {
     let shown = other.location();
     assert_eq!(
         stdout,
-        format!("{shown} holds 2 records of 1 writer; prove it with: freshgate audit verify --archive --store {shown}\n")
+        format!(
+            "{shown} holds 2 records of 1 writer; prove it with: freshgate audit verify --archive --store {shown}\n"
+        )
     );
     assert_eq!(run(&["audit", "export", "--store", &other.url()], "").1, exported);
     let (code, _, stderr) = run(&["audit", "import", "-", "--store", &other.url()], &exported);
     assert_eq!(code, 2);
     assert_eq!(
         stderr,
-        format!("error: -: there is a store at {shown} already: an archive is made anew, so name another with --store\n")
+        format!(
+            "error: -: there is a store at {shown} already: an archive is made anew, so name another with --store\n"
+        )
     );
     let broken = Place::new();
     assert_eq!(run(&["audit", "import", "-", "--store", &broken.url()], &format!("{exported}some,thing,else\n")).0, 2);
     let (code, _, stderr) = run(&["audit", "query", "--store", &broken.url()], "");
-    assert!(code == 2 && stderr.contains("there is no store at "), "half an archive would pass for a whole one: {stderr}");
+    assert!(
+        code == 2 && stderr.contains("there is no store at "),
+        "half an archive would pass for a whole one: {stderr}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -69,8 +69,10 @@ async fn a_schema_of_another_program() {
         "DROP TABLE about; CREATE TABLE about (url TEXT)",
     ] {
         let place = emptied(statements).await;
-        let expected =
-            format!("the schema freshgate of {} is of another program: name another database with --store", shown(&place));
+        let expected = format!(
+            "the schema freshgate of {} is of another program: name another database with --store",
+            shown(&place)
+        );
         assert_eq!(refused_alike(&place.url()).await, expected, "{statements}");
     }
 }
@@ -174,7 +176,10 @@ async fn a_certificate_is_verified_and_others_are_refused() {
         format!("the store {} is not reached by TLS: invalid peer certificate: UnknownIssuer: {remedy}", shown(&place))
     );
     let error = refused_alike(&with("localhost", &format!("sslmode=verify-full&sslrootcert={ca}"))).await;
-    assert!(error.contains(" is not reached by TLS: invalid peer certificate: certificate not valid for name"), "{error}");
+    assert!(
+        error.contains(" is not reached by TLS: invalid peer certificate: certificate not valid for name"),
+        "{error}"
+    );
     assert!(error.ends_with(remedy), "{error}");
     let missing = refused_alike(&with("127.0.0.1", "sslmode=verify-full&sslrootcert=/nowhere/ca.pem")).await;
     assert_eq!(
