@@ -57,9 +57,9 @@ impl FromStr for PostgresAddress {
         if url.path().trim_start_matches('/').is_empty() {
             return Err(wrong("it names no database".to_owned()));
         }
-        let mut options = PgConnectOptions::from_str(given).map_err(|error| match error {
-            sqlx::Error::Configuration(why) => wrong(why.to_string()),
-            other => wrong(other.to_string()),
+        let mut options = PgConnectOptions::from_str(given).map_err(|error| {
+            let why = error.to_string();
+            wrong(why.trim_start_matches("error with configuration: ").to_owned())
         })?;
         if options.get_application_name().is_none() {
             options = options.application_name("freshgate");
