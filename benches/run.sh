@@ -8,10 +8,11 @@ for program in wrk h2load taskset curl; do
   command -v $program >/dev/null || { echo "error: $program is missing; on Debian: apt-get install wrk nghttp2-client util-linux curl" >&2; exit 1; }
 done
 seconds=${SECONDS_EACH:-5} rounds=${ROUNDS:-3}
+declare -A pid
 cargo build --quiet --release --bin freshgate --example floor --example bench_images
 target=${CARGO_TARGET_DIR:-target}/release
 work=$(mktemp -d); pids=()
-stop() { for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done; wait 2>/dev/null || true; rm -rf "$work"; }
+stop() { for one in "${pids[@]}"; do kill -CONT "$one" 2>/dev/null || true; kill "$one" 2>/dev/null || true; done; wait 2>/dev/null || true; rm -rf "$work"; }
 trap stop EXIT
 
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout "$work/key.pem" -out "$work/cert.pem" -subj /CN=localhost -days 2 2>/dev/null
@@ -42,11 +43,11 @@ done
 gate() { # name port admin store policies
   TOKIO_WORKER_THREADS=1 taskset -c 0 "$target/freshgate" serve --policies "$work/$5" --listen 127.0.0.1:"$2" --admin-listen 127.0.0.1:"$3" \
     --tls-cert "$work/cert.pem" --tls-key "$work/key.pem" --mirror "registry.example=oci:$work/images" --store "$4" > "$work/$1.out" 2> "$work/$1.log" &
-  pids+=($!)
+  pids+=($!); pid[$1]=$!
   for _ in $(seq 100); do curl -sf "http://127.0.0.1:$3/readyz" >/dev/null && return; sleep 0.1; done
   cat "$work/$1.log" >&2; exit 1
 }
-TOKIO_WORKER_THREADS=1 taskset -c 0 "$target/examples/floor" 127.0.0.1:19441 "$work/cert.pem" "$work/key.pem" & pids+=($!)
+TOKIO_WORKER_THREADS=1 taskset -c 0 "$target/examples/floor" 127.0.0.1:19441 "$work/cert.pem" "$work/key.pem" & pids+=($!); pid[floor]=$!
 gate durable 19442 19452 "sqlite:$work/decisions.db" policies
 gate stdout 19443 19453 stdout policies
 gate both 19444 19454 "sqlite:$work/both.db" policies-1
@@ -59,7 +60,32 @@ for name in floor durable stdout both many; do
   done
 done
 
-load() { # name connections kind -> requests per second, p50 and p99 in microseconds
+# They share one core, so all but the one that is measured stand still, and nobody takes an old backlog into a measurement.
+stand_still() { for one in "${!pid[@]}"; do kill -STOP "${pid[$one]}"; done; }
+declare -A admin=([durable]=19452 [both]=19454 [many]=19455)
+settle() { # name: until its store has what its journal has
+  [ -n "${admin[$1]:-}" ] || return 0
+  for _ in $(seq 600); do
+    curl -sf "http://127.0.0.1:${admin[$1]}/metrics" | grep -q '^freshgate_audit_waiting 0$' && return
+    sleep 0.1
+  done
+  echo "error: the store of $1 does not catch up" >&2; exit 1
+}
+alone() { # name command…: runs the command while only that one server moves
+  kill -CONT "${pid[$1]}"
+  "${@:2}"
+  settle "$1"
+  kill -STOP "${pid[$1]}"
+}
+for name in durable both many; do settle $name; done
+stand_still
+
+resident() { awk '/VmRSS/ {printf "%.0f", $2 / 1024}' "/proc/${pid[$1]}/status"; }
+declare -A idle
+for name in durable stdout; do idle[$name]=$(resident $name); done
+
+load() { alone "$1" load_of "$@"; }
+load_of() { # name connections kind -> requests per second, p50 and p99 in microseconds
   taskset -c 1 wrk -t1 -c"$2" -d"${seconds}s" --latency -s "$work/$3.lua" "https://127.0.0.1:${port[$1]}/validate?timeout=10s" > "$work/wrk.out"
   awk '
     function us(text) { return text ~ /us$/ ? text + 0 : text ~ /ms$/ ? text * 1000 : text * 1000000 }
@@ -98,19 +124,18 @@ sync_us=$("$target/examples/bench_images" --fdatasync "$work")
   echo
   echo "Over HTTP/2 (h2load, updates, 8 connections, 4 streams each), requests per second:"
   for name in floor durable stdout; do
-    rate=$(taskset -c 1 h2load -n 20000 -c 8 -m 4 -t 1 -d "${review[update]}" -H 'content-type: application/json' "https://127.0.0.1:${port[$name]}/validate?timeout=10s" | awk '/^finished in/ {print $4}')
+    rate=$(alone $name taskset -c 1 h2load -n 20000 -c 8 -m 4 -t 1 -d "${review[update]}" -H 'content-type: application/json' "https://127.0.0.1:${port[$name]}/validate?timeout=10s" | awk '/^finished in/ {print $4}')
     echo "$name $rate"
   done | paste -sd, | sed 's/,/, /g'
   echo
   echo "A burst of 200 new connections, one update each, handshakes included, seconds:"
   for name in floor durable; do
-    took=$(taskset -c 1 h2load --h1 -n 200 -c 200 -t 1 -d "${review[update]}" -H 'content-type: application/json' "https://127.0.0.1:${port[$name]}/validate?timeout=10s" | awk '/^finished in/ {print $3}')
+    took=$(alone $name taskset -c 1 h2load --h1 -n 200 -c 200 -t 1 -d "${review[update]}" -H 'content-type: application/json' "https://127.0.0.1:${port[$name]}/validate?timeout=10s" | awk '/^finished in/ {print $3}')
     echo "$name ${took%,}"
   done | paste -sd, | sed 's/,/, /g'
   echo
   for name in durable stdout; do
-    pid=$(pgrep -f "listen 127.0.0.1:${port[$name]}" | head -1)
-    echo "Resident memory after the load, $name: $(awk '/VmRSS/ {printf "%.0f MiB", $2 / 1024}' "/proc/$pid/status")."
+    echo "Resident memory after the load, $name: $(resident $name) MiB; idle, before it: ${idle[$name]} MiB."
   done
 } | tee "$work/table"
 if [ -n "${RECORD:-}" ]; then

@@ -1,25 +1,25 @@
 //! Reads an AdmissionReview, borrowing from its bytes and only as far as a decision needs.
 //!
-//! A full parse into generic objects costs several times what a decision does, so the objects under review are walked
-//! once: metadata and the path to the Pod template are read, everything else is skipped.
+//! A full parse into generic objects costs several times what a decision does, so the review is walked once, its objects
+//! with it: metadata and the path to the Pod template are read, everything else is skipped.
 
-use std::borrow::Cow;
+mod object;
+mod request;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 
-use chrono::{DateTime, Utc};
-use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::Deserialize;
+use serde::de::DeserializeSeed;
 use serde_json::value::RawValue;
-use serde_json_borrow::Value;
 use thiserror::Error;
 
+use self::object::Object;
+use self::request::{Envelope, EnvelopeSeed};
+pub use self::request::{GroupVersionKind, GroupVersionResource, Request, Sent, UserInfo};
 use crate::subject::kinds::{WorkloadKind, WorkloadKinds};
-use crate::subject::pod_spec::{PodSpecView, TemplateView};
-use crate::subject::{
-    Difference, Fingerprints, Operation, OwnerReference, ServiceLabels, Subject, difference, labels, template,
-};
+use crate::subject::{Difference, Fingerprints, Operation, ServiceLabels, Subject, difference, template};
 
 /// Why a body is no review: the place, and what is wrong there.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -36,114 +36,25 @@ impl DecodeError {
         Self { place: place.to_owned(), problem: problem.to_string() }
     }
 
-    /// A value at `place` that could not be read as `wanted`. It is read again with an eye on the way: a line and column
-    /// of it say nothing to whoever wrote the object elsewhere, a field does.
+    /// A line and column say nothing to whoever wrote the object elsewhere; a field does.
+    fn at(place: &str, error: &serde_json::Error) -> Self {
+        Self::new(place, error.to_string().split(" at line ").next().unwrap_or_default())
+    }
+
+    /// A value at `place` that could not be read as `wanted`.
     fn within<'de>(place: &str, wanted: impl DeserializeSeed<'de>, text: &'de str, error: &serde_json::Error) -> Self {
-        let mut track = serde_path_to_error::Track::new();
-        let mut reader = serde_json::Deserializer::from_str(text);
-        // It fails again, and where is what matters.
-        let _ = wanted.deserialize(serde_path_to_error::Deserializer::new(&mut reader, &mut track));
-        let way = track.path().to_string();
-        let way = way.trim_matches(['.', '?']);
+        let way = way_to_error(wanted, text.as_bytes());
         let dot = if way.is_empty() || way.starts_with('[') { "" } else { "." };
-        let problem = error.to_string();
-        Self::new(&format!("{place}{dot}{way}"), problem.split(" at line ").next().unwrap_or_default())
+        Self::at(&format!("{place}{dot}{way}"), error)
     }
 }
 
-/// An `AdmissionReview` of `admission.k8s.io/v1`, as the API server sends it.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Envelope<'a> {
-    #[serde(borrow, default)]
-    api_version: Cow<'a, str>,
-    #[serde(borrow, default)]
-    kind: Cow<'a, str>,
-    #[serde(borrow)]
-    request: Option<Request<'a>>,
-}
-
-/// The request under review. Field names are AdmissionReview's.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Request<'a> {
-    /// Identifies this call; echoed in the answer.
-    #[serde(borrow)]
-    pub uid: Cow<'a, str>,
-    /// Kind of the object, in the version that the webhook asked for.
-    #[serde(borrow)]
-    pub kind: GroupVersionKind<'a>,
-    /// Resource that the request is for.
-    #[serde(borrow, default)]
-    pub resource: GroupVersionResource<'a>,
-    /// Subresource, as `ephemeralcontainers`.
-    #[serde(borrow, default)]
-    pub sub_resource: Option<Cow<'a, str>>,
-    /// Name; empty where it is yet to be generated.
-    #[serde(borrow, default)]
-    pub name: Cow<'a, str>,
-    /// Namespace; empty for what has none.
-    #[serde(borrow, default)]
-    pub namespace: Cow<'a, str>,
-    #[serde(borrow)]
-    operation: Cow<'a, str>,
-    /// Who asks.
-    #[serde(borrow, default)]
-    pub user_info: UserInfo<'a>,
-    /// The new object, unread.
-    #[serde(borrow, default)]
-    pub object: Option<&'a RawValue>,
-    /// The object as it was, unread.
-    #[serde(borrow, default)]
-    pub old_object: Option<&'a RawValue>,
-    /// Whether nothing will be stored.
-    #[serde(default)]
-    pub dry_run: Option<bool>,
-}
-
-/// Group, version and kind.
-#[derive(Debug, Default, Deserialize, Serialize)]
-pub struct GroupVersionKind<'a> {
-    /// API group; empty for the core group.
-    #[serde(borrow, default)]
-    pub group: Cow<'a, str>,
-    /// Version.
-    #[serde(borrow, default)]
-    pub version: Cow<'a, str>,
-    /// Kind.
-    #[serde(borrow, default)]
-    pub kind: Cow<'a, str>,
-}
-
-/// Group, version and resource.
-#[derive(Debug, Default, Deserialize, Serialize)]
-pub struct GroupVersionResource<'a> {
-    /// API group; empty for the core group.
-    #[serde(borrow, default)]
-    pub group: Cow<'a, str>,
-    /// Version.
-    #[serde(borrow, default)]
-    pub version: Cow<'a, str>,
-    /// Resource, as `deployments`.
-    #[serde(borrow, default)]
-    pub resource: Cow<'a, str>,
-}
-
-/// Who asks, as the API server authenticated it.
-#[derive(Debug, Default, Deserialize, Serialize)]
-pub struct UserInfo<'a> {
-    /// Name.
-    #[serde(borrow, default)]
-    pub username: Cow<'a, str>,
-    /// UID, where the authenticator gives one.
-    #[serde(borrow, default, skip_serializing_if = "str::is_empty")]
-    pub uid: Cow<'a, str>,
-    /// Groups.
-    #[serde(default)]
-    pub groups: Vec<String>,
-    /// What else the authenticator says. It stays unread until somebody asks whether the user may do something.
-    #[serde(borrow, default, skip_serializing)]
-    pub extra: Option<&'a RawValue>,
+/// Where in `json` it is that it cannot be read as `wanted`: it is read again with an eye on the way, and fails again.
+fn way_to_error<'de>(wanted: impl DeserializeSeed<'de>, json: &'de [u8]) -> String {
+    let mut track = serde_path_to_error::Track::new();
+    let mut reader = serde_json::Deserializer::from_slice(json);
+    let _ = wanted.deserialize(serde_path_to_error::Deserializer::new(&mut reader, &mut track));
+    track.path().to_string().trim_matches(['.', '?']).to_owned()
 }
 
 /// A review: the request, and the subject where it is of a kind that is judged.
@@ -159,8 +70,7 @@ pub struct Review<'a> {
 
 /// Reads a review.
 pub fn decode<'a>(body: &'a [u8], kinds: &WorkloadKinds) -> Result<Review<'a>, DecodeError> {
-    let envelope: Envelope<'a> = serde_json::from_slice(body)
-        .map_err(|error| DecodeError::new("body", format!("it is no AdmissionReview: {error}")))?;
+    let envelope = read_envelope(body, kinds)?;
     if envelope.kind != "AdmissionReview" {
         return Err(DecodeError::new(
             "kind",
@@ -174,17 +84,31 @@ pub fn decode<'a>(body: &'a [u8], kinds: &WorkloadKinds) -> Result<Review<'a>, D
             format!("expected \"admission.k8s.io/v1\", found {found:?}; set admissionReviewVersions: [v1]"),
         ));
     }
-    let request =
+    let mut request =
         envelope.request.ok_or_else(|| DecodeError::new("request", "it is missing; only requests are answered"))?;
     if request.uid.is_empty() {
         return Err(DecodeError::new("request.uid", "it is empty"));
     }
     let operation = operation(&request.operation)?;
     let subject = match kinds.find(&request.kind.group, &request.kind.kind) {
-        Some(kind) => Some(subject(&request, operation, kind)?),
+        Some(kind) => Some(subject(&mut request, operation, kind)?),
         None => None,
     };
     Ok(Review { request, operation, subject })
+}
+
+fn read_envelope<'a>(body: &'a [u8], kinds: &WorkloadKinds) -> Result<Envelope<'a>, DecodeError> {
+    let seed = EnvelopeSeed { kinds };
+    let mut reader = serde_json::Deserializer::from_slice(body);
+    let read = seed.deserialize(&mut reader).and_then(|envelope| reader.end().map(|()| envelope));
+    read.map_err(|error| {
+        let way = if error.is_data() { way_to_error(seed, body) } else { String::new() };
+        if way.starts_with("request.object") || way.starts_with("request.oldObject") {
+            DecodeError::at(&way, &error)
+        } else {
+            DecodeError::new("body", format!("it is no AdmissionReview: {error}"))
+        }
+    })
 }
 
 fn shown(text: &str) -> String {
@@ -204,22 +128,18 @@ fn operation(written: &str) -> Result<Operation, DecodeError> {
     }
 }
 
-fn subject(request: &Request<'_>, operation: Operation, kind: &WorkloadKind) -> Result<Subject, DecodeError> {
+fn subject(request: &mut Request<'_>, operation: Operation, kind: &WorkloadKind) -> Result<Subject, DecodeError> {
     let runs = matches!(operation, Operation::Create | Operation::Update);
-    let object = request.object.filter(|_| runs);
-    let new = object.map(|raw| Object::read(raw, kind, "request.object")).transpose()?;
-    if runs && new.is_none() {
+    let object = read_object(std::mem::take(&mut request.object), kind, "request.object")?.filter(|_| runs);
+    if runs && object.is_none() {
         return Err(DecodeError::new("request.object", "it is missing"));
     }
-    let mut new = new.unwrap_or_default();
-    let mut old = match (operation, request.old_object) {
-        (Operation::Update, Some(raw)) => Some(Object::read(raw, kind, "request.oldObject")?),
-        (Operation::Update, None) => {
-            return Err(DecodeError::new("request.oldObject", "it is missing"));
-        }
-        (Operation::Delete, Some(raw)) => Some(Object::read(raw, kind, "request.oldObject")?),
-        _ => None,
-    };
+    let mut new = object.unwrap_or_default();
+    let old = read_object(std::mem::take(&mut request.old_object), kind, "request.oldObject")?;
+    let mut old = old.filter(|_| matches!(operation, Operation::Update | Operation::Delete));
+    if operation == Operation::Update && old.is_none() {
+        return Err(DecodeError::new("request.oldObject", "it is missing"));
+    }
 
     let (pod_spec, template_labels) = new.pod_spec(kind, "request.object")?;
     let (old_images, old_template_labels) = match &old {
@@ -276,6 +196,15 @@ fn subject(request: &Request<'_>, operation: Operation, kind: &WorkloadKind) -> 
     })
 }
 
+/// What counts of an object that came before its kind was known, as of any other.
+fn read_object<'a>(sent: Sent<'a>, kind: &WorkloadKind, place: &str) -> Result<Option<Object<'a>>, DecodeError> {
+    match sent {
+        Sent::Nothing => Ok(None),
+        Sent::Unread(raw) => Object::read(raw, kind, place).map(Some),
+        Sent::Read(object) => Ok(Some(object)),
+    }
+}
+
 /// Whether a name was made from a prefix (or is yet to be): whoever names an object otherwise means that name.
 fn is_generated(prefix: &str, name: &str) -> bool {
     const SUFFIX: usize = 5; // random characters that the API server adds
@@ -292,135 +221,6 @@ fn is_kubelet(user: &UserInfo<'_>) -> bool {
     user.username.starts_with("system:node:") && user.groups.iter().any(|group| group == "system:nodes")
 }
 
-/// A key, borrowed where it has no escapes.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[serde(transparent)]
-struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
-
-/// The keys of annotations; what they say does not count.
-#[derive(Debug)]
-struct AnnotationKeys<'a>(Vec<Cow<'a, str>>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for AnnotationKeys<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Keys;
-
-        impl<'de> Visitor<'de> for Keys {
-            type Value = AnnotationKeys<'de>;
-
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("annotations")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut keys = Vec::new();
-                while let Some((key, _)) = map.next_entry::<Key<'de>, IgnoredAny>()? {
-                    keys.push(key.0);
-                }
-                Ok(AnnotationKeys(keys))
-            }
-        }
-
-        deserializer.deserialize_map(Keys).map(|keys: AnnotationKeys<'de>| keys)
-    }
-}
-
-/// The parts of an object that count.
-#[derive(Debug, Default)]
-struct Object<'a> {
-    metadata: Metadata<'a>,
-    template: Option<&'a RawValue>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default, expecting = "an object's metadata")]
-struct Metadata<'a> {
-    #[serde(borrow)]
-    name: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    generate_name: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    uid: Option<Cow<'a, str>>,
-    creation_timestamp: Option<DateTime<Utc>>,
-    #[serde(deserialize_with = "labels::lenient")]
-    labels: BTreeMap<String, String>,
-    #[serde(borrow)]
-    annotations: Option<AnnotationKeys<'a>>,
-    #[serde(borrow)]
-    owner_references: Option<Vec<OwnerView<'a>>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default, expecting = "an owner reference")]
-struct OwnerView<'a> {
-    #[serde(borrow)]
-    api_version: Cow<'a, str>,
-    #[serde(borrow)]
-    kind: Cow<'a, str>,
-    #[serde(borrow)]
-    name: Cow<'a, str>,
-    #[serde(borrow)]
-    uid: Cow<'a, str>,
-    controller: Option<bool>,
-}
-
-impl Metadata<'_> {
-    fn has_annotation(&self, name: &str) -> bool {
-        self.annotations.as_ref().is_some_and(|annotations| annotations.0.iter().any(|key| key == name))
-    }
-
-    fn controller(&self) -> Option<OwnerReference> {
-        let owner = self.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))?;
-        Some(OwnerReference {
-            api_version: owner.api_version.to_string(),
-            kind: owner.kind.to_string(),
-            name: owner.name.to_string(),
-            uid: owner.uid.to_string(),
-        })
-    }
-}
-
-impl<'a> Object<'a> {
-    fn read(raw: &'a RawValue, kind: &WorkloadKind, place: &str) -> Result<Self, DecodeError> {
-        let mut deserializer = serde_json::Deserializer::from_str(raw.get());
-        let read = ObjectSeed { kind }.deserialize(&mut deserializer);
-        read.map_err(|error| DecodeError::within(place, ObjectSeed { kind }, raw.get(), &error))
-    }
-
-    /// A Pod is its own template; of it the spec alone says what runs.
-    fn same_template(&self, other: &Self) -> bool {
-        self.template.map(RawValue::get) == other.template.map(RawValue::get)
-    }
-
-    /// The Pod spec, and the labels of its template; what is its own template has none but its own.
-    fn pod_spec(
-        &self,
-        kind: &WorkloadKind,
-        place: &str,
-    ) -> Result<(PodSpecView<'a>, BTreeMap<String, String>), DecodeError> {
-        let Some(raw) = self.template else {
-            return Ok((PodSpecView::default(), BTreeMap::new()));
-        };
-        let place = || template_place(kind, place);
-        if kind.template.is_empty() {
-            return read_at(raw, place).map(|spec| (spec, BTreeMap::new()));
-        }
-        let mut template: TemplateView<'a> = read_at(raw, place)?;
-        let labels = template.take_labels();
-        Ok((template.spec, labels))
-    }
-
-    /// The whole template; of what is its own template, the spec as a template's.
-    fn template_value(&self, kind: &WorkloadKind, place: &str) -> Result<Value<'a>, DecodeError> {
-        let Some(raw) = self.template else {
-            return Ok(Value::Null);
-        };
-        let value: Value<'a> =
-            serde_json::from_str(raw.get()).map_err(|error| DecodeError::new(&template_place(kind, place), error))?;
-        Ok(if kind.template.is_empty() { Value::Object(vec![("spec", value)].into()) } else { value })
-    }
-}
-
 fn read_at<'a, T: Deserialize<'a>>(raw: &'a RawValue, place: impl FnOnce() -> String) -> Result<T, DecodeError> {
     serde_json::from_str(raw.get()).map_err(|error| DecodeError::within(&place(), PhantomData::<T>, raw.get(), &error))
 }
@@ -428,86 +228,6 @@ fn read_at<'a, T: Deserialize<'a>>(raw: &'a RawValue, place: impl FnOnce() -> St
 fn template_place(kind: &WorkloadKind, place: &str) -> String {
     let path = if kind.template.is_empty() { "spec".to_owned() } else { kind.template.join(".") };
     format!("{place}.{path}")
-}
-
-/// Reads `metadata` and walks to the Pod template, skipping all else, in one pass.
-struct ObjectSeed<'k> {
-    kind: &'k WorkloadKind,
-}
-
-impl<'de> DeserializeSeed<'de> for ObjectSeed<'_> {
-    type Value = Object<'de>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for ObjectSeed<'_> {
-    type Value = Object<'de>;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a Kubernetes object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let path: Vec<&str> = if self.kind.template.is_empty() {
-            vec!["spec"]
-        } else {
-            self.kind.template.iter().map(String::as_str).collect()
-        };
-        let mut object = Object::default();
-        while let Some(key) = map.next_key::<Key<'de>>()? {
-            if key.0 == "metadata" {
-                object.metadata = map.next_value()?;
-            } else if path.first().is_some_and(|first| key.0 == *first) {
-                object.template = map.next_value_seed(PathSeed { rest: &path[1..] })?;
-            } else {
-                map.next_value::<IgnoredAny>()?;
-            }
-        }
-        Ok(object)
-    }
-}
-
-/// The raw value at the end of a path of keys; `None` where the path ends early.
-struct PathSeed<'p> {
-    rest: &'p [&'p str],
-}
-
-impl<'de> DeserializeSeed<'de> for PathSeed<'_> {
-    type Value = Option<&'de RawValue>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        if self.rest.is_empty() {
-            return <&RawValue>::deserialize(deserializer).map(|raw| Some(raw).filter(|raw| raw.get() != "null"));
-        }
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for PathSeed<'_> {
-    type Value = Option<&'de RawValue>;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "an object with {:?}", self.rest.first().copied().unwrap_or_default())
-    }
-
-    fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(None)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut found = None;
-        while let Some(key) = map.next_key::<Key<'de>>()? {
-            if self.rest.first().is_some_and(|first| key.0 == *first) {
-                found = map.next_value_seed(PathSeed { rest: &self.rest[1..] })?;
-            } else {
-                map.next_value::<IgnoredAny>()?;
-            }
-        }
-        Ok(found)
-    }
 }
 
 #[cfg(test)]

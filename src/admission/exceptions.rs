@@ -110,7 +110,7 @@ impl Context<'_> {
                 ..Asked::default()
             };
         };
-        let mut asked = match read(request.object) {
+        let mut asked = match read(request.object.unread()) {
             Ok(Object { metadata, spec }) => {
                 Asked { name: metadata.name, uid: metadata.uid, spec: Some(spec), ..Asked::default() }
             }
@@ -274,7 +274,7 @@ impl Context<'_> {
 
 /// What was granted is what stands there, for ever: a changed spec is refused, whatever the API server's own rules say.
 fn updated(request: &Request<'_>) -> Option<Asked> {
-    let (new, old) = (read(request.object), read(request.old_object));
+    let (new, old) = (read(request.object.unread()), read(request.old_object.unread()));
     let is_same = match (&new, &old) {
         (Ok(new), Ok(old)) => new.spec.hash() == old.spec.hash(),
         // What cannot be read has no effect either, so labels and finalizers of it may change.
@@ -374,6 +374,6 @@ mod tests {
         let extra = BTreeMap::from([("scopes.example/one".to_owned(), vec!["a".to_owned(), "b".to_owned()])]);
         let expected = User { username: "ann".into(), uid: "7".into(), groups: vec!["sre".into()], extra };
         assert_eq!(user(&review.request), Ok(expected));
-        assert_eq!(read(review.request.object).map(|_| ()), Err("missing field `spec`".to_owned()));
+        assert_eq!(read(review.request.object.unread()).map(|_| ()), Err("missing field `spec`".to_owned()));
     }
 }

@@ -100,7 +100,10 @@ async fn a_body_that_is_no_review_gets_400_with_the_place() {
             with("/request/object/spec/template", json!({"spec": 3})),
             "request.object.spec.template.spec: invalid type: integer `3`, expected a Pod spec",
         ),
-        (deep, "body: it is no AdmissionReview: invalid type: sequence, expected a string at line 1 column 1"),
+        (
+            deep,
+            "body: it is no AdmissionReview: invalid type: sequence, expected an AdmissionReview at line 1 column 0",
+        ),
     ] {
         assert_eq!(post(&gate, body).await, (400, format!("{said}\n")));
     }

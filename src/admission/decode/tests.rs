@@ -127,6 +127,33 @@ fn of_what_is_deleted_the_images_that_ran_are_known() {
 }
 
 #[test]
+fn the_order_of_a_requests_members_does_not_count() {
+    let object = deployment(&json!({"name": "x", "labels": {"team": "a"}})).to_string();
+    let old = deployment(&json!({"name": "x"})).to_string().replace("a:1", "a:0");
+    let kind = r#""kind":{"group":"apps","version":"v1","kind":"Deployment"}"#;
+    let read = |members: &[&str]| {
+        let body = format!(
+            r#"{{"request":{{{}}},"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1"}}"#,
+            members.join(",")
+        );
+        decode(body.as_bytes(), &WorkloadKinds::default()).map(|review| review.subject)
+    };
+    let (object, old) = (format!(r#""object":{object}"#), format!(r#""oldObject":{old}"#));
+    let rest = r#""uid":"u","operation":"UPDATE","namespace":"shop","name":"x","dryRun":false,"options":{}"#;
+    let first = read(&[kind, rest, &object, &old]).unwrap().unwrap();
+    assert_eq!((first.images[0].image.as_str(), first.old_images.as_ref().unwrap()[0].image.as_str()), ("a:1", "a:0"));
+    assert_eq!(read(&[&old, &object, rest, kind]).unwrap().unwrap(), first, "the kind may come last");
+
+    for twice in [kind, &object, &old] {
+        let error = read(&[kind, rest, &object, &old, twice]).unwrap_err();
+        assert!(error.problem.contains("duplicate field"), "two readings of one review: {error}");
+    }
+    assert!(read(&[rest, &object, &old]).unwrap_err().problem.contains("missing field `kind`"));
+    let unread = kind.replace("Deployment", "Other");
+    assert!(read(&[&unread, rest, &object, &old]).unwrap().is_none());
+}
+
+#[test]
 fn what_is_no_review_says_where() {
     let object = deployment(&json!({"name": "x"}));
     let good = || review(("apps", "Deployment"), "CREATE", &object, &Value::Null);
@@ -147,4 +174,7 @@ fn what_is_no_review_says_where() {
         "request.object.spec.template.spec"
     );
     assert_eq!(place(&|one| one["request"]["object"] = json!([])), "request.object");
+    assert_eq!(place(&|one| one["request"]["object"]["metadata"]["name"] = json!(3)), "request.object.metadata.name");
+    assert_eq!(place(&|one| one["request"]["object"]["spec"] = json!([])), "request.object.spec");
+    assert_eq!(place(&|one| one["request"]["uid"] = json!(3)), "body");
 }
