@@ -52,8 +52,12 @@ gate durable 19442 19452 "sqlite:$work/decisions.db" policies
 gate stdout 19443 19453 stdout policies
 gate both 19444 19454 "sqlite:$work/both.db" policies-1
 gate many 19445 19455 "sqlite:$work/many.db" policies-10000
-declare -A port=([floor]=19441 [durable]=19442 [stdout]=19443 [both]=19444 [many]=19445)
-for name in floor durable stdout both many; do
+source benches/postgres.sh
+start_postgres "$work/postgres"; pids+=("$postgres_pid")
+FRESHGATE_AUDIT_JOURNAL=$work/journal gate behind 19446 19456 "$postgres_url/behind" policies
+FRESHGATE_AUDIT_DURABILITY=store gate waiting 19447 19457 "$postgres_url/waiting" policies
+declare -A port=([floor]=19441 [durable]=19442 [stdout]=19443 [both]=19444 [many]=19445 [behind]=19446 [waiting]=19447)
+for name in floor durable stdout both many behind waiting; do
   for kind in create update; do
     answer=$(curl -sk -H 'Content-Type: application/json' --data-binary @"${review[$kind]}" "https://127.0.0.1:${port[$name]}/validate?timeout=10s")
     grep -q '"allowed":true' <<<"$answer" || { echo "error: $name answers $answer" >&2; exit 1; }
@@ -62,7 +66,7 @@ done
 
 # They share one core, so all but the one that is measured stand still, and nobody takes an old backlog into a measurement.
 stand_still() { for one in "${!pid[@]}"; do kill -STOP "${pid[$one]}"; done; }
-declare -A admin=([durable]=19452 [both]=19454 [many]=19455)
+declare -A admin=([durable]=19452 [both]=19454 [many]=19455 [behind]=19456 [waiting]=19457)
 settle() { # name: until its store has what its journal has
   [ -n "${admin[$1]:-}" ] || return 0
   for _ in $(seq 600); do
@@ -77,7 +81,7 @@ alone() { # name command…: runs the command while only that one server moves
   settle "$1"
   kill -STOP "${pid[$1]}"
 }
-for name in durable both many; do settle $name; done
+for name in durable both many behind waiting; do settle $name; done
 stand_still
 
 resident() { awk '/VmRSS/ {printf "%.0f", $2 / 1024}' "/proc/${pid[$1]}/status"; }
@@ -120,6 +124,18 @@ sync_us=$("$target/examples/bench_images" --fdatasync "$work")
     echo "Both rules, durable, 32 connections, $kind: $(awk "BEGIN {printf \"%.2f\", $b / $f}") of the floor with one service in the snapshot ($b req/s); with 10,000 services a decision costs $(awk "BEGIN {printf \"%.2f\", $b / $m}") times as much ($m req/s)."
     echo
   done
+  echo "With PostgreSQL, updates: *behind* is durable in the journal and PostgreSQL filled behind it, *waiting* answers when PostgreSQL has committed. The server is on the load's core and takes a part of it."
+  echo
+  echo "| connections | floor req/s | SQLite durable | ratio | behind | ratio | waiting | ratio | p50 µs durable / behind / waiting |"
+  echo "|---|---|---|---|---|---|---|---|---|"
+  for connections in 1 8 32; do
+    for name in floor durable behind waiting; do : > "$work/$name.stores"; done
+    for _ in $(seq "$rounds"); do for name in floor durable behind waiting; do load $name $connections update >> "$work/$name.stores"; done; done
+    figure() { cut -d' ' -f"$2" "$work/$1.stores" | median; }
+    ratio() { awk "BEGIN {printf \"%.2f\", $(figure "$1" 1) / $(figure floor 1)}"; }
+    echo "| $connections | $(figure floor 1) | $(figure durable 1) | $(ratio durable) | $(figure behind 1) | $(ratio behind) | $(figure waiting 1) | $(ratio waiting) | $(figure durable 2) / $(figure behind 2) / $(figure waiting 2) |"
+  done
+  echo
   echo "One fdatasync on this disk: $sync_us µs (median of 500). At one connection the durable p50 is ${p50_ratio[create]} (create) and ${p50_ratio[update]} (update) times floor + one fdatasync."
   echo
   echo "Over HTTP/2 (h2load, updates, 8 connections, 4 streams each), requests per second:"

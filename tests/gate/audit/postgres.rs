@@ -33,3 +33,4 @@ mod outages;
 mod program;
 mod refusals;
 mod replicas;
+mod strange;

@@ -130,6 +130,37 @@ async fn answers_wait_for_the_store_and_say_where_it_did_not_take_the_record() {
     assert!(stdout.starts_with("all records fit: 3 records of 1 writer; "), "{stdout}");
 }
 
+/// R1 and R17: whatever becomes of the store, the answer comes, and its record is kept.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_swallows_everything_costs_no_answer_and_no_record() {
+    let place = Place::new();
+    let database = place.database.clone().unwrap();
+    let between = Between::start(database.port).await;
+    let (store, journal) = (database.url_through(between.port), place.journal().display().to_string());
+    let (mut gate, _rules) = gate(&["--store", &store, "--audit-journal", &journal]);
+    decide(&gate, "first").await;
+    between.set(Way::Hole);
+    for (number, timeout) in ["2s", "5s", "10s"].into_iter().cycle().take(12).enumerate() {
+        let review = review(&format!("app-{number}"), IMAGE).to_string();
+        let url = format!("{}?timeout={timeout}", gate.url());
+        let answer =
+            gate.client().post(url).header("content-type", "application/json").body(review).send().await.unwrap();
+        let answer: serde_json::Value = answer.error_for_status().unwrap().json().await.unwrap();
+        assert_eq!(answer["response"]["allowed"], false);
+        assert_eq!(answer["response"]["auditAnnotations"]["unrecorded"], serde_json::Value::Null, "with {timeout}");
+    }
+    assert_eq!(metric(&gate, "freshgate_audit_unrecorded_total").await.to_string(), "0");
+    until(async || metric(&gate, "freshgate_audit_store_failing").await.to_string() == "1").await;
+    assert!(metric(&gate, "freshgate_audit_waiting ").await > 0.0);
+    between.set(Way::Open);
+    until(async || metric(&gate, "freshgate_audit_waiting ").await.to_string() == "0").await;
+    gate.process.signal("TERM");
+    assert!(gate.process.wait().success());
+    let (code, stdout, _) = run(&["audit", "verify", "--store", &place.url()], "");
+    assert_eq!(code, 0);
+    assert!(stdout.starts_with("all records fit: 13 records of 1 writer; "), "{stdout}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_password_is_in_no_log_no_error_and_no_help_and_need_not_be_typed() {
     let place = Place::new();

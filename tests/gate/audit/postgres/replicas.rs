@@ -4,7 +4,9 @@ use super::*;
 use crate::audit::place::until;
 use chrono::{SecondsFormat, TimeDelta};
 use freshgate::audit::retention::{Limits, Retention};
-use freshgate::audit::{Question, prove, verify};
+use freshgate::audit::{Question, find_grant, prove, verify};
+use freshgate::exception::api::GateExceptionSpec;
+use freshgate::exception::book::LookUp;
 use freshgate::metrics::Metrics;
 use freshgate::signing::{Keys, Verifier};
 use std::path::Path;
@@ -138,6 +140,29 @@ async fn what_one_removed_as_old_another_does_not_bring_back() {
     assert_eq!(first.unwrap() + second.unwrap(), 4);
     let proven = prove(&location, &question, &|_| ()).await.unwrap();
     assert_eq!((proven.report.first_bad, proven.report.records), (None, 0));
+    close(one.0, one.1).await;
+    close(other.0, other.1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grant_that_one_recorded_is_found_by_the_other() {
+    let place = Place::new();
+    let (one, other) = (replica(&place, "one").await, replica(&place, "other").await);
+    let spec: GateExceptionSpec = serde_json::from_value(json!({
+        "targets": [{"namespace": "shop", "kind": "Deployment", "name": "checkout"}],
+        "rules": ["imageAge"], "reason": "incident", "text": "x", "expiresAt": "2026-11-24T12:00:00Z"
+    }))
+    .unwrap();
+    let mut record: serde_json::Value = serde_json::from_slice(&body_of(1, "allow", "", "fix")).unwrap();
+    record["request"]["kind"] = json!({"group": "freshgate.dev", "version": "v1alpha1", "kind": "GateException"});
+    record["exception"] =
+        json!({"name": "fix", "uid": "uid-1", "specHash": spec.hash().to_string(), "grantedAt": at(1)});
+    one.1.record(record.to_string().into_bytes(), None).await.unwrap();
+    stored(&one.1).await;
+    let asked = |uid: &str| LookUp { name: "fix".to_owned(), uid: uid.to_owned(), spec_hash: spec.hash() };
+    let found = find_grant(other.0.location(), &asked("uid-1")).await.unwrap().expect("the other one granted it");
+    assert_eq!((found.by.username.as_str(), found.at), ("jane", at(1)));
+    assert_eq!(find_grant(other.0.location(), &asked("uid-2")).await.unwrap(), None);
     close(one.0, one.1).await;
     close(other.0, other.1).await;
 }
