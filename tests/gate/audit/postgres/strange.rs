@@ -6,8 +6,10 @@ use freshgate::audit::{Count, Facet, count, verify};
 
 /// Text that does not shrink.
 fn noise(length: usize) -> String {
-    let mut text: String =
-        (0..length as u64).map(|number| format!("{:016x}", number.wrapping_mul(0x9e37_79b9_7f4a_7c15))).collect();
+    let mut text = String::new();
+    for number in 0..length as u64 {
+        text.push_str(&hex::encode(number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes()));
+    }
     text.truncate(length);
     text
 }
