@@ -43,7 +43,8 @@ impl Plan {
             return Ok(Self { lead: Lead::Workload(namespace.clone(), name.clone()), facets: by_both.facets() });
         }
         let mut rarest = 0;
-        if facets.len() > 1 {
+        // PostgreSQL knows by its statistics which one is rare, whichever leads here.
+        if facets.len() > 1 && connection.dialect() == Dialect::Sqlite {
             let mut fewest = COUNTED;
             for (index, facet) in facets.iter().enumerate() {
                 let count = count_up_to(connection, facet, filter, fewest).await?;

@@ -27,6 +27,8 @@ mod ledger;
 mod retained;
 #[path = "tampered.rs"]
 mod tampered;
+#[path = "throughput.rs"]
+mod throughput;
 
 mod direct;
 mod outages;
