@@ -71,12 +71,16 @@ gate stdout 19443 19453 stdout policies
 gate both 19444 19454 "sqlite:$work/both.db" policies-1
 gate many 19445 19455 "sqlite:$work/many.db" policies-10000
 gate thousand 19446 19456 stdout policies-thousand
+source benches/postgres.sh
+start_postgres "$work/postgres"; pids+=("$postgres_pid")
+FRESHGATE_AUDIT_JOURNAL=$work/journal gate behind 19448 19458 "$postgres_url/behind" policies
+FRESHGATE_AUDIT_DURABILITY=store gate waiting 19449 19459 "$postgres_url/waiting" policies
 answers() { # name kind: whether a review is allowed
   local answer
   answer=$(curl -sk -H 'Content-Type: application/json' --data-binary @"${review[$2]}" "https://127.0.0.1:${port[$1]}/validate?timeout=10s")
   grep -q '"allowed":true' <<<"$answer" || { echo "error: $1 answers $answer" >&2; exit 1; }
 }
-declare -A port=([floor]=19441 [durable]=19442 [stdout]=19443 [both]=19444 [many]=19445 [thousand]=19446 [large]=19447)
+declare -A port=([floor]=19441 [durable]=19442 [stdout]=19443 [both]=19444 [many]=19445 [thousand]=19446 [large]=19447 [behind]=19448 [waiting]=19449)
 # A store that knows a million images: what it knows of one, a million times.
 gate large 19447 19457 "sqlite:$work/large.db" policies
 answers large create
@@ -86,11 +90,11 @@ sqlite3 "$work/large.db" "
   INSERT INTO image_facts SELECT printf('sha256:%064x', i), fact, fetched_at FROM n, (SELECT * FROM image_facts LIMIT 1);
   INSERT INTO first_seen SELECT printf('sha256:%064x', i), at FROM n, (SELECT * FROM first_seen LIMIT 1);"
 gate large 19447 19457 "sqlite:$work/large.db" policies
-for name in floor durable stdout both many thousand large; do for kind in create update; do answers $name $kind; done; done
+for name in floor durable stdout both many thousand large behind waiting; do for kind in create update; do answers $name $kind; done; done
 
 # They share one core, so all but the one that is measured stand still, and nobody takes an old backlog into a measurement.
 stand_still() { for one in "${!pid[@]}"; do kill -STOP "${pid[$one]}"; done; }
-declare -A admin=([durable]=19452 [both]=19454 [many]=19455 [large]=19457)
+declare -A admin=([durable]=19452 [both]=19454 [many]=19455 [large]=19457 [behind]=19458 [waiting]=19459)
 settle() { # name: until its store has what its journal has
   [ -n "${admin[$1]:-}" ] || return 0
   for _ in $(seq 600); do
@@ -105,7 +109,7 @@ alone() { # name command…: runs the command while only that one server moves
   settle "$1"
   kill -STOP "${pid[$1]}"
 }
-for name in durable both many large; do settle $name; done
+for name in durable both many large behind waiting; do settle $name; done
 stand_still
 
 resident() { awk '/VmRSS/ {printf "%.0f", $2 / 1024}' "/proc/${pid[$1]}/status"; }
@@ -155,6 +159,18 @@ sync_us=$("$target/examples/bench_images" --fdatasync "$work")
     echo "With 1,000 policies a decision costs $(awk "BEGIN {printf \"%.2f\", $o / $t}") times as much as with one (stdout, 32 connections, $kind: $o and $t req/s)."
     echo
   done
+  echo "With PostgreSQL, updates: *behind* is durable in the journal and PostgreSQL filled behind it, *waiting* answers when PostgreSQL has committed. The server is on the load's core and takes a part of it."
+  echo
+  echo "| connections | floor req/s | SQLite durable | ratio | behind | ratio | waiting | ratio | p50 µs durable / behind / waiting |"
+  echo "|---|---|---|---|---|---|---|---|---|"
+  for connections in 1 8 32; do
+    for name in floor durable behind waiting; do : > "$work/$name.stores"; done
+    for _ in $(seq "$rounds"); do for name in floor durable behind waiting; do load $name $connections update >> "$work/$name.stores"; done; done
+    figure() { cut -d' ' -f"$2" "$work/$1.stores" | median; }
+    ratio() { awk "BEGIN {printf \"%.2f\", $(figure "$1" 1) / $(figure floor 1)}"; }
+    echo "| $connections | $(figure floor 1) | $(figure durable 1) | $(ratio durable) | $(figure behind 1) | $(ratio behind) | $(figure waiting 1) | $(ratio waiting) | $(figure durable 2) / $(figure behind 2) / $(figure waiting 2) |"
+  done
+  echo
   echo "One fdatasync on this disk: $sync_us µs (median of 500). At one connection the durable p50 is ${p50_ratio[create]} (create) and ${p50_ratio[update]} (update) times floor + one fdatasync."
   echo
   echo "Over HTTP/2 (h2load, updates, 8 connections, 4 streams each), requests per second:"

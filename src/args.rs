@@ -4,6 +4,7 @@ mod asking;
 mod audit;
 mod history;
 mod relations;
+mod store;
 mod telemetry;
 mod values;
 
@@ -21,6 +22,7 @@ pub use asking::{DecisionsApiArgs, FilterArgs, QueryArgs, TailArgs};
 pub use audit::{Age, ExportArgs, ExportFormat, ImportArgs, KeepingArgs, VerifyArgs};
 pub use history::{PolicyTestArgs, ReplayArgs, RunningArgs, SimulateArgs};
 pub use relations::FlagsError;
+pub use store::AskedStore;
 pub use telemetry::{OtlpEndpoint, TelemetryArgs};
 
 /// Seconds that look-ups may take: an hour is longer than anybody waits.
@@ -86,13 +88,15 @@ pub enum AuditDurability {
     Journal,
     /// At once; a crash can lose the last moments.
     Async,
+    /// When PostgreSQL has committed it; no disk is needed for a journal
+    Store,
 }
 
 /// Where decisions go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreArg {
     /// Into a store.
-    Sqlite(StoreLocation),
+    Store(StoreLocation),
     /// To stdout, as JSON lines; nothing is kept, so nothing is known of what ran before.
     Stdout,
 }
@@ -112,9 +116,14 @@ pub struct ServeArgs {
     /// Address for /livez, /readyz and /metrics, in plain HTTP
     #[arg(long, value_name = "ADDR", env = "FRESHGATE_ADMIN_LISTEN", default_value = "127.0.0.1:8080")]
     pub admin_listen: SocketAddr,
-    /// Where decisions and facts are kept: sqlite:FILE, or stdout to print decisions and keep nothing
-    #[arg(long, value_name = "STORE", env = "FRESHGATE_STORE", value_parser = values::store)]
+    /// Where decisions and facts are kept: sqlite:FILE, postgres://USER@HOST:PORT/DATABASE for several replicas, or stdout
+    /// to print decisions and keep nothing
+    // Variables are shown in help as they stand, and an address may hold a password.
+    #[arg(long, value_name = "STORE", env = "FRESHGATE_STORE", hide_env_values = true, value_parser = values::store)]
     pub store: StoreArg,
+    /// Folder of this replica's journal, from which the store is filled; default FILE.journal of the store
+    #[arg(long, value_name = "DIR", env = "FRESHGATE_AUDIT_JOURNAL")]
+    pub audit_journal: Option<PathBuf>,
     /// File with the key that signs what the gate grants, in PEM; made where it is missing; default FILE.signing-key of
     /// the store
     #[arg(long, value_name = "FILE", env = "FRESHGATE_SIGNING_KEY", conflicts_with = "signing_secret")]
@@ -137,7 +146,7 @@ pub struct ServeArgs {
     /// File to write the self-made certificate to, for a caBundle
     #[arg(long, value_name = "FILE", env = "FRESHGATE_TLS_WRITE_CERT")]
     pub tls_write_cert: Option<PathBuf>,
-    /// When an answer may leave: when the disk has its record, or at once
+    /// When an answer may leave: when the disk has its record, at once, or when PostgreSQL has it
     #[arg(long, value_enum, env = "FRESHGATE_AUDIT_DURABILITY", default_value_t)]
     pub audit_durability: AuditDurability,
     /// What becomes of a request whose record cannot be written: its decision goes out, or it is refused
@@ -190,6 +199,18 @@ pub struct ServeArgs {
     /// Registries.
     #[command(flatten)]
     pub registries: RegistryArgs,
+}
+
+impl ServeArgs {
+    /// The same, with the journal at the store's location.
+    #[must_use]
+    pub fn with_journal(mut self) -> Self {
+        self.store = match self.store {
+            StoreArg::Store(location) => StoreArg::Store(location.with_journal(self.audit_journal.clone())),
+            StoreArg::Stdout => StoreArg::Stdout,
+        };
+        self
+    }
 }
 
 /// Flags about registries, on every command that asks them.
@@ -333,9 +354,9 @@ pub enum AuditCommand {
     Show {
         /// Id of the decision, as a denial names it
         id: String,
-        /// The store
-        #[arg(long, value_name = "sqlite:FILE", env = "FRESHGATE_STORE")]
-        store: StoreLocation,
+        /// The store.
+        #[command(flatten)]
+        store: AskedStore,
         /// How the result is printed
         #[arg(short = 'o', long, value_enum, default_value_t)]
         output: Output,

@@ -7,6 +7,7 @@ pub mod chain;
 pub mod checkpoint;
 pub mod checkpointer;
 pub mod columns;
+mod direct;
 mod export;
 pub mod facet;
 mod filler;
@@ -15,6 +16,7 @@ mod grants;
 pub mod history;
 mod import;
 mod journal;
+mod listener;
 pub mod prove;
 pub mod query;
 pub mod record;
@@ -40,9 +42,10 @@ use backlog::Backlog;
 use chain::{ChainHash, NotARecordBody};
 use checkpoint::Head;
 use columns::Columns;
+use direct::Direct;
 use filler::Filler;
 use journal::segment;
-use journal::{FolderLock, Journal, Output, Segments};
+use journal::{Counts, FolderLock, Journal, Output, Segments};
 
 pub use export::{Export, export};
 pub use facet::Facet;
@@ -61,6 +64,8 @@ pub enum Durability {
     Journal,
     /// When it is queued: a crash loses the records of the last milliseconds.
     Async,
+    /// When a store that replicas share has it: no local disk is needed, and there is no journal.
+    Store,
 }
 
 /// How the audit writes.
@@ -93,6 +98,31 @@ pub enum AuditError {
         /// Records that wait.
         waiting: usize,
     },
+    /// The store did not take the record; it may still do so later.
+    #[error("writing the record to the store failed")]
+    Store {
+        /// What it said.
+        source: Arc<sqlx::Error>,
+    },
+    /// More records wait for the store than are kept.
+    #[error("the store is away for too long: {waiting} records wait for it")]
+    StoreOverloaded {
+        /// Records that wait.
+        waiting: usize,
+    },
+    /// Answers cannot wait for a file that the journal is there for.
+    #[error(
+        "--audit-durability store is for PostgreSQL: with SQLite it is the journal that makes a record durable, so leave it at journal"
+    )]
+    NotShared,
+    /// There is no folder for the journal.
+    #[error(
+        "the store {place} has no journal beside it: name a folder for it with --audit-journal (FRESHGATE_AUDIT_JOURNAL), or let answers wait for the store with --audit-durability store"
+    )]
+    NoJournal {
+        /// The store.
+        place: String,
+    },
     /// The audit was closed.
     #[error("the audit journal is closed")]
     Closed,
@@ -108,7 +138,7 @@ pub enum AuditError {
         source: Arc<io::Error>,
     },
     /// Another process writes there.
-    #[error("another freshgate writes to the audit journal {}: a SQLite store is for one replica; stop the other, or name another store", folder.display())]
+    #[error("another freshgate writes to the audit journal {}: each replica has a journal of its own, and a SQLite store is for one replica; stop the other, or name another folder or store", folder.display())]
     InUse {
         /// The folder.
         folder: PathBuf,
@@ -161,7 +191,7 @@ pub struct AuditCounts {
 /// What was left when the audit was closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Closed {
-    /// Records that are in the journal but not in the store; the next start moves them.
+    /// Records that are not in the store; the next start moves those that a journal holds.
     pub unstored_records: u64,
 }
 
@@ -170,24 +200,38 @@ pub struct Closed {
 pub struct Audit {
     writer_id: Uuid,
     durability: Durability,
-    journal: Journal,
-    backlog: Arc<Backlog>,
+    writing: Writing,
     /// Where earlier writers' chains ended in the journal, when this began.
     leftover_heads: Vec<Head>,
     ends: Mutex<Option<Ends>>,
 }
 
+/// The way that records go.
+#[derive(Debug)]
+enum Writing {
+    /// Into the journal, and from there into the store.
+    Journal(Journal, Arc<Backlog>),
+    /// Into the store.
+    Direct(Direct),
+}
+
 #[derive(Debug)]
 struct Ends {
-    thread: std::thread::JoinHandle<()>,
-    filler: Option<JoinHandle<()>>,
+    /// The journal's.
+    thread: Option<std::thread::JoinHandle<()>>,
+    /// The filler, or what writes into the store.
+    task: Option<JoinHandle<()>>,
 }
 
 impl Audit {
     /// Begins a chain in the journal beside the store. Records that earlier writers left there count in the ledger at
     /// once, and are moved to the store first. Call it inside a tokio runtime.
     pub async fn open(settings: AuditSettings, store: &Store, now: DateTime<Utc>) -> Result<Self, AuditError> {
+        if settings.durability == Durability::Store {
+            return Self::open_direct(store, now);
+        }
         let folder = store.location().journal();
+        let folder = folder.ok_or_else(|| AuditError::NoJournal { place: store.location().to_string() })?;
         let memory = Arc::clone(store.ledger().memory());
         let found = {
             let (folder, memory) = (folder.clone(), Arc::clone(&memory));
@@ -233,13 +277,29 @@ impl Audit {
         });
         let (journal, thread) = Journal::start(writer_id, output, memory)?;
         let filler = Filler { store: store.clone(), backlog: Arc::clone(&backlog), folder, writer_id, leftovers };
-        let ends = Ends { thread, filler: Some(store.background().spawn(filler.run())) };
+        let ends = Ends { thread: Some(thread), task: Some(store.background().spawn(filler.run())) };
         Ok(Self {
             writer_id,
             durability: settings.durability,
-            journal,
-            backlog,
+            writing: Writing::Journal(journal, backlog),
             leftover_heads,
+            ends: Mutex::new(Some(ends)),
+        })
+    }
+
+    /// Begins a chain in the store itself. What an earlier run left in a journal is for a run with that journal.
+    fn open_direct(store: &Store, now: DateTime<Utc>) -> Result<Self, AuditError> {
+        if !store.is_shared() {
+            return Err(AuditError::NotShared);
+        }
+        let writer_id = writer_id(now);
+        let (direct, task) = Direct::start(writer_id, store, Arc::clone(store.ledger().memory()));
+        let ends = Ends { thread: None, task: Some(task) };
+        Ok(Self {
+            writer_id,
+            durability: Durability::Store,
+            writing: Writing::Direct(direct),
+            leftover_heads: Vec::new(),
             ends: Mutex::new(Some(ends)),
         })
     }
@@ -248,12 +308,11 @@ impl Audit {
     pub fn to_stdout(ledger: &Ledger, now: DateTime<Utc>) -> Result<Self, AuditError> {
         let writer_id = writer_id(now);
         let (journal, thread) = Journal::start(writer_id, Output::Stdout, Arc::clone(ledger.memory()))?;
-        let ends = Ends { thread, filler: None };
+        let ends = Ends { thread: Some(thread), task: None };
         Ok(Self {
             writer_id,
             durability: Durability::Journal,
-            journal,
-            backlog: Arc::default(),
+            writing: Writing::Journal(journal, Arc::default()),
             leftover_heads: Vec::new(),
             ends: Mutex::new(Some(ends)),
         })
@@ -261,7 +320,10 @@ impl Audit {
 
     /// Has somebody told each record's line, as it was hashed, once it is durable. Only the first is; it must not wait.
     pub fn listen(&self, listener: impl Fn(&[u8]) + Send + Sync + 'static) {
-        self.journal.listen(listener);
+        match &self.writing {
+            Writing::Journal(journal, _) => journal.listener().set(listener),
+            Writing::Direct(direct) => direct.listener().set(listener),
+        }
     }
 
     /// Whose chain this process writes.
@@ -271,7 +333,7 @@ impl Audit {
 
     /// Where this writer's chain ends on the disk, and where earlier writers' ended in the journal when this began.
     pub(crate) fn heads(&self) -> Vec<Head> {
-        let own = self.journal.counts().head.load();
+        let own = self.written().head.load();
         let own = own.as_ref().map(|position| Head {
             writer_id: self.writer_id.to_string(),
             seq: position.seq,
@@ -283,23 +345,44 @@ impl Audit {
     /// Keeps a record: `body` is the text of one JSON object, without line ends, and `admitted` what its `ledger` member
     /// says, so that the ledger knows it when this returns. A caller that stops waiting does not take the record back.
     pub async fn record(&self, body: Vec<u8>, admitted: Option<LedgerUpdate>) -> Result<Recorded, AuditError> {
-        match self.durability {
-            Durability::Journal => self.journal.record(body, admitted).await.map(Recorded::Written),
-            Durability::Async => self.journal.queue(body, admitted).map(|()| Recorded::Queued),
+        match &self.writing {
+            Writing::Journal(journal, _) if self.durability == Durability::Async => {
+                journal.queue(body, admitted).map(|()| Recorded::Queued)
+            }
+            Writing::Journal(journal, _) => journal.record(body, admitted).await.map(Recorded::Written),
+            Writing::Direct(direct) => direct.record(body).await.map(Recorded::Written),
+        }
+    }
+
+    fn written(&self) -> &Counts {
+        match &self.writing {
+            Writing::Journal(journal, _) => journal.counts(),
+            Writing::Direct(direct) => direct.counts(),
+        }
+    }
+
+    fn unstored_records(&self) -> u64 {
+        match &self.writing {
+            Writing::Journal(_, backlog) => backlog.records(),
+            Writing::Direct(direct) => direct.waiting().records(),
         }
     }
 
     /// Counts since the start, and the store's lag now.
     pub fn counts(&self) -> AuditCounts {
-        let counts = self.journal.counts();
+        let counts = self.written();
+        let (oldest_unstored_age, store_failing) = match &self.writing {
+            Writing::Journal(_, backlog) => (backlog.oldest_age(), backlog.is_store_failing()),
+            Writing::Direct(direct) => (direct.waiting().oldest_age(), direct.waiting().is_store_failing()),
+        };
         AuditCounts {
             records: counts.records.load(Ordering::Relaxed),
             bytes: counts.bytes.load(Ordering::Relaxed),
             writes: counts.writes.load(Ordering::Relaxed),
             write_errors: counts.write_errors.load(Ordering::Relaxed),
-            unstored_records: self.backlog.records(),
-            oldest_unstored_age: self.backlog.oldest_age(),
-            store_failing: self.backlog.is_store_failing(),
+            unstored_records: self.unstored_records(),
+            oldest_unstored_age,
+            store_failing,
         }
     }
 
@@ -307,20 +390,26 @@ impl Audit {
     /// What it does not take stays in the journal for the next start. Close the store after this.
     pub async fn flush_and_close(&self, within: Duration) -> Closed {
         let ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(Ends { thread, filler }) = ends else {
-            return Closed { unstored_records: self.backlog.records() };
+        let Some(Ends { thread, task }) = ends else {
+            return Closed { unstored_records: self.unstored_records() };
         };
-        self.journal.close();
-        let aborter = filler.as_ref().map(JoinHandle::abort_handle);
+        let aborter = task.as_ref().map(JoinHandle::abort_handle);
         let finished = tokio::time::timeout(within, async {
-            let written = spawn_blocking(move || thread.join());
-            if !matches!(written.await, Ok(Ok(()))) {
-                tracing::error!("the audit journal's thread ended in a panic");
+            match (&self.writing, thread) {
+                (Writing::Journal(journal, _), Some(thread)) => {
+                    journal.close();
+                    let written = spawn_blocking(move || thread.join());
+                    if !matches!(written.await, Ok(Ok(()))) {
+                        tracing::error!("the audit journal's thread ended in a panic");
+                    }
+                }
+                (Writing::Direct(direct), _) => direct.closer().await,
+                (Writing::Journal(..), None) => {}
             }
-            if let Some(filler) = filler
-                && let Err(error) = filler.await
+            if let Some(task) = task
+                && let Err(error) = task.await
             {
-                tracing::error!(%error, "the audit filler ended early; the next start moves what it left");
+                tracing::error!(%error, "what brings records into the store ended early");
             }
         });
         if finished.await.is_err()
@@ -328,7 +417,7 @@ impl Audit {
         {
             aborter.abort();
         }
-        Closed { unstored_records: self.backlog.records() }
+        Closed { unstored_records: self.unstored_records() }
     }
 }
 

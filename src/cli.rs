@@ -71,12 +71,16 @@ pub fn main() -> ExitCode {
     let done = match Cli::try_parse() {
         Ok(cli) => run(cli),
         // Help is a result, and what was typed wrong is told; which of both goes where is clap's to know.
-        Err(said) => written(said.print()).map(|()| {
-            if let Some(variable) = environment::behind(&said) {
-                say("hint", &format!("the value comes from the environment variable {variable}"));
-            }
-            if said.use_stderr() { FAILED } else { OK }
-        }),
+        Err(mut said) => {
+            let variable = environment::behind(&said);
+            environment::hide_passwords(&mut said);
+            written(said.print()).map(|()| {
+                if let Some(variable) = variable {
+                    say("hint", &format!("the value comes from the environment variable {variable}"));
+                }
+                if said.use_stderr() { FAILED } else { OK }
+            })
+        }
     };
     ExitCode::from(done.unwrap_or_else(|failure| {
         tell(&failure);

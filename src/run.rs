@@ -179,6 +179,7 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
     let readiness = Arc::new(Readiness::default());
     let in_force = InForce::default();
 
+    let args = args.with_journal();
     let background = Background::start().map_err(StartError::Background)?;
     let certificates = Arc::new(certificates(&args, &provider)?);
     if let Some(folder) = &args.policies {
@@ -188,9 +189,10 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
     let durability = match args.audit_durability {
         AuditDurability::Journal => Durability::Journal,
         AuditDurability::Async => Durability::Async,
+        AuditDurability::Store => Durability::Store,
     };
     let (store, ledger, facts): (Option<Store>, Ledger, Arc<dyn FactStore>) = match &args.store {
-        StoreArg::Sqlite(location) => {
+        StoreArg::Store(location) => {
             let store = Store::open_on(location, &background.handle()).await?;
             (Some(store.clone()), store.ledger(), Arc::new(StoredFacts(store)))
         }
@@ -382,10 +384,16 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
     let _ = tokio::time::timeout(END_WITHIN, admin).await;
     let closed = audit.flush_and_close(END_WITHIN).await;
     if closed.unstored_records > 0 {
-        tracing::warn!(
-            records = closed.unstored_records,
-            "the store gets what it did not take in time at the next start"
-        );
+        let records = closed.unstored_records;
+        match durability {
+            Durability::Store => {
+                tracing::error!(
+                    records,
+                    "records are lost that the store did not take; their decisions were said to be unrecorded"
+                );
+            }
+            _ => tracing::warn!(records, "the store gets what it did not take in time at the next start"),
+        }
     }
     if let Some(checkpointer) = checkpointer
         && let Err(error) = checkpointer.make(clock::now()).await
@@ -444,10 +452,10 @@ fn key_source(args: &ServeArgs) -> KeySource {
     match (&args.signing_secret, &args.signing_key, &args.store) {
         (Some(secret), _, _) => KeySource::Secret(secret.clone()),
         (None, Some(file), _) => KeySource::File(file.clone()),
-        (None, None, StoreArg::Sqlite(location)) => KeySource::File(location.signing_key()),
-        (None, None, StoreArg::Stdout) => {
+        (None, None, StoreArg::Store(location)) if let Some(file) = location.signing_key() => KeySource::File(file),
+        (None, None, _) => {
             tracing::warn!(
-                "exceptions granted now have no effect after this process; give --signing-secret or --signing-key"
+                "what is signed now, exceptions and checkpoints, counts for nothing after this process and for no other replica; give --signing-secret or --signing-key"
             );
             KeySource::Memory
         }
@@ -457,7 +465,7 @@ fn key_source(args: &ServeArgs) -> KeySource {
 /// Decisions over HTTP, where there is a store to ask and a cluster that says who may.
 fn decisions_api(store: &StoreArg, client: Option<&kube::Client>) -> Option<DecisionsApi> {
     match (store, client) {
-        (StoreArg::Sqlite(location), Some(client)) => Some(DecisionsApi::new(location.clone(), client.clone())),
+        (StoreArg::Store(location), Some(client)) => Some(DecisionsApi::new(location.clone(), client.clone())),
         _ => None,
     }
 }
@@ -465,7 +473,7 @@ fn decisions_api(store: &StoreArg, client: Option<&kube::Client>) -> Option<Deci
 /// Finds grants in the audit; what is printed alone cannot be found.
 fn find_grant(store: &StoreArg) -> FindGrant {
     let location = match store {
-        StoreArg::Sqlite(location) => Some(location.clone()),
+        StoreArg::Store(location) => Some(location.clone()),
         StoreArg::Stdout => None,
     };
     Arc::new(move |asked| {

@@ -1,12 +1,14 @@
-//! The embedded store: one `SQLite` file with every decision, the ledger of what was admitted, and what is known of images.
-//! One connection writes, in large batches behind the answers' back; a few read.
+//! The store: every decision, the ledger of what was admitted, and what is known of images, in one `SQLite` file or on a
+//! PostgreSQL server. What writes does so in large batches behind the answers' back; a few connections read.
 
 pub(crate) mod boundaries;
+pub(crate) mod database;
 pub(crate) mod decisions;
 mod freezes;
 mod heads;
 pub mod ledger;
 pub mod location;
+pub mod postgres;
 mod read_only;
 mod retention;
 mod revisions;
@@ -19,15 +21,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sqlx::pool::PoolConnection;
+use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Sqlite, SqlitePool};
 use thiserror::Error;
 use tokio::runtime::Handle;
 
 use crate::background::run_on;
+use database::{Dialect, Pool, Query, Value};
 pub use ledger::Ledger;
+use location::Place;
 pub use location::StoreLocation;
+pub use postgres::address::without_password;
+use postgres::{PostgresAddress, PostgresError, Purpose};
 pub use read_only::ReadOnlyStore;
 use write_behind::WriteBehind;
 
@@ -44,11 +49,16 @@ const READERS: u32 = 4;
 #[derive(Debug, Error)]
 pub enum StoreError {
     /// `--store` is not of a form that is understood.
-    #[error("the store \"{given}\" is not understood: write sqlite:FILE, as in sqlite:/var/lib/freshgate/gate.db")]
+    #[error(
+        "the store \"{given}\" is not understood: write sqlite:FILE, as in sqlite:/var/lib/freshgate/gate.db, or postgres://USER@HOST:PORT/DATABASE"
+    )]
     Location {
-        /// As given.
+        /// As given, without a password.
         given: String,
     },
+    /// The server.
+    #[error(transparent)]
+    Postgres(#[from] PostgresError),
     /// There is no such file, and a reader makes none.
     #[error("there is no store at {}: `freshgate serve` makes one when it starts", file.display())]
     Missing {
@@ -192,9 +202,9 @@ struct Shared {
     location: StoreLocation,
     /// Where everything that writes runs.
     background: Handle,
-    readers: SqlitePool,
-    /// One connection: `SQLite` has one writer at a time, and waiting here is cheaper than its busy loop.
-    writer: SqlitePool,
+    readers: Pool,
+    /// Of `SQLite` one connection: it has one writer at a time, and waiting here is cheaper than its busy loop.
+    writer: Pool,
     write_behind: WriteBehind,
     memory: Arc<ledger::Memory>,
 }
@@ -208,35 +218,20 @@ impl Store {
 
     /// As [`Self::open`], with all writing done on the runtime `background`.
     pub async fn open_on(location: &StoreLocation, background: &Handle) -> Result<Self, StoreError> {
-        let file = location.file();
-        if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty())
-            && !folder.is_dir()
-        {
-            return Err(StoreError::NoFolder { folder: folder.to_owned() });
-        }
-        let options = SqliteConnectOptions::new()
-            .filename(file)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            // A segment of the journal goes when the store has it, so a commit must be on the disk.
-            .synchronous(SqliteSynchronous::Full)
-            .pragma("wal_autocheckpoint", "4000")
-            .busy_timeout(LOCK_WAIT);
-        let writer = run_on(background, writer(options.clone(), file.to_owned())).await?;
-        let readers = SqlitePoolOptions::new()
-            .max_connections(READERS)
-            .acquire_timeout(READER_WAIT)
-            .connect_with(options.create_if_missing(false).pragma("query_only", "1"))
-            .await
-            .map_err(|source| StoreError::open(file, source))?;
+        let (readers, writer) = match location.place() {
+            Place::Sqlite(file) => open_sqlite(file, background).await?,
+            Place::Postgres(address) => open_postgres(address, background).await?,
+        };
         let write_behind = WriteBehind::start(writer.clone(), background);
+        let overlay =
+            if location.is_shared() { ledger::Overlay::over_a_shared_store() } else { ledger::Overlay::over_a_store() };
         let shared = Shared {
             location: location.clone(),
             background: background.clone(),
             readers,
             writer,
             write_behind,
-            memory: Arc::new(ledger::Memory::new(ledger::Overlay::over_a_store())),
+            memory: Arc::new(ledger::Memory::new(overlay)),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -246,9 +241,34 @@ impl Store {
         ReadOnlyStore::open(location).await
     }
 
+    /// Whether there is anything in its place.
+    pub(crate) async fn exists(location: &StoreLocation) -> Result<bool, StoreError> {
+        match location.place() {
+            Place::Sqlite(file) => Ok(file.exists()),
+            Place::Postgres(address) => Ok(postgres::exists(address).await?),
+        }
+    }
+
+    /// Removes the whole store, as far as that can be done.
+    pub(crate) async fn remove(location: &StoreLocation) {
+        match location.place() {
+            Place::Sqlite(file) => drop(std::fs::remove_file(file)),
+            Place::Postgres(address) => {
+                if let Err(error) = postgres::remove(address).await {
+                    tracing::error!(%error, "what was begun is still there; remove the schema by hand");
+                }
+            }
+        }
+    }
+
     /// Where it lies.
     pub fn location(&self) -> &StoreLocation {
         &self.shared.location
+    }
+
+    /// Whether other replicas may write to it: what is remembered of it then ages.
+    pub fn is_shared(&self) -> bool {
+        self.shared.location.is_shared()
     }
 
     /// What was admitted and first seen, this store's and what is about to be in it.
@@ -262,12 +282,13 @@ impl Store {
         if let Some(fact) = self.shared.write_behind.unwritten_fact(digest) {
             return Some(fact);
         }
-        let answer: Result<Option<(String, String)>, _> =
-            sqlx::query_as("SELECT fact, fetched_at FROM image_facts WHERE digest = ?")
-                .bind(digest)
-                .fetch_optional(&self.shared.readers)
-                .await;
-        match answer {
+        let asked = async {
+            let query =
+                Query::new("SELECT fact, fetched_at FROM image_facts WHERE digest = $1").bind(Value::key(digest));
+            let row = self.shared.readers.row(query).await?;
+            row.map(|row| Ok::<_, sqlx::Error>((row.text(0)?, row.text(1)?))).transpose()
+        };
+        match asked.await {
             Ok(row) => row.and_then(|(fact, at)| Some((fact, time::from_column(&at)?))),
             Err(error) => {
                 tracing::warn!(digest, %error, "image fact not read from the store");
@@ -297,30 +318,77 @@ impl Store {
         &self.shared.write_behind
     }
 
-    /// Closes a connection on which a transaction failed. After an error of the disk `SQLite` rolls back by itself, while
-    /// sqlx counts the transaction as open, and would begin no other on it.
-    pub(crate) fn give_up(mut connection: PoolConnection<Sqlite>) {
-        connection.close_on_drop();
+    pub(crate) fn dialect(&self) -> Dialect {
+        self.shared.writer.dialect()
     }
 
     pub(crate) fn background(&self) -> &Handle {
         &self.shared.background
     }
 
-    pub(crate) fn writer(&self) -> &SqlitePool {
+    pub(crate) fn writer(&self) -> &Pool {
         &self.shared.writer
     }
 
-    fn readers(&self) -> &SqlitePool {
+    /// A connection of its own for records that answers wait for. Call it inside the runtime that is to use it.
+    pub(crate) fn records(&self) -> Pool {
+        match self.shared.location.place() {
+            Place::Sqlite(_) => self.shared.writer.clone(),
+            Place::Postgres(address) => postgres::pool(address, Purpose::Records),
+        }
+    }
+
+    fn readers(&self) -> &Pool {
         &self.shared.readers
+    }
+
+    /// What asks in the background: on a server with the time that writing has, and not with a decision's.
+    fn unhurried(&self) -> &Pool {
+        if self.is_shared() { &self.shared.writer } else { &self.shared.readers }
     }
 }
 
+/// The connections that read and the one that writes, on a file with the present schema.
+async fn open_sqlite(file: &Path, background: &Handle) -> Result<(Pool, Pool), StoreError> {
+    if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty())
+        && !folder.is_dir()
+    {
+        return Err(StoreError::NoFolder { folder: folder.to_owned() });
+    }
+    let options = SqliteConnectOptions::new()
+        .filename(file)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        // A segment of the journal goes when the store has it, so a commit must be on the disk.
+        .synchronous(SqliteSynchronous::Full)
+        .pragma("wal_autocheckpoint", "4000")
+        .busy_timeout(LOCK_WAIT);
+    let writer = run_on(background, sqlite_writer(options.clone(), file.to_owned())).await?;
+    let readers = SqlitePoolOptions::new()
+        .max_connections(READERS)
+        .acquire_timeout(READER_WAIT)
+        .connect_with(options.create_if_missing(false).pragma("query_only", "1"))
+        .await
+        .map_err(|source| StoreError::open(file, source))?;
+    Ok((Pool::Sqlite(readers), Pool::Sqlite(writer)))
+}
+
 /// The connection that writes, on a file with the present schema.
-async fn writer(options: SqliteConnectOptions, file: PathBuf) -> Result<SqlitePool, StoreError> {
+async fn sqlite_writer(options: SqliteConnectOptions, file: PathBuf) -> Result<SqlitePool, StoreError> {
     let open = |source| StoreError::open(&file, source);
     let options_of_pool = SqlitePoolOptions::new().max_connections(1).acquire_timeout(LOCK_WAIT * 2);
     let writer = options_of_pool.connect_with(options).await.map_err(open)?;
     schema::migrate(&mut *writer.acquire().await.map_err(open)?, &file).await?;
     Ok(writer)
+}
+
+/// The connections that read and those that write, to a server with the present schema.
+async fn open_postgres(address: &PostgresAddress, background: &Handle) -> Result<(Pool, Pool), StoreError> {
+    let readers = postgres::pool(address, Purpose::Decisions);
+    let address = address.clone();
+    let writer = run_on(background, async move {
+        postgres::migrate(&address).await?;
+        Ok::<_, PostgresError>(postgres::pool(&address, Purpose::Background))
+    });
+    Ok((readers, writer.await?))
 }

@@ -2,16 +2,15 @@
 
 use clap::Args;
 
-use super::{Output, values};
+use super::{AskedStore, Output, values};
 use crate::audit::Facet;
-use crate::store::StoreLocation;
 
 /// Flags of `audit query`.
 #[derive(Debug, Args)]
 pub struct QueryArgs {
-    /// The store
-    #[arg(long, value_name = "sqlite:FILE", env = "FRESHGATE_STORE")]
-    pub store: StoreLocation,
+    /// The store.
+    #[command(flatten)]
+    pub store: AskedStore,
     /// Not before: an RFC 3339 time, a day as 2026-11-20, yesterday or "last tuesday", or how long ago, as 2h or 7d
     #[arg(long, value_name = "TIME")]
     pub since: Option<String>,
@@ -38,9 +37,9 @@ pub struct QueryArgs {
 /// Flags of `audit tail`.
 #[derive(Debug, Args)]
 pub struct TailArgs {
-    /// The store
-    #[arg(long, value_name = "sqlite:FILE", env = "FRESHGATE_STORE")]
-    pub store: StoreLocation,
+    /// The store.
+    #[command(flatten)]
+    pub store: AskedStore,
     /// Go on with decisions as they are made, until interrupted
     #[arg(short = 'f', long)]
     pub follow: bool,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use clap::{Args, ValueEnum};
 
+use super::AskedStore;
 use crate::policy::duration::PolicyDuration;
 use crate::store::StoreLocation;
 
@@ -44,9 +45,9 @@ pub struct Age(pub Option<TimeDelta>);
 /// Flags of `audit verify`.
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
-    /// The store
-    #[arg(long, value_name = "sqlite:FILE", env = "FRESHGATE_STORE")]
-    pub store: StoreLocation,
+    /// The store.
+    #[command(flatten)]
+    pub store: AskedStore,
     /// Only records not made before: an RFC 3339 time, or how long ago, as 2h or 7d
     #[arg(long, value_name = "TIME", conflicts_with = "since_checkpoint")]
     pub since: Option<String>,
@@ -70,9 +71,9 @@ pub struct VerifyArgs {
 /// Flags of `audit export`.
 #[derive(Debug, Args)]
 pub struct ExportArgs {
-    /// The store
-    #[arg(long, value_name = "sqlite:FILE", env = "FRESHGATE_STORE")]
-    pub store: StoreLocation,
+    /// The store.
+    #[command(flatten)]
+    pub store: AskedStore,
     /// Not before: an RFC 3339 time, or how long ago, as 2h or 7d
     #[arg(long, value_name = "TIME")]
     pub since: Option<String>,
@@ -100,8 +101,8 @@ pub struct ImportArgs {
     /// What `audit export` wrote as JSON lines, or - for stdin
     #[arg(value_name = "FILE|-")]
     pub file: PathBuf,
-    /// The archive to make; there must be none yet
-    #[arg(long, value_name = "sqlite:NEW")]
+    /// The archive to make: sqlite:FILE, or postgres://USER@HOST:PORT/DATABASE; there must be none yet
+    #[arg(long, value_name = "NEW")]
     pub store: StoreLocation,
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, value_parser};
 
-use super::{Output, RegistryArgs, TIMEOUT_SECONDS};
+use super::{AskedStore, Output, RegistryArgs, TIMEOUT_SECONDS};
 use crate::store::StoreLocation;
 use crate::subject::kinds::WorkloadKind;
 
@@ -20,9 +20,9 @@ pub struct ReplayArgs {
     /// Not after: likewise
     #[arg(long, value_name = "TIME", requires = "since")]
     pub until: Option<String>,
-    /// The store
-    #[arg(long, value_name = "sqlite:FILE", env = "FRESHGATE_STORE")]
-    pub store: StoreLocation,
+    /// The store.
+    #[command(flatten)]
+    pub store: AskedStore,
     /// How the result is printed
     #[arg(short = 'o', long, value_enum, default_value_t)]
     pub output: Output,
@@ -40,9 +40,23 @@ pub struct SimulateArgs {
     /// Not after: likewise
     #[arg(long, value_name = "TIME", conflicts_with = "cluster")]
     pub until: Option<String>,
-    /// The store
-    #[arg(long, value_name = "sqlite:FILE", env = "FRESHGATE_STORE", required_unless_present = "cluster")]
+    /// The store: sqlite:FILE, or postgres://USER@HOST:PORT/DATABASE
+    #[arg(
+        long,
+        value_name = "STORE",
+        env = "FRESHGATE_STORE",
+        hide_env_values = true,
+        required_unless_present = "cluster"
+    )]
     pub store: Option<StoreLocation>,
+    /// Folder of a gate's journal, to see also what the store does not have yet; beside a `SQLite` file it is found
+    #[arg(
+        help = "Folder of a gate's journal, to see also what the store does not have yet; default FILE.journal of a SQLite store",
+        long,
+        value_name = "DIR",
+        env = "FRESHGATE_AUDIT_JOURNAL"
+    )]
+    pub audit_journal: Option<PathBuf>,
     /// Instead of recorded decisions, what runs now in the cluster that the kubeconfig names, beside its `GatePolicies`
     // Help is printed as it is; what rustdoc wants in code marks would have them here too.
     #[arg(

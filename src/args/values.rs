@@ -9,7 +9,7 @@ pub fn store(written: &str) -> Result<StoreArg, String> {
     if written == "stdout" {
         return Ok(StoreArg::Stdout);
     }
-    written.parse().map(StoreArg::Sqlite).map_err(|error: StoreError| format!("{error}, or write stdout"))
+    written.parse().map(StoreArg::Store).map_err(|error: StoreError| format!("{error}, or write stdout"))
 }
 
 /// A flag's variable: whatever people write for yes and no.

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::{Connection, SqliteConnection};
 use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
@@ -17,6 +16,7 @@ use super::journal::Batch;
 use super::journal::segment::{self, Entry, JournalRecord, Segment, SegmentReader};
 use crate::background::finished;
 use crate::store::Store;
+use crate::store::database::Pool;
 use crate::store::decisions::{self, DecisionRow};
 use crate::store::ledger::{LedgerUpdate, projection};
 
@@ -41,7 +41,7 @@ pub(super) struct Filler {
 
 /// Records ready for the store.
 #[derive(Default)]
-struct Rows {
+pub(super) struct Rows {
     decisions: Vec<DecisionRow>,
     updates: Vec<LedgerUpdate>,
 }
@@ -144,15 +144,7 @@ impl Filler {
 
     /// Stores the rows in one transaction, however long that takes.
     async fn insert(&self, rows: &Rows) {
-        self.until_it_works("storing records", || async {
-            let mut connection = self.store.writer().acquire().await?;
-            let written = write(&mut connection, rows).await;
-            if written.is_err() {
-                Store::give_up(connection);
-            }
-            written
-        })
-        .await;
+        self.until_it_works("storing records", || rows.write(self.store.writer())).await;
     }
 
     async fn stored(&self, seq: u64) {
@@ -191,7 +183,25 @@ impl Filler {
 }
 
 impl Rows {
-    fn of_batches(writer_id: &str, batches: &[Batch]) -> Self {
+    /// What they add to the ledger.
+    pub(super) fn updates(&self) -> &[LedgerUpdate] {
+        &self.updates
+    }
+
+    /// The lines, as they were hashed.
+    pub(super) fn lines(&self) -> impl Iterator<Item = &[u8]> {
+        self.decisions.iter().map(|row| row.line.as_bytes())
+    }
+
+    /// Stores them, all or none.
+    pub(super) async fn write(&self, writer: &Pool) -> Result<(), sqlx::Error> {
+        let mut transaction = writer.begin().await?;
+        decisions::insert(&mut transaction, &self.decisions).await?;
+        projection::write(&mut transaction, self.updates.iter().cloned()).await?;
+        transaction.commit().await
+    }
+
+    pub(super) fn of_batches(writer_id: &str, batches: &[Batch]) -> Self {
         let mut rows = Self::default();
         for (seq, hash, line) in batches.iter().flat_map(Batch::records) {
             // What the journal was given is UTF-8, or it would be no JSON; if it was not, the chain says so.
@@ -221,13 +231,6 @@ impl Rows {
         };
         self.decisions.push(DecisionRow { columns, hash: hash.to_owned(), line });
     }
-}
-
-async fn write(connection: &mut SqliteConnection, rows: &Rows) -> Result<(), sqlx::Error> {
-    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    decisions::insert(&mut transaction, &rows.decisions).await?;
-    projection::write(&mut transaction, rows.updates.iter().cloned()).await?;
-    transaction.commit().await
 }
 
 /// What a segment that nobody writes to holds.

@@ -3,24 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sqlx::Row as _;
-
 use super::columns::Columns;
-use super::journal::segment::{self, Entry, Segment, SegmentReader};
-use super::query::{QueryFilter, ReadError, StoredRecord, query};
+use super::journal::segment::{Entry, Segment, SegmentReader};
+use super::query::{QueryFilter, ReadError, StoredRecord, query, segments};
+use crate::store::database::{Query, Value};
 use crate::store::decisions::{self, DecisionRow};
 use crate::store::{ReadOnlyStore, Store, StoreLocation};
 
 /// What a question that fails was for.
 const ACT: &str = "looking for new records";
-
-/// All writers, by as many look-ups: a `DISTINCT` would walk over every record.
-const WRITERS: &str = "WITH RECURSIVE writers (id) AS (
-         SELECT min(writer_id) FROM decisions
-         UNION ALL
-         SELECT (SELECT min(writer_id) FROM decisions WHERE writer_id > writers.id) FROM writers WHERE id IS NOT NULL
-     )
-     SELECT id FROM writers WHERE id IS NOT NULL";
 
 /// Follows all chains of a store.
 #[derive(Debug)]
@@ -68,28 +59,22 @@ impl Follower {
 
     async fn heads(&self, store: &ReadOnlyStore) -> Result<(BTreeMap<String, u64>, BTreeSet<String>), ReadError> {
         // The journal first: what the filler moves meanwhile is then found in the store.
-        let segments = segment::list(&self.location.journal()).map_err(self.unreadable())?;
+        let segments = segments(&self.location)?;
         let active = segments.iter().map(|segment| segment.writer_id.clone()).collect();
         let mut seen: BTreeMap<String, u64> = BTreeMap::new();
         for segment in segments {
             let writer_id = segment.writer_id.clone();
-            let Some(mut reader) = SegmentReader::open(segment).map_err(self.unreadable())? else {
+            let Some(mut reader) = SegmentReader::open(segment).map_err(ReadError::journal(&self.location))? else {
                 continue;
             };
-            while let Some(entry) = reader.next().map_err(self.unreadable())? {
+            while let Some(entry) = reader.next().map_err(ReadError::journal(&self.location))? {
                 if let Entry::Record(record) = entry {
                     let last = seen.entry(writer_id.clone()).or_default();
                     *last = record.seq.max(*last);
                 }
             }
         }
-        let rows = sqlx::query("SELECT writer_id, max(seq) FROM decisions GROUP BY writer_id")
-            .fetch_all(store.pool())
-            .await
-            .map_err(store.failed(ACT))?;
-        for row in rows {
-            let writer_id: String = row.try_get(0).map_err(store.failed(ACT))?;
-            let seq: i64 = row.try_get(1).map_err(store.failed(ACT))?;
+        for (writer_id, seq, _) in decisions::heads(store.pool()).await.map_err(store.failed(ACT))? {
             let last = seen.entry(writer_id).or_default();
             *last = u64::try_from(seq).unwrap_or(0).max(*last);
         }
@@ -97,12 +82,11 @@ impl Follower {
     }
 
     async fn news(&self, store: &ReadOnlyStore) -> Result<News, ReadError> {
-        let segments = segment::list(&self.location.journal()).map_err(self.unreadable())?;
+        let segments = segments(&self.location)?;
         let active: BTreeSet<String> = segments.iter().map(|segment| segment.writer_id.clone()).collect();
         let mut writers: BTreeSet<String> = active.union(&self.active).cloned().collect();
         // One that began and ended since left nothing in the journal.
-        let stored: Vec<String> =
-            sqlx::query_scalar(WRITERS).fetch_all(store.pool()).await.map_err(store.failed(ACT))?;
+        let stored = decisions::writers(store.pool()).await.map_err(store.failed(ACT))?;
         writers.extend(stored.into_iter().filter(|writer_id| !self.seen.contains_key(writer_id)));
         let mut news = News { records: Vec::new(), seen: self.seen.clone(), active };
         for writer_id in writers {
@@ -126,11 +110,11 @@ impl Follower {
             if segment.end_seq.is_some_and(|end| end <= seen + 1) {
                 continue;
             }
-            let Some(mut reader) = SegmentReader::open(segment).map_err(self.unreadable())? else {
+            let Some(mut reader) = SegmentReader::open(segment).map_err(ReadError::journal(&self.location))? else {
                 continue;
             };
-            reader.skip_to(seen).map_err(self.unreadable())?;
-            while let Some(entry) = reader.next().map_err(self.unreadable())? {
+            reader.skip_to(seen).map_err(ReadError::journal(&self.location))?;
+            while let Some(entry) = reader.next().map_err(ReadError::journal(&self.location))? {
                 let Entry::Record(record) = entry else {
                     continue;
                 };
@@ -154,13 +138,9 @@ impl Follower {
     }
 
     async fn stored(&self, store: &ReadOnlyStore, writer_id: &str, news: &mut News) -> Result<(), ReadError> {
-        let sql = format!("{} WHERE writer_id = ? AND seq > ? ORDER BY seq", decisions::SELECT);
-        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
-            .bind(writer_id)
-            .bind(i64::try_from(news.seen(writer_id)).unwrap_or(i64::MAX))
-            .fetch_all(store.pool())
-            .await
-            .map_err(store.failed(ACT))?;
+        let sql = format!("{} WHERE writer_id = $1 AND seq > $2 ORDER BY seq", decisions::SELECT);
+        let query = Query::new(sql).bind(Value::key(writer_id)).bind(Value::number(news.seen(writer_id)));
+        let rows = store.pool().rows(query).await.map_err(store.failed(ACT))?;
         for row in rows {
             let DecisionRow { columns, hash, line } = DecisionRow::read(&row).map_err(store.failed(ACT))?;
             news.seen.insert(writer_id.to_owned(), columns.seq);
@@ -170,11 +150,6 @@ impl Follower {
             }
         }
         Ok(())
-    }
-
-    fn unreadable(&self) -> impl FnOnce(std::io::Error) -> ReadError {
-        let folder = self.location.journal();
-        move |source| ReadError::Journal { folder, source }
     }
 }
 

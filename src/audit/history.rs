@@ -3,14 +3,12 @@
 
 use std::collections::HashSet;
 
-use chrono::{DateTime, Utc};
-use futures::TryStreamExt as _;
-use sqlx::{QueryBuilder, Row as _, Sqlite};
-
 use super::query::{QueryFilter, ReadError, StoredRecord, tail};
 use super::replay::Revisions;
+use crate::store::database::Query;
 use crate::store::time::to_column;
 use crate::store::{ReadOnlyStore, Store, StoreLocation};
+use chrono::{DateTime, Utc};
 
 /// What a question that fails was for.
 const ACT: &str = "going through the records";
@@ -64,33 +62,32 @@ async fn each(
     let tail = tail(location, store, &filter).await?;
     let mut unstored: HashSet<(String, u64)> =
         tail.iter().map(|record| (record.writer_id.clone(), record.seq)).collect();
-    let mut select = QueryBuilder::<Sqlite>::new(
-        "SELECT writer_id, seq, hash, line, timestamp FROM decisions INDEXED BY decisions_by_time WHERE timestamp >= ",
-    );
+    let mut select = Query::once(format!(
+        "SELECT writer_id, seq, hash, line, timestamp FROM decisions{} WHERE timestamp >= ",
+        store.pool().dialect().indexed_by("decisions_by_time")
+    ));
     // Text sorts as time does, and nothing comes before an empty one.
     select.push_bind(span.since.map(to_column).unwrap_or_default());
     if let Some(until) = span.until {
         select.push(" AND timestamp < ").push_bind(to_column(until));
     }
     select.push(" ORDER BY timestamp, writer_id, seq");
-    let mut rows = select.build().persistent(false).fetch(store.pool());
-    while let Some(row) = rows.try_next().await.map_err(store.failed(ACT))? {
-        let read = || -> Result<StoredRecord, sqlx::Error> {
-            let seq: i64 = row.try_get(1)?;
-            Ok(StoredRecord {
-                writer_id: row.try_get(0)?,
-                seq: u64::try_from(seq).unwrap_or(0),
-                hash: row.try_get(2)?,
-                line: row.try_get(3)?,
-                timestamp: row.try_get(4)?,
-            })
+    let mut connection = store.pool().acquire().await.map_err(store.failed(ACT))?;
+    let gone_through = connection.each(select, |row| {
+        let record = StoredRecord {
+            writer_id: row.text(0)?,
+            seq: u64::try_from(row.integer(1)?).unwrap_or(0),
+            hash: row.text(2)?,
+            line: row.text(3)?,
+            timestamp: row.text(4)?,
         };
-        let record = read().map_err(store.failed(ACT))?;
         add(&record);
         if !unstored.is_empty() {
             unstored.remove(&(record.writer_id, record.seq));
         }
-    }
+        Ok(())
+    });
+    gone_through.await.map_err(store.failed(ACT))?;
     // The tail is newest first.
     for record in tail.into_iter().rev() {
         if unstored.contains(&(record.writer_id.clone(), record.seq)) {

@@ -2,10 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::io::BufRead;
-use std::path::PathBuf;
 
 use chrono::{DateTime, SubsecRound as _, Utc};
-use sqlx::Connection as _;
 use thiserror::Error;
 
 use super::boundary::{Boundary, Reason};
@@ -21,10 +19,10 @@ const BATCH_RECORDS: usize = 2000;
 #[derive(Debug, Error)]
 pub enum ImportError {
     /// There is one.
-    #[error("there is a file {} already: an archive is made anew, so name another with --store", file.display())]
+    #[error("there is a store at {place} already: an archive is made anew, so name another with --store")]
     Exists {
-        /// The file.
-        file: PathBuf,
+        /// The place.
+        place: StoreLocation,
     },
     /// The store.
     #[error(transparent)]
@@ -65,16 +63,15 @@ pub async fn import(
     location: &StoreLocation,
     now: DateTime<Utc>,
 ) -> Result<Imported, ImportError> {
-    let file = location.file().to_owned();
-    if file.exists() {
-        return Err(ImportError::Exists { file });
+    if Store::exists(location).await? {
+        return Err(ImportError::Exists { place: location.clone() });
     }
     let store = Store::open(location).await?;
     let imported = fill(input, &store, now).await;
     let closed = store.flush_and_close().await;
     if imported.is_err() || closed.is_err() {
         // Half an archive would pass for a whole one.
-        let _ = std::fs::remove_file(&file);
+        Store::remove(location).await;
     }
     let imported = imported?;
     closed?;
@@ -128,8 +125,7 @@ fn row(line: &[u8]) -> Result<DecisionRow, String> {
 
 async fn write(store: &Store, rows: &[DecisionRow]) -> Result<(), ImportError> {
     let failed = |source| StoreError::Failed { act: "writing records into the archive", source };
-    let mut connection = store.writer().acquire().await.map_err(failed)?;
-    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
+    let mut transaction = store.writer().begin().await.map_err(failed)?;
     decisions::insert(&mut transaction, rows).await.map_err(failed)?;
     transaction.commit().await.map_err(failed)?;
     Ok(())

@@ -7,15 +7,15 @@ mod queue;
 pub(crate) mod segment;
 mod writer;
 
-use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 use arc_swap::ArcSwapOption;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use super::listener::Listener;
 use super::{AuditError, Position};
 use crate::store::ledger::{LedgerUpdate, Memory};
 pub(super) use batch::Batch;
@@ -32,29 +32,9 @@ pub(super) struct Journal {
     listener: Arc<Listener>,
 }
 
-type Told = Box<dyn Fn(&[u8]) + Send + Sync>;
-
-/// Who is told each line that is durable; it must not wait.
-#[derive(Default)]
-pub(super) struct Listener(OnceLock<Told>);
-
-impl fmt::Debug for Listener {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(if self.0.get().is_some() { "Listener(set)" } else { "Listener(none)" })
-    }
-}
-
-impl Listener {
-    fn tell(&self, batch: &Batch) {
-        if let Some(listener) = self.0.get() {
-            batch.records().for_each(|(_, _, line)| listener(line));
-        }
-    }
-}
-
 /// What the journal's thread counts.
 #[derive(Debug, Default)]
-pub(super) struct Counts {
+pub(in crate::audit) struct Counts {
     /// Records made durable.
     pub(super) records: AtomicU64,
     /// Bytes of them, as they stand in the segments.
@@ -85,10 +65,8 @@ impl Journal {
         Ok((Self { queue, counts, listener }, thread))
     }
 
-    /// Has the first listener told each line that is durable from now on.
-    pub(super) fn listen(&self, listener: impl Fn(&[u8]) + Send + Sync + 'static) {
-        // A second one has no effect.
-        let _ = self.listener.0.set(Box::new(listener));
+    pub(super) fn listener(&self) -> &Listener {
+        &self.listener
     }
 
     pub(super) fn counts(&self) -> &Counts {

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use super::columns::Columns;
-use super::journal::segment::JournalRecord;
+use super::journal::segment::{self, JournalRecord, Segment};
 use crate::store::decisions::DecisionRow;
 use crate::store::{ReadOnlyStore, Store, StoreError, StoreLocation};
 pub use count::{Count, count};
@@ -38,6 +38,22 @@ pub enum ReadError {
         /// What the disk said.
         source: io::Error,
     },
+}
+
+impl ReadError {
+    /// What reading the journal of this store failed as.
+    pub(super) fn journal(location: &StoreLocation) -> impl Fn(io::Error) -> Self + use<> {
+        let folder = location.journal().unwrap_or_default();
+        move |source| Self::Journal { folder: folder.clone(), source }
+    }
+}
+
+/// The segments of the store's journal; none where it has no journal, or none that is known of.
+pub(super) fn segments(location: &StoreLocation) -> Result<Vec<Segment>, ReadError> {
+    match location.journal() {
+        Some(folder) => segment::list(&folder).map_err(ReadError::journal(location)),
+        None => Ok(Vec::new()),
+    }
 }
 
 /// A record, as it is kept.

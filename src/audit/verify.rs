@@ -12,9 +12,10 @@ use super::boundary::Boundary;
 use super::chain::{ChainHash, link};
 use super::checkpoint::Mark;
 use super::columns::Columns;
-use super::journal::segment::{self, Entry, JournalRecord, Segment, SegmentReader};
+use super::journal::segment::{Entry, JournalRecord, Segment, SegmentReader};
 use super::prove::{Proven, Question, prove};
-use super::query::ReadError;
+use super::query::{ReadError, segments};
+use crate::store::database::{Query, Value};
 use crate::store::decisions::{self, DecisionRow};
 use crate::store::{ReadOnlyStore, StoreLocation, boundaries};
 pub use report::{BadRecord, Fault, VerifyReport};
@@ -188,7 +189,9 @@ impl<'a> Walk<'a> {
                 let columns = &row.as_ref()?.columns;
                 // Not a copy: this is done for every record there is.
                 let name = match &derived {
-                    Some(expected) => expected.first_difference(columns),
+                    Some(expected) => {
+                        decisions::first_difference(self.rows.store.pool().dialect(), expected, columns, line)
+                    }
                     None => Columns::of_unreadable(self.writer_id.to_owned(), seq).first_difference(columns),
                 }?;
                 Some(Fault::Column { name })
@@ -341,13 +344,9 @@ impl<'a> Rows<'a> {
     }
 
     async fn read_page(&mut self) -> Result<(), ReadError> {
-        let sql = format!("{} WHERE writer_id = ? AND seq > ? ORDER BY seq LIMIT {PAGE}", decisions::SELECT);
-        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
-            .bind(self.writer_id)
-            .bind(self.after)
-            .fetch_all(self.store.pool())
-            .await
-            .map_err(self.store.failed(ACT))?;
+        let sql = format!("{} WHERE writer_id = $1 AND seq > $2 ORDER BY seq LIMIT {PAGE}", decisions::SELECT);
+        let query = Query::new(sql).bind(Value::key(self.writer_id)).bind(self.after);
+        let rows = self.store.pool().rows(query).await.map_err(self.store.failed(ACT))?;
         self.page = rows.iter().map(DecisionRow::read).collect::<Result<_, _>>().map_err(self.store.failed(ACT))?;
         self.exhausted = (self.page.len() as u64) < PAGE;
         if let Some(last) = self.page.back() {
@@ -367,7 +366,7 @@ pub(super) struct Tail {
 
 impl Tail {
     pub(super) fn list(location: &StoreLocation) -> Result<Self, ReadError> {
-        let segments = segment::list(&location.journal()).map_err(unreadable(location))?.into();
+        let segments = segments(location)?.into();
         Ok(Self { location: location.clone(), segments, reader: None, next: None })
     }
 
@@ -383,7 +382,7 @@ impl Tail {
     pub(super) fn first(&mut self) -> Result<Option<&Entry>, ReadError> {
         while self.next.is_none() {
             if let Some(reader) = &mut self.reader {
-                self.next = reader.next().map_err(unreadable(&self.location))?;
+                self.next = reader.next().map_err(ReadError::journal(&self.location))?;
                 if self.next.is_some() {
                     break;
                 }
@@ -391,7 +390,7 @@ impl Tail {
             let Some(segment) = self.segments.pop_front() else {
                 break;
             };
-            self.reader = SegmentReader::open(segment).map_err(unreadable(&self.location))?;
+            self.reader = SegmentReader::open(segment).map_err(ReadError::journal(&self.location))?;
         }
         Ok(self.next.as_ref())
     }
@@ -399,9 +398,4 @@ impl Tail {
     pub(super) fn take(&mut self) -> Option<Entry> {
         self.next.take()
     }
-}
-
-fn unreadable(location: &StoreLocation) -> impl FnOnce(std::io::Error) -> ReadError {
-    let folder = location.journal();
-    move |source| ReadError::Journal { folder, source }
 }

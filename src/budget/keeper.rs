@@ -1,4 +1,5 @@
 //! Advances the freezes whenever a source has been asked or the policies have changed, and keeps them in the store.
+//! Where replicas share one, what one of them began or lifted holds for the others within about a second.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use crate::metrics::Metrics;
 use crate::policy::compile::PolicySet;
 use crate::store::Store;
 
-/// How often policies are looked at for changes, and what could not be kept is tried again.
+/// How often policies and other replicas' freezes are looked at for changes, and what could not be kept is tried again.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What keeps the freezes.
@@ -51,13 +52,18 @@ impl Keeper {
         let mut judged_with: Option<Arc<PolicySet>> = None;
         let mut policies_unsaved = false;
         let mut failing = false;
+        let mut due = true;
         loop {
             let policies = self.policies.load_full();
+            self.take_over(&unsaved).await;
             if !judged_with.as_ref().is_some_and(|before| Arc::ptr_eq(before, &policies)) {
                 policies_unsaved = true;
             }
-            for (key, freeze) in self.advance(&policies) {
-                unsaved.insert(key, freeze);
+            // Only news decides: what was measured a while ago must not undo what another replica has measured since.
+            if due || policies_unsaved {
+                for (key, freeze) in self.advance(&policies) {
+                    unsaved.insert(key, freeze);
+                }
             }
             judged_with = Some(Arc::clone(&policies));
             if let Some(store) = &self.store {
@@ -82,22 +88,45 @@ impl Keeper {
                     Err(_) => {}
                 }
             }
-            self.wait(&mut polled, &policies, failing).await;
+            due = self.wait(&mut polled, &policies, failing).await;
         }
     }
 
-    /// Until a source has been asked, the policies are others, or something is to be tried again.
-    async fn wait(&self, polled: &mut watch::Receiver<u64>, policies: &Arc<PolicySet>, try_again: bool) {
+    /// Until a source has been asked, the policies are others, or something is to be looked at or tried again. Whether a
+    /// source has been asked.
+    async fn wait(&self, polled: &mut watch::Receiver<u64>, policies: &Arc<PolicySet>, try_again: bool) -> bool {
+        let is_shared = self.store.as_ref().is_some_and(Store::is_shared);
         loop {
             match tokio::time::timeout(LOOK_EVERY, polled.changed()).await {
-                Ok(Ok(())) => return,
+                Ok(Ok(())) => return true,
                 // Nobody polls any more; policies may still change.
                 Ok(Err(_)) => tokio::time::sleep(LOOK_EVERY).await,
                 Err(_) => {}
             }
-            if try_again || !Arc::ptr_eq(policies, &self.policies.load_full()) {
-                return;
+            if try_again || is_shared || !Arc::ptr_eq(policies, &self.policies.load_full()) {
+                return false;
             }
+        }
+    }
+
+    /// Takes over what other replicas keep, but not in the place of what this one could not keep yet.
+    async fn take_over(&self, unsaved: &HashMap<FreezeKey, Option<Freeze>>) {
+        let Some(store) = self.store.as_ref().filter(|store| store.is_shared()) else {
+            return;
+        };
+        match store.freezes().await {
+            Ok(kept) => {
+                let mut kept: HashMap<FreezeKey, Freeze> = kept.into_iter().collect();
+                for (key, freeze) in unsaved {
+                    match freeze {
+                        Some(freeze) => drop(kept.insert(key.clone(), freeze.clone())),
+                        None => drop(kept.remove(key)),
+                    }
+                }
+                self.metrics.freezes.set(i64::try_from(kept.len()).unwrap_or(i64::MAX));
+                self.freezes.store(Arc::new(Freezes::new(kept)));
+            }
+            Err(error) => tracing::debug!(%error, "other replicas' freezes could not be read; those in memory hold"),
         }
     }
 

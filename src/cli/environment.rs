@@ -5,6 +5,17 @@ use clap::error::{ContextKind, ContextValue};
 use clap::{Command, CommandFactory as _};
 
 use crate::args::Cli;
+use crate::store::without_password;
+
+/// Takes the password out of an address that was refused: what is told of it goes to a terminal, or into a Pod's log.
+pub fn hide_passwords(error: &mut clap::Error) {
+    for kind in [ContextKind::InvalidValue, ContextKind::InvalidArg, ContextKind::InvalidSubcommand] {
+        if let Some(ContextValue::String(text)) = error.get(kind) {
+            let shown = without_password(text);
+            error.insert(kind, ContextValue::String(shown));
+        }
+    }
+}
 
 /// The environment variable that a refused value comes from, where it comes from one.
 pub fn behind(error: &clap::Error) -> Option<String> {

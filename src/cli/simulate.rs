@@ -15,7 +15,7 @@ use crate::store::StoreLocation;
 pub async fn run(args: SimulateArgs) -> Result<u8, Failure> {
     let (found, said) = match &args.store {
         Some(store) if !args.cluster => {
-            let found = recorded(&args, store).await?;
+            let found = recorded(&args, &store.clone().with_journal(args.audit_journal.clone())).await?;
             let said = in_words(&found);
             (found, said)
         }

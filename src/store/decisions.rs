@@ -1,12 +1,9 @@
 //! The table `decisions`: writing batches of records into it, and what a row reads as.
 
-use sqlx::sqlite::SqliteRow;
-use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection, SqlitePool};
+use std::collections::HashMap;
 
+use super::database::{Connection, Dialect, Insert, Kind, Pool, Query, Row, Value, without_nul};
 use crate::audit::columns::Columns;
-
-/// One statement, prepared once, takes this many rows; what is left over gets a statement of its own.
-const ROWS_PER_STATEMENT: usize = 64;
 
 /// The columns, in the order in which [`DecisionRow::read`] expects them.
 macro_rules! columns {
@@ -31,115 +28,179 @@ pub(crate) struct DecisionRow {
 }
 
 impl DecisionRow {
-    pub(crate) fn read(row: &SqliteRow) -> Result<Self, sqlx::Error> {
-        let seq: i64 = row.try_get(1)?;
+    pub(crate) fn read(row: &Row) -> Result<Self, sqlx::Error> {
         Ok(Self {
             columns: Columns {
-                writer_id: row.try_get(0)?,
+                writer_id: row.text(0)?,
                 // A negative number is nobody's; 0 is one that no record has, either.
-                seq: u64::try_from(seq).unwrap_or(0),
-                decision_id: row.try_get(2)?,
-                timestamp: row.try_get(3)?,
-                decision: row.try_get(4)?,
-                namespace: row.try_get(5)?,
-                kind: row.try_get(6)?,
-                name: row.try_get(7)?,
-                operation: row.try_get(8)?,
-                username: row.try_get(9)?,
-                rules: row.try_get(10)?,
-                images: row.try_get(11)?,
-                repeat_of: row.try_get(12)?,
-                prev_hash: row.try_get(13)?,
-                facets: row.try_get(14)?,
+                seq: u64::try_from(row.integer(1)?).unwrap_or(0),
+                decision_id: row.text(2)?,
+                timestamp: row.text(3)?,
+                decision: row.text(4)?,
+                namespace: row.text(5)?,
+                kind: row.text(6)?,
+                name: row.text(7)?,
+                operation: row.text(8)?,
+                username: row.text(9)?,
+                rules: row.text(10)?,
+                images: row.text(11)?,
+                repeat_of: row.text_or_null(12)?,
+                prev_hash: row.text(13)?,
+                facets: row.text(14)?,
             },
-            hash: row.try_get(15)?,
-            line: row.try_get(16)?,
+            hash: row.text(15)?,
+            line: row.text(16)?,
         })
     }
 }
 
+/// How rows are added. What retention removed stays removed: another replica may have done that while this one's journal
+/// still held the records.
+const INSERT: Insert<17> = Insert {
+    table: "decisions",
+    columns: [
+        ("writer_id", Kind::Text),
+        ("seq", Kind::Integer),
+        ("decision_id", Kind::Text),
+        ("timestamp", Kind::Text),
+        ("decision", Kind::Text),
+        ("namespace", Kind::Text),
+        ("kind", Kind::Text),
+        ("name", Kind::Text),
+        ("operation", Kind::Text),
+        ("username", Kind::Text),
+        ("rules", Kind::Text),
+        ("images", Kind::Text),
+        ("repeat_of", Kind::Text),
+        ("prev_hash", Kind::Text),
+        ("facets", Kind::Text),
+        ("hash", Kind::Text),
+        ("line", Kind::Text),
+    ],
+    on_conflict: " ON CONFLICT (writer_id, seq) DO NOTHING",
+    postgres_where: " WHERE NOT EXISTS (SELECT 1 FROM boundaries b WHERE b.writer_id = v.writer_id AND b.seq >= v.seq)",
+    sqlite_rows: 64,
+};
+
 /// Adds the rows. One that is there already stays as it is; if its hash is another, that is logged, because the record
 /// that was answered for is then not the one that is kept.
-pub(crate) async fn insert(connection: &mut SqliteConnection, rows: &[DecisionRow]) -> Result<(), sqlx::Error> {
-    for rows in rows.chunks(ROWS_PER_STATEMENT) {
-        let mut insert = QueryBuilder::<Sqlite>::new(
-            "INSERT INTO decisions (writer_id, seq, decision_id, timestamp, decision, namespace, kind, name, operation, \
-             username, rules, images, repeat_of, prev_hash, facets, hash, line) ",
-        );
-        insert.push_values(rows, |mut values, row| {
-            let columns = &row.columns;
-            values
-                .push_bind(&columns.writer_id)
-                .push_bind(i64::try_from(columns.seq).unwrap_or(i64::MAX))
-                .push_bind(&columns.decision_id)
-                .push_bind(&columns.timestamp)
-                .push_bind(&columns.decision)
-                .push_bind(&columns.namespace)
-                .push_bind(&columns.kind)
-                .push_bind(&columns.name)
-                .push_bind(&columns.operation)
-                .push_bind(&columns.username)
-                .push_bind(&columns.rules)
-                .push_bind(&columns.images)
-                .push_bind(&columns.repeat_of)
-                .push_bind(&columns.prev_hash)
-                .push_bind(&columns.facets)
-                .push_bind(&row.hash)
-                .push_bind(&row.line);
-        });
-        insert.push(" ON CONFLICT (writer_id, seq) DO NOTHING");
-        let whole = rows.len() == ROWS_PER_STATEMENT;
-        let added = insert.build().persistent(whole).execute(&mut *connection).await?.rows_affected();
-        if added < rows.len() as u64 {
-            compare(connection, rows).await?;
-        }
+pub(crate) async fn insert(connection: &mut Connection, rows: &[DecisionRow]) -> Result<(), sqlx::Error> {
+    let values = |row| {
+        let DecisionRow { columns, hash, line }: &DecisionRow = row;
+        [
+            Value::key(&columns.writer_id),
+            Value::number(columns.seq),
+            Value::from(&columns.decision_id),
+            Value::from(&columns.timestamp),
+            Value::from(&columns.decision),
+            Value::from(&columns.namespace),
+            Value::from(&columns.kind),
+            Value::from(&columns.name),
+            Value::from(&columns.operation),
+            Value::from(&columns.username),
+            Value::from(&columns.rules),
+            Value::from(&columns.images),
+            Value::from(columns.repeat_of.as_deref()),
+            Value::from(&columns.prev_hash),
+            Value::from(&columns.facets),
+            Value::from(hash),
+            Value::from(line),
+        ]
+    };
+    let values: Vec<_> = rows.iter().map(values).collect();
+    if connection.insert(&INSERT, &values).await? < rows.len() as u64 {
+        compare(connection, rows).await?;
     }
     Ok(())
 }
 
+/// The name of the first column that is not what the line says, as the store keeps it: PostgreSQL's texts hold no zero
+/// character.
+pub(crate) fn first_difference(
+    dialect: Dialect,
+    expected: &Columns,
+    columns: &Columns,
+    line: &str,
+) -> Option<&'static str> {
+    // In JSON it can only be written as an escape, and hardly any record has one.
+    if dialect == Dialect::Sqlite || memchr::memmem::find(line.as_bytes(), br"\u0000").is_none() {
+        return expected.first_difference(columns);
+    }
+    let kept = |text: &String| without_nul(text).into_owned();
+    let expected = Columns {
+        writer_id: kept(&expected.writer_id),
+        seq: expected.seq,
+        decision_id: kept(&expected.decision_id),
+        timestamp: expected.timestamp.clone(),
+        decision: kept(&expected.decision),
+        namespace: kept(&expected.namespace),
+        kind: kept(&expected.kind),
+        name: kept(&expected.name),
+        operation: kept(&expected.operation),
+        username: kept(&expected.username),
+        rules: kept(&expected.rules),
+        images: kept(&expected.images),
+        repeat_of: expected.repeat_of.as_ref().map(kept),
+        prev_hash: kept(&expected.prev_hash),
+        facets: expected.facets.clone(),
+    };
+    expected.first_difference(columns)
+}
+
 /// All writers that have rows. Jumps from one to the next along the key: reading all rows for that takes long.
-pub(crate) async fn writers(pool: &SqlitePool) -> Result<Vec<String>, sqlx::Error> {
-    sqlx::query_scalar(
+pub(crate) async fn writers(pool: &Pool) -> Result<Vec<String>, sqlx::Error> {
+    let query = Query::new(
         "WITH RECURSIVE writers (id) AS (
              SELECT min(writer_id) FROM decisions
              UNION ALL
              SELECT (SELECT min(writer_id) FROM decisions WHERE writer_id > id) FROM writers WHERE id IS NOT NULL
          )
          SELECT id FROM writers WHERE id IS NOT NULL",
-    )
-    .fetch_all(pool)
-    .await
+    );
+    pool.rows(query).await?.iter().map(|row| row.text(0)).collect()
 }
 
 /// Each writer's last row: writer, number and hash.
-pub(crate) async fn heads(pool: &SqlitePool) -> Result<Vec<(String, i64, String)>, sqlx::Error> {
+pub(crate) async fn heads(pool: &Pool) -> Result<Vec<(String, i64, String)>, sqlx::Error> {
     let mut heads = Vec::new();
     for writer_id in writers(pool).await? {
-        let head: Option<(i64, String)> =
-            sqlx::query_as("SELECT seq, hash FROM decisions WHERE writer_id = ? ORDER BY seq DESC LIMIT 1")
-                .bind(&writer_id)
-                .fetch_optional(pool)
-                .await?;
-        heads.extend(head.map(|(seq, hash)| (writer_id, seq, hash)));
+        if let Some((seq, hash)) = head(pool, &writer_id).await? {
+            heads.push((writer_id, seq, hash));
+        }
     }
     Ok(heads)
 }
 
-async fn compare(connection: &mut SqliteConnection, rows: &[DecisionRow]) -> Result<(), sqlx::Error> {
-    for row in rows {
-        let columns = &row.columns;
-        let stored: Option<String> = sqlx::query_scalar("SELECT hash FROM decisions WHERE writer_id = ? AND seq = ?")
-            .bind(&columns.writer_id)
-            .bind(i64::try_from(columns.seq).unwrap_or(i64::MAX))
-            .fetch_optional(&mut *connection)
-            .await?;
-        if stored.as_ref().is_some_and(|stored| *stored != row.hash) {
-            tracing::error!(
-                writer_id = columns.writer_id,
-                seq = columns.seq,
-                decision_id = columns.decision_id,
-                "the store holds another record in this one's place: run `freshgate audit verify`"
-            );
+/// Number and hash of a writer's last row.
+pub(crate) async fn head(pool: &Pool, writer_id: &str) -> Result<Option<(i64, String)>, sqlx::Error> {
+    let query = Query::new("SELECT seq, hash FROM decisions WHERE writer_id = $1 ORDER BY seq DESC LIMIT 1");
+    let row = pool.row(query.bind(Value::key(writer_id))).await?;
+    row.map(|row| Ok((row.integer(0)?, row.text(1)?))).transpose()
+}
+
+/// Compares rows that may be there already with what is.
+async fn compare(connection: &mut Connection, rows: &[DecisionRow]) -> Result<(), sqlx::Error> {
+    for of_writer in rows.chunk_by(|one, next| one.columns.writer_id == next.columns.writer_id) {
+        let (Some(first), Some(last)) = (of_writer.first(), of_writer.last()) else {
+            continue;
+        };
+        let query = Query::new("SELECT seq, hash FROM decisions WHERE writer_id = $1 AND seq BETWEEN $2 AND $3")
+            .bind(Value::key(&first.columns.writer_id))
+            .bind(Value::number(first.columns.seq))
+            .bind(Value::number(last.columns.seq));
+        let stored = connection.rows(query).await?;
+        let stored: HashMap<i64, String> =
+            stored.iter().map(|row| Ok((row.integer(0)?, row.text(1)?))).collect::<Result<_, sqlx::Error>>()?;
+        for DecisionRow { columns, hash, .. } in of_writer {
+            let stored = i64::try_from(columns.seq).ok().and_then(|seq| stored.get(&seq));
+            if stored.is_some_and(|stored| stored != hash) {
+                tracing::error!(
+                    writer_id = columns.writer_id,
+                    seq = columns.seq,
+                    decision_id = columns.decision_id,
+                    "the store holds another record in this one's place: run `freshgate audit verify`"
+                );
+            }
         }
     }
     Ok(())

@@ -5,18 +5,21 @@ mod overlay;
 pub(crate) mod projection;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use moka::sync::Cache;
-use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
 
+use super::database::{Query, Row, Value};
 use super::time::from_column;
 use super::{Store, StoreError};
 pub(crate) use overlay::Overlay;
 
 /// Digests whose first sight is kept in memory; about 200 bytes each.
 const FIRST_SEEN_IN_MEMORY: u64 = 50_000;
+
+/// How long a first sight is remembered where another replica may have an earlier one.
+const SHARED_FOR: Duration = Duration::from_secs(1);
 
 /// A workload, as the ledger knows it. For `generateName` the name is the prefix and `*`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -164,7 +167,9 @@ pub(crate) struct Memory {
 
 impl Memory {
     pub(crate) fn new(overlay: Overlay) -> Self {
-        Self { overlay, first_seen: Cache::new(FIRST_SEEN_IN_MEMORY) }
+        let first_seen = Cache::builder().max_capacity(FIRST_SEEN_IN_MEMORY);
+        let first_seen = if overlay.is_shared() { first_seen.time_to_live(SHARED_FOR) } else { first_seen };
+        Self { overlay, first_seen: first_seen.build() }
     }
 
     /// The earliest counts, whoever came first.
@@ -246,8 +251,11 @@ impl Ledger {
             overlay::LookUp::Known(ledger) => return Ok(ledger),
             overlay::LookUp::Unknown(look_up) => look_up,
         };
-        let stored = read_history(store, workload).await?;
-        Ok(overlay.complete(workload, &looked_up, stored))
+        match read_history(store, workload).await {
+            Ok(stored) => Ok(overlay.complete(workload, &looked_up, stored)),
+            // What is remembered is true, though others may have admitted more since.
+            Err(error) => overlay.remembered(workload).ok_or(error),
+        }
     }
 
     /// When the digest was first and last admitted in any workload of the namespace: a hook's Job has a new name each
@@ -262,14 +270,15 @@ impl Ledger {
         let Some(store) = &self.store else {
             return Ok(unstored);
         };
-        let stored: (Option<String>, Option<String>) = sqlx::query_as(
-            "SELECT min(first_admitted_at), max(last_admitted_at) FROM admissions WHERE namespace = ? AND digest = ?",
-        )
-        .bind(namespace)
-        .bind(digest)
-        .fetch_one(store.readers())
-        .await
-        .map_err(StoreError::failed("looking a digest up by namespace"))?;
+        let asked = async {
+            let query = Query::new(
+                "SELECT min(first_admitted_at), max(last_admitted_at) FROM admissions WHERE namespace = $1 AND digest = $2",
+            );
+            let row = store.readers().row(query.bind(Value::key(namespace)).bind(Value::key(digest))).await?;
+            row.map_or(Ok((None, None)), |row| Ok((row.text_or_null(0)?, row.text_or_null(1)?)))
+        };
+        let stored: (Option<String>, Option<String>) =
+            asked.await.map_err(StoreError::failed("looking a digest up by namespace"))?;
         let stored = stored.0.as_deref().and_then(from_column).zip(stored.1.as_deref().and_then(from_column));
         let both = [unstored, stored].into_iter().flatten();
         Ok(both.reduce(|(first, last), (other_first, other_last)| (first.min(other_first), last.max(other_last))))
@@ -279,15 +288,16 @@ impl Ledger {
     pub async fn workloads_with(&self, namespace: &str, digest: &str) -> Result<Vec<WorkloadKey>, StoreError> {
         let mut found = self.memory.overlay.workloads_with(namespace, digest);
         if let Some(store) = &self.store {
-            let stored: Vec<(String, String)> = sqlx::query_as(
-                "SELECT kind, name FROM admissions WHERE namespace = ? AND digest = ?
-                 ORDER BY last_admitted_at DESC LIMIT 64",
-            )
-            .bind(namespace)
-            .bind(digest)
-            .fetch_all(store.readers())
-            .await
-            .map_err(StoreError::failed("looking workloads up by digest"))?;
+            let asked = async {
+                let query = Query::new(
+                    "SELECT kind, name FROM admissions WHERE namespace = $1 AND digest = $2
+                     ORDER BY last_admitted_at DESC LIMIT 64",
+                );
+                let rows = store.readers().rows(query.bind(Value::key(namespace)).bind(Value::key(digest))).await?;
+                rows.iter().map(|row| Ok((row.text(0)?, row.text(1)?))).collect::<Result<_, _>>()
+            };
+            let stored: Vec<(String, String)> =
+                asked.await.map_err(StoreError::failed("looking workloads up by digest"))?;
             let namespace = namespace.to_owned();
             found.extend(stored.into_iter().map(|(kind, name)| WorkloadKey {
                 namespace: namespace.clone(),
@@ -302,69 +312,54 @@ impl Ledger {
 }
 
 async fn read_first_seen(store: &Store, digest: &str) -> Result<Option<DateTime<Utc>>, StoreError> {
-    let at: Option<String> = sqlx::query_scalar("SELECT at FROM first_seen WHERE digest = ?")
-        .bind(digest)
-        .fetch_optional(store.readers())
-        .await
-        .map_err(StoreError::failed("looking up when a digest was first seen"))?;
+    let asked = async {
+        let query = Query::new("SELECT at FROM first_seen WHERE digest = $1").bind(Value::key(digest));
+        store.readers().row(query).await?.map(|row| row.text(0)).transpose()
+    };
+    let at = asked.await.map_err(StoreError::failed("looking up when a digest was first seen"))?;
     Ok(at.as_deref().and_then(from_column))
 }
 
+/// All of a workload in one question, because on a server each is a way there and back.
+const HISTORY: &str = "SELECT 'digest', digest, reference, first_admitted_at, last_admitted_at FROM admissions
+     WHERE namespace = $1 AND kind = $2 AND name = $3
+     UNION ALL
+     SELECT 'template', fingerprint, NULL, first_admitted_at, NULL FROM templates
+     WHERE namespace = $1 AND kind = $2 AND name = $3
+     UNION ALL
+     SELECT 'service', source, service, last_at, NULL FROM services
+     WHERE namespace = $1 AND kind = $2 AND name = $3";
+
 async fn read_history(store: &Store, workload: &WorkloadKey) -> Result<WorkloadLedger, StoreError> {
-    const ACT: &str = "looking up what was admitted in a workload";
-    let mut connection = store.readers().acquire().await.map_err(StoreError::failed(ACT))?;
-    let digests = sqlx::query(
-        "SELECT digest, reference, first_admitted_at, last_admitted_at FROM admissions
-         WHERE namespace = ? AND kind = ? AND name = ?",
-    )
-    .bind(&workload.namespace)
-    .bind(&workload.kind)
-    .bind(&workload.name)
-    .fetch_all(&mut *connection)
-    .await
-    .map_err(StoreError::failed(ACT))?;
-    let templates = sqlx::query(
-        "SELECT fingerprint, first_admitted_at FROM templates WHERE namespace = ? AND kind = ? AND name = ?",
-    )
-    .bind(&workload.namespace)
-    .bind(&workload.kind)
-    .bind(&workload.name)
-    .fetch_all(&mut *connection)
-    .await
-    .map_err(StoreError::failed(ACT))?;
-    let services =
-        sqlx::query("SELECT source, service, last_at FROM services WHERE namespace = ? AND kind = ? AND name = ?")
-            .bind(&workload.namespace)
-            .bind(&workload.kind)
-            .bind(&workload.name)
-            .fetch_all(&mut *connection)
-            .await
-            .map_err(StoreError::failed(ACT))?;
-    let mut ledger = WorkloadLedger::default();
-    for row in &services {
-        ledger.services.push(BelongedTo {
-            source: row.try_get(0).map_err(StoreError::failed(ACT))?,
-            service: row.try_get(1).map_err(StoreError::failed(ACT))?,
-            last_at: time(row, 2).map_err(StoreError::failed(ACT))?,
-        });
-    }
-    for row in &digests {
-        ledger.digests.push(Admission {
-            digest: row.try_get(0).map_err(StoreError::failed(ACT))?,
-            reference: row.try_get(1).map_err(StoreError::failed(ACT))?,
-            first_admitted_at: time(row, 2).map_err(StoreError::failed(ACT))?,
-            last_admitted_at: time(row, 3).map_err(StoreError::failed(ACT))?,
-        });
-    }
-    for row in &templates {
-        let fingerprint = row.try_get(0).map_err(StoreError::failed(ACT))?;
-        ledger.templates.push((fingerprint, time(row, 1).map_err(StoreError::failed(ACT))?));
-    }
-    Ok(ledger)
+    let asked = async {
+        let query = Query::new(HISTORY)
+            .bind(Value::key(&workload.namespace))
+            .bind(Value::key(&workload.kind))
+            .bind(Value::key(&workload.name));
+        let mut ledger = WorkloadLedger::default();
+        for row in store.readers().rows(query).await? {
+            match row.text(0)?.as_str() {
+                "digest" => ledger.digests.push(Admission {
+                    digest: row.text(1)?,
+                    reference: row.text(2)?,
+                    first_admitted_at: time(&row, 3)?,
+                    last_admitted_at: time(&row, 4)?,
+                }),
+                "template" => ledger.templates.push((row.text(1)?, time(&row, 3)?)),
+                _ => ledger.services.push(BelongedTo {
+                    source: row.text(1)?,
+                    service: row.text(2)?,
+                    last_at: time(&row, 3)?,
+                }),
+            }
+        }
+        Ok(ledger)
+    };
+    asked.await.map_err(StoreError::failed("looking up what was admitted in a workload"))
 }
 
-fn time(row: &SqliteRow, column: usize) -> Result<DateTime<Utc>, sqlx::Error> {
-    let text: String = row.try_get(column)?;
+fn time(row: &Row, column: usize) -> Result<DateTime<Utc>, sqlx::Error> {
+    let text = row.text(column)?;
     from_column(&text).ok_or_else(|| sqlx::Error::Decode(format!("\"{text}\" is not a time").into()))
 }
 

@@ -3,19 +3,21 @@
 
 use std::fs::Metadata;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::SystemTime;
 
-use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 
+use super::database::Pool;
+use super::location::Place;
+use super::postgres::{self, PostgresError};
 use super::{LOCK_WAIT, StoreError, StoreLocation, schema};
 
 /// A store opened for questions alone.
 #[derive(Debug)]
 pub struct ReadOnlyStore {
-    file: PathBuf,
-    pool: SqlitePool,
+    place: Place,
+    pool: Pool,
     /// Set when nobody had the store open: it is then read without locks, as if nobody could write to it, and
     /// [`Self::close_undisturbed`] tells whether that held.
     at_rest: Option<Stamp>,
@@ -36,7 +38,13 @@ impl Stamp {
 
 impl ReadOnlyStore {
     pub(super) async fn open(location: &StoreLocation) -> Result<Self, StoreError> {
-        let file = location.file();
+        let file = match location.place() {
+            Place::Sqlite(file) => file,
+            Place::Postgres(address) => {
+                let pool = postgres::pool_for_questions(address).await?;
+                return Ok(Self { place: location.place().clone(), pool, at_rest: None });
+            }
+        };
         let metadata = match std::fs::metadata(file) {
             Ok(metadata) => metadata,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -63,26 +71,32 @@ impl ReadOnlyStore {
         let mut connection = pool.acquire().await.map_err(|source| StoreError::open(file, source))?;
         schema::check(&mut connection, file).await?;
         drop(connection);
-        Ok(Self { file: file.to_owned(), pool, at_rest })
+        Ok(Self { place: location.place().clone(), pool: Pool::Sqlite(pool), at_rest })
     }
 
     /// Closes it. False when it was at rest when it was opened and is not any more: answers may then mix old and new, and
     /// the question is to be asked again.
     pub(crate) async fn close_undisturbed(self) -> bool {
-        let undisturbed = self.at_rest.is_none_or(|before| {
-            let now = std::fs::metadata(&self.file).ok().map(|metadata| Stamp::of(&metadata));
-            !has_log(&self.file) && now == Some(before)
-        });
+        let undisturbed = match (&self.place, self.at_rest) {
+            (Place::Sqlite(file), Some(before)) => {
+                let now = std::fs::metadata(file).ok().map(|metadata| Stamp::of(&metadata));
+                !has_log(file) && now == Some(before)
+            }
+            _ => true,
+        };
         self.pool.close().await;
         undisturbed
     }
 
     /// What a question that failed is told as.
     pub(crate) fn failed(&self, act: &'static str) -> impl Fn(sqlx::Error) -> StoreError {
-        move |source| StoreError::asking(act, &self.file, source)
+        move |source| match &self.place {
+            Place::Sqlite(file) => StoreError::asking(act, file, source),
+            Place::Postgres(address) => PostgresError::of(act, address, source).into(),
+        }
     }
 
-    pub(crate) fn pool(&self) -> &SqlitePool {
+    pub(crate) fn pool(&self) -> &Pool {
         &self.pool
     }
 }

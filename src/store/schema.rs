@@ -1,7 +1,9 @@
 //! The tables of the store, embedded, and how a store comes to them: forward only, one version at a time.
 //! A store knows its version (`user_version`) and whose it is (`application_id`), and what does not fit is refused.
+//! Both databases have the same tables in each version, with the same texts in them.
 
 mod fill;
+pub(super) mod postgres;
 
 use std::path::Path;
 

@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sqlx::{Connection, QueryBuilder, Sqlite, SqliteConnection, SqlitePool};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
+use super::StoreError;
+use super::database::{Insert, Kind, Pool, Value};
 use super::time::to_column;
-use super::{Store, StoreError};
 
 /// What gathers this long is written together.
 const GATHER: Duration = Duration::from_millis(100);
@@ -46,7 +46,7 @@ struct Facts {
 }
 
 impl WriteBehind {
-    pub(super) fn start(writer: SqlitePool, background: &Handle) -> Self {
+    pub(super) fn start(writer: Pool, background: &Handle) -> Self {
         let waiting = Arc::new(Waiting { facts: Mutex::default(), arrived: Notify::new() });
         let (stop, stopped) = watch::channel(false);
         let task = background.spawn(run(Arc::clone(&waiting), writer, stopped));
@@ -118,7 +118,7 @@ impl Waiting {
     }
 }
 
-async fn run(waiting: Arc<Waiting>, writer: SqlitePool, mut stopped: watch::Receiver<bool>) -> Result<(), StoreError> {
+async fn run(waiting: Arc<Waiting>, writer: Pool, mut stopped: watch::Receiver<bool>) -> Result<(), StoreError> {
     let mut failing = false;
     loop {
         if !*stopped.borrow() {
@@ -133,6 +133,7 @@ async fn run(waiting: Arc<Waiting>, writer: SqlitePool, mut stopped: watch::Rece
             if batch == Facts::default() {
                 break;
             }
+            let is_last = *stopped.borrow();
             match write(&writer, &batch).await {
                 Ok(()) => {
                     waiting.forget(&batch);
@@ -140,7 +141,7 @@ async fn run(waiting: Arc<Waiting>, writer: SqlitePool, mut stopped: watch::Rece
                         tracing::info!("facts about digests reach the store again");
                     }
                 }
-                Err(error) if *stopped.borrow() => {
+                Err(error) if is_last => {
                     return Err(StoreError::failed("writing facts about digests")(error));
                 }
                 Err(error) => {
@@ -164,32 +165,36 @@ async fn pause(length: Duration, stopped: &mut watch::Receiver<bool>) {
     }
 }
 
-async fn write(writer: &SqlitePool, batch: &Facts) -> Result<(), sqlx::Error> {
-    let mut connection = writer.acquire().await?;
-    let written = insert(&mut connection, batch).await;
-    if written.is_err() {
-        Store::give_up(connection);
-    }
-    written
-}
+const FIRST_SEEN: Insert<2> = Insert {
+    table: "first_seen",
+    columns: [("digest", Kind::Text), ("at", Kind::Text)],
+    on_conflict: " ON CONFLICT (digest) DO UPDATE SET at = excluded.at WHERE excluded.at < first_seen.at",
+    postgres_where: "",
+    sqlite_rows: BATCH,
+};
 
-async fn insert(connection: &mut SqliteConnection, batch: &Facts) -> Result<(), sqlx::Error> {
-    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    if !batch.first_seen.is_empty() {
-        let mut insert = QueryBuilder::<Sqlite>::new("INSERT INTO first_seen (digest, at) ");
-        insert.push_values(&batch.first_seen, |mut row, (digest, at)| {
-            row.push_bind(digest).push_bind(to_column(*at));
-        });
-        insert.push(" ON CONFLICT (digest) DO UPDATE SET at = min(at, excluded.at)");
-        insert.build().persistent(false).execute(&mut *transaction).await?;
-    }
-    if !batch.image.is_empty() {
-        let mut insert = QueryBuilder::<Sqlite>::new("INSERT INTO image_facts (digest, fact, fetched_at) ");
-        insert.push_values(&batch.image, |mut row, (digest, (fact, at))| {
-            row.push_bind(digest).push_bind(fact.as_ref()).push_bind(to_column(*at));
-        });
-        insert.push(" ON CONFLICT (digest) DO UPDATE SET fact = excluded.fact, fetched_at = excluded.fetched_at");
-        insert.build().persistent(false).execute(&mut *transaction).await?;
-    }
+const IMAGE_FACTS: Insert<3> = Insert {
+    table: "image_facts",
+    columns: [("digest", Kind::Text), ("fact", Kind::Text), ("fetched_at", Kind::Text)],
+    on_conflict: " ON CONFLICT (digest) DO UPDATE SET fact = excluded.fact, fetched_at = excluded.fetched_at",
+    postgres_where: "",
+    sqlite_rows: BATCH,
+};
+
+async fn write(writer: &Pool, batch: &Facts) -> Result<(), sqlx::Error> {
+    // In the order of their keys: replicas that write the same facts then wait for each other, and not in a circle.
+    let (mut first_seen, mut image): (Vec<_>, Vec<_>) =
+        (batch.first_seen.iter().collect(), batch.image.iter().collect());
+    first_seen.sort_unstable();
+    image.sort_unstable();
+    let first_seen: Vec<_> =
+        first_seen.into_iter().map(|(digest, at)| [Value::key(digest), to_column(*at).into()]).collect();
+    let image: Vec<_> = image
+        .into_iter()
+        .map(|(digest, (fact, at))| [Value::key(digest), Value::from(&**fact), to_column(*at).into()])
+        .collect();
+    let mut transaction = writer.begin().await?;
+    transaction.insert(&FIRST_SEEN, &first_seen).await?;
+    transaction.insert(&IMAGE_FACTS, &image).await?;
     transaction.commit().await
 }

@@ -2,6 +2,7 @@
 # Makes sure that the programs of the test bed are there, and prints the folder they are in.
 # kube-apiserver, kube-controller-manager, kubectl, crane and a registry are built from the Go modules beside this
 # file into a cache outside the checkout, keyed by what they are built from; etcd and docker-registry are the system's.
+# PostgreSQL is the system's as well, and installed where that is allowed.
 # With KUBEBUILDER_ASSETS (envtest's convention) its kube-apiserver, etcd and kubectl are used and not built.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -41,4 +42,16 @@ build kubernetes k8s.io/kubernetes/cmd/kube-controller-manager "$stamp"
 build tools github.com/google/go-containerregistry/cmd/crane
 build tools ./registry-with-referrers
 link docker-registry docker-registry
+
+# PostgreSQL's server is beside the path, one folder for each version. Debian's own cluster is not made for us.
+postgresql() { ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -1; }
+if [ -z "$(postgresql)" ] && command -v apt-get >/dev/null && { [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; }; then
+  sudo=$([ "$(id -u)" = 0 ] || echo sudo)
+  echo "installing postgresql" >&2
+  { $sudo mkdir -p /etc/postgresql-common/createcluster.d
+    echo "create_main_cluster = false" | $sudo tee /etc/postgresql-common/createcluster.d/freshgate-tests.conf
+    $sudo apt-get update -qq && $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq postgresql; } >/dev/null
+fi
+[ -n "$(postgresql)" ] || missing postgres "install the Debian package postgresql"
+ln -sfn "$(postgresql)" "$bin/postgresql"
 echo "$bin"

@@ -3,6 +3,7 @@
 //! Everything listens on free loopback ports and ends, by pid, with the value that stands for it, also when a test fails.
 #![allow(dead_code)] // each test binary uses its part
 
+pub mod between;
 pub mod canary;
 pub mod collector;
 pub mod control_plane;
@@ -10,6 +11,7 @@ pub mod exposition;
 pub mod faulty;
 pub mod gate;
 pub mod image;
+pub mod postgres;
 pub mod process;
 pub mod prometheus;
 pub mod registry;

@@ -61,7 +61,7 @@ fn a_second_gate_on_one_store_is_refused() {
     assert_eq!(
         stderr,
         format!(
-            "error: another freshgate writes to the audit journal {}: a SQLite store is for one replica; stop the other, or name another store\n",
+            "error: another freshgate writes to the audit journal {}: each replica has a journal of its own, and a SQLite store is for one replica; stop the other, or name another folder or store\n",
             journal.display()
         )
     );

@@ -1,22 +1,9 @@
 //! The audit on a real disk: nothing acknowledged is lost, whatever is killed, full, locked or moved, and whatever is
 //! tampered with is named.
 
-mod archived;
-mod asked;
-mod asking;
-mod checkpoints;
-mod child;
-mod faults;
-mod found;
-mod kept;
-mod late;
-mod ledger;
-mod million;
-mod refused;
-mod retained;
-mod tampered;
-mod throughput;
-mod told;
+mod place;
+mod postgres;
+mod sqlite;
 
 use std::time::Duration;
 
@@ -24,6 +11,7 @@ use chrono::{DateTime, Utc};
 use freshgate::audit::{Audit, AuditSettings, QueryFilter, Recorded, StoredRecord, query};
 use freshgate::store::ledger::{LedgerUpdate, WorkloadKey, WorkloadLedger};
 use freshgate::store::{Store, StoreLocation};
+use place::PlaceOn;
 use serde_json::json;
 
 /// Long enough for any machine; nothing waits this long unless it is broken.
@@ -31,55 +19,6 @@ const PATIENCE: Duration = Duration::from_mins(1);
 
 /// For closing while the store is locked for good: the journal's thread ends in this time, the filler never would.
 const BRIEFLY: Duration = Duration::from_millis(500);
-
-/// A folder with a store in it.
-struct Place {
-    folder: tempfile::TempDir,
-}
-
-impl Place {
-    fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap() }
-    }
-
-    fn location(&self) -> StoreLocation {
-        StoreLocation::sqlite(self.folder.path().join("gate.db"))
-    }
-
-    async fn open(&self) -> (Store, Audit) {
-        self.open_with(AuditSettings::default()).await
-    }
-
-    async fn open_with(&self, settings: AuditSettings) -> (Store, Audit) {
-        let store = Store::open(&self.location()).await.unwrap();
-        let audit = Audit::open(settings, &store, at(0)).await.unwrap();
-        (store, audit)
-    }
-
-    /// Everything, newest first; asked from another task, as a server would.
-    async fn all(&self) -> Vec<StoredRecord> {
-        let location = self.location();
-        let asked = tokio::spawn(async move { query(&location, &QueryFilter::default()).await });
-        asked.await.unwrap().unwrap()
-    }
-
-    /// The files of the journal that hold records.
-    fn segments(&self) -> Vec<std::path::PathBuf> {
-        let mut found: Vec<_> = std::fs::read_dir(self.location().journal())
-            .unwrap()
-            .map(|entry| entry.unwrap().path())
-            .filter(|path| path.extension().is_some_and(|extension| extension == "jsonl"))
-            .collect();
-        found.sort();
-        found
-    }
-
-    /// A connection of somebody else's to the file.
-    async fn connect(&self) -> sqlx::SqliteConnection {
-        use sqlx::ConnectOptions;
-        sqlx::sqlite::SqliteConnectOptions::new().filename(self.location().file()).connect().await.unwrap()
-    }
-}
 
 async fn close(store: Store, audit: Audit) {
     assert_eq!(audit.flush_and_close(PATIENCE).await.unstored_records, 0);

@@ -254,7 +254,7 @@ fn what_is_typed_wrong_gets_a_hint() {
     let (code, help, _) = run(&["serve", "--help"], "");
     assert_eq!(code, 0);
     for words in
-        ["[default: 0.0.0.0:8443]", "[env: FRESHGATE_STORE=]", "--insecure-registry <HOST[:PORT]>", "Seconds for which"]
+        ["[default: 0.0.0.0:8443]", "[env: FRESHGATE_STORE]", "--insecure-registry <HOST[:PORT]>", "Seconds for which"]
     {
         assert!(help.contains(words), "{words}: {help}");
     }

@@ -140,7 +140,7 @@ impl Scene {
 
     async fn connect(&self) -> sqlx::SqliteConnection {
         let location: StoreLocation = self.gate.store().parse().unwrap();
-        sqlx::sqlite::SqliteConnectOptions::new().filename(location.file()).connect().await.unwrap()
+        sqlx::sqlite::SqliteConnectOptions::new().filename(location.file().unwrap()).connect().await.unwrap()
     }
 
     /// The id of the short record that repeats the first refusal.

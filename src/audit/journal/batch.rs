@@ -66,7 +66,7 @@ impl Batch {
 
 impl Batch {
     /// Room for about so many records and bytes of them, the first of which continues `chain`.
-    pub(super) fn after(chain: &Chain, records: usize, body_bytes: usize) -> Self {
+    pub(in crate::audit) fn after(chain: &Chain, records: usize, body_bytes: usize) -> Self {
         Self {
             first_seq: chain.seq() + 1,
             lines: Vec::with_capacity(body_bytes + records * PER_RECORD_BYTES),
@@ -75,7 +75,7 @@ impl Batch {
     }
 
     /// Adds the record that `body` becomes as the next of the chain; an error leaves both as they were.
-    pub(super) fn append(&mut self, chain: &mut Chain, body: &[u8]) -> Result<Position, AuditError> {
+    pub(in crate::audit) fn append(&mut self, chain: &mut Chain, body: &[u8]) -> Result<Position, AuditError> {
         let start = self.lines.len();
         self.lines.extend_from_slice(BEFORE_HASH);
         self.lines.extend_from_slice(&[b'0'; HASH_DIGITS]);

@@ -6,15 +6,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::Counts;
 use super::batch::Batch;
 use super::lock::FolderLock;
 use super::queue::{Acknowledge, Entry, Queue};
 use super::segment::OpenSegment;
-use super::{Counts, Listener};
 use uuid::Uuid;
 
 use crate::audit::backlog::Backlog;
 use crate::audit::chain::Chain;
+use crate::audit::listener::Listener;
 use crate::audit::{AuditError, Position};
 use crate::store::ledger::{LedgerUpdate, Memory};
 
@@ -104,7 +105,7 @@ impl Writer {
                         self.memory.overlay.admit(update, position.seq);
                     }
                 }
-                self.listener.tell(&batch);
+                self.listener.tell(batch.records().map(|(_, _, line)| line));
                 if let Output::Segments(segments) = &self.output {
                     segments.backlog.push(batch);
                 }

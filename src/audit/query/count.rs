@@ -2,8 +2,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
-
 use super::super::columns::Columns;
 use super::super::facet::{self, Facet};
 use super::super::journal::segment::JournalRecord;
@@ -11,6 +9,7 @@ use super::filter::QueryFilter;
 use super::journal::{self, Visitor};
 use super::stored::{self, Plan};
 use super::{ACT, ReadError};
+use crate::store::database::{Connection, Dialect, Query};
 use crate::store::{ReadOnlyStore, Store, StoreLocation};
 
 /// How many records have one value of a facet. A record with several values (two policies, three images) is counted for
@@ -82,7 +81,7 @@ async fn in_store(
     by: Facet,
     writers: impl Iterator<Item = &String>,
 ) -> Result<(Counts, HashMap<String, u64>), sqlx::Error> {
-    let mut moment = store.pool().begin().await?;
+    let mut moment = store.pool().moment().await?;
     let counts = by_facet(&mut moment, filter, by).await?;
     let mut stored = HashMap::new();
     for writer_id in writers {
@@ -92,11 +91,12 @@ async fn in_store(
     Ok((counts, stored))
 }
 
-async fn by_facet(connection: &mut SqliteConnection, filter: &QueryFilter, by: Facet) -> Result<Counts, sqlx::Error> {
+async fn by_facet(connection: &mut Connection, filter: &QueryFilter, by: Facet) -> Result<Counts, sqlx::Error> {
     let prefix = by.of_nothing();
     let after_prefix = format!("{}>", by.as_str()); // the character after "="
     let timed = QueryFilter { since: filter.since, until: filter.until, ..QueryFilter::default() };
-    let mut select = QueryBuilder::<Sqlite>::new("");
+    let plan;
+    let mut select = Query::once("");
     if *filter == timed && !stored::is_short(connection, filter).await? {
         // The index alone, all of the facet's part of it.
         select.push("SELECT f.facet, count(*) FROM decision_facets f WHERE f.facet >= ").push_bind(&prefix);
@@ -104,16 +104,20 @@ async fn by_facet(connection: &mut SqliteConnection, filter: &QueryFilter, by: F
         stored::push_time(&mut select, "f", filter);
         select.push(" GROUP BY f.facet");
     } else {
-        let plan = Plan::of(connection, filter).await?;
+        plan = Plan::of(connection, filter).await?;
+        // A column that is no JSON any more has no facets; PostgreSQL's function says so by itself.
+        let (valid, each) = match connection.dialect() {
+            Dialect::Sqlite => (" AND json_valid(d.facets)", "json_each(found.facets) j"),
+            Dialect::Postgres => ("", "facets_in(found.facets) j (value)"),
+        };
         select.push("SELECT j.value, count(*) FROM (SELECT d.facets");
-        plan.push(&mut select, filter);
-        select.push(" AND json_valid(d.facets)) found, json_each(found.facets) j WHERE j.value >= ");
-        select.push_bind(&prefix).push(" AND j.value < ").push_bind(after_prefix).push(" GROUP BY j.value");
+        plan.push(&mut select, connection.dialect(), filter);
+        select.push(format!("{valid}) found, {each} WHERE j.value >= ")).push_bind(&prefix);
+        select.push(" AND j.value < ").push_bind(after_prefix).push(" GROUP BY j.value");
     }
-    let rows = select.build().persistent(false).fetch_all(connection).await?;
     let mut counts = Counts::new();
-    for row in rows {
-        let (facet, records): (String, i64) = (row.try_get(0)?, row.try_get(1)?);
+    for row in connection.rows(select).await? {
+        let (facet, records) = (row.text(0)?, row.integer(1)?);
         if let Some(value) = facet.strip_prefix(&prefix) {
             counts.insert(value.to_owned(), u64::try_from(records).unwrap_or(0));
         }

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 
 use super::super::columns::Columns;
-use super::super::journal::segment::{self, Entry, JournalRecord, SegmentReader};
+use super::super::journal::segment::{Entry, JournalRecord, SegmentReader};
 use super::{ACT, ReadError};
+use crate::store::database::{Connection, Query, Value};
 use crate::store::{ReadOnlyStore, StoreLocation};
 
 /// Hands every record of the tail to `each`, writer by writer in the order of their numbers, and calls `rest` after each
@@ -14,9 +15,8 @@ pub(super) async fn walk(
     store: &ReadOnlyStore,
     visitor: &mut (impl Visitor + ?Sized),
 ) -> Result<(), ReadError> {
-    let folder = location.journal();
-    let failed = |source| ReadError::Journal { folder: folder.clone(), source };
-    let segments = segment::list(&folder).map_err(failed)?;
+    let failed = ReadError::journal(location);
+    let segments = super::segments(location)?;
     let mut stored: HashMap<String, u64> = HashMap::new();
     for segment in &segments {
         if !stored.contains_key(&segment.writer_id) {
@@ -26,12 +26,12 @@ pub(super) async fn walk(
     for segment in segments {
         let path = segment.path.clone();
         let last_stored = stored.get(&segment.writer_id).copied().unwrap_or(0);
-        let Some(mut reader) = SegmentReader::open(segment).map_err(failed)? else {
+        let Some(mut reader) = SegmentReader::open(segment).map_err(&failed)? else {
             continue;
         };
         // The filler keeps the order, so what comes before its last record is in the store as well.
-        reader.skip_to(last_stored).map_err(failed)?;
-        while let Some(entry) = reader.next().map_err(failed)? {
+        reader.skip_to(last_stored).map_err(&failed)?;
+        while let Some(entry) = reader.next().map_err(&failed)? {
             match entry {
                 Entry::Record(record) => match Columns::derive(&record.line) {
                     Ok((columns, _)) => visitor.record(columns, record),
@@ -67,13 +67,9 @@ async fn last_stored(store: &ReadOnlyStore, writer_id: &str) -> Result<u64, Read
 }
 
 /// The same, in somebody's transaction.
-pub(super) async fn last_stored_on(
-    connection: &mut sqlx::SqliteConnection,
-    writer_id: &str,
-) -> Result<u64, sqlx::Error> {
-    let seq: Option<i64> = sqlx::query_scalar("SELECT max(seq) FROM decisions WHERE writer_id = ?")
-        .bind(writer_id)
-        .fetch_one(connection)
-        .await?;
+pub(super) async fn last_stored_on(connection: &mut Connection, writer_id: &str) -> Result<u64, sqlx::Error> {
+    let query = Query::new("SELECT max(seq) FROM decisions WHERE writer_id = $1").bind(Value::key(writer_id));
+    let row = connection.row(query).await?;
+    let seq = row.map_or(Ok(None), |row| row.integer_or_null(0))?;
     Ok(seq.and_then(|seq| u64::try_from(seq).ok()).unwrap_or(0))
 }

@@ -8,8 +8,9 @@ use chrono::{DateTime, Utc};
 use super::{ACT, ChainHash, Columns, ReadError, Tail};
 use crate::audit::boundary::Boundary;
 use crate::audit::journal::segment::{Entry, JournalRecord};
-use crate::store::ReadOnlyStore;
+use crate::store::database::{Query, Value};
 use crate::store::time::to_column;
+use crate::store::{ReadOnlyStore, decisions};
 
 /// A part of a writer's chain.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -45,16 +46,17 @@ pub(in crate::audit) async fn within(
             }
         }
     }
-    let stored: Vec<(String, i64, i64)> = sqlx::query_as(
-        "SELECT writer_id, min(seq), max(seq) FROM decisions INDEXED BY decisions_by_time
-         WHERE timestamp >= ?1 AND timestamp < ?2 GROUP BY writer_id",
-    )
-    .bind(since.as_deref().unwrap_or_default())
-    // No time is written with a letter.
-    .bind(until.as_deref().unwrap_or("z"))
-    .fetch_all(store.pool())
-    .await
-    .map_err(store.failed(ACT))?;
+    let stored = async {
+        let query = Query::new(format!(
+            "SELECT writer_id, min(seq), max(seq) FROM decisions{} WHERE timestamp >= $1 AND timestamp < $2 GROUP BY writer_id",
+            store.pool().dialect().indexed_by("decisions_by_time")
+        ));
+        // No time is written with a letter.
+        let query = query.bind(since.as_deref().unwrap_or_default()).bind(until.as_deref().unwrap_or("z"));
+        let rows = store.pool().rows(query).await?;
+        rows.iter().map(|row| Ok((row.text(0)?, row.integer(1)?, row.integer(2)?))).collect::<Result<Vec<_>, _>>()
+    };
+    let stored = stored.await.map_err(store.failed(ACT))?;
     for (writer_id, first, last) in stored {
         extend(&mut spans, &writer_id, u64::try_from(first).unwrap_or(0), u64::try_from(last).unwrap_or(0));
     }
@@ -84,12 +86,7 @@ pub(in crate::audit) async fn end(
             last = further(last, record.seq, &record.hash);
         }
     }
-    let stored: Option<(i64, String)> =
-        sqlx::query_as("SELECT seq, hash FROM decisions WHERE writer_id = ? ORDER BY seq DESC LIMIT 1")
-            .bind(writer_id)
-            .fetch_optional(store.pool())
-            .await
-            .map_err(store.failed(ACT))?;
+    let stored = decisions::head(store.pool(), writer_id).await.map_err(store.failed(ACT))?;
     if let Some((seq, hash)) = stored {
         last = further(last, u64::try_from(seq).unwrap_or(0), &hash);
     }
@@ -125,13 +122,10 @@ pub(in crate::audit) async fn before(
     if let Some(boundary) = boundary.filter(|boundary| boundary.seq >= wanted) {
         return Ok((boundary.seq, boundary.hash));
     }
-    let stored: Option<String> = sqlx::query_scalar("SELECT hash FROM decisions WHERE writer_id = ? AND seq = ?")
-        .bind(writer_id)
-        .bind(i64::try_from(wanted).unwrap_or(i64::MAX))
-        .fetch_optional(store.pool())
-        .await
-        .map_err(store.failed(ACT))?;
-    let mut found = stored;
+    let query = Query::new("SELECT hash FROM decisions WHERE writer_id = $1 AND seq = $2");
+    let stored = store.pool().row(query.bind(Value::key(writer_id)).bind(Value::number(wanted))).await;
+    let stored = stored.and_then(|row| row.map(|row| row.text(0)).transpose());
+    let mut found = stored.map_err(store.failed(ACT))?;
     let mut tail = tail.of(writer_id);
     while found.is_none() && tail.first()?.is_some_and(|entry| entry.seq() <= wanted) {
         if let Some(Entry::Record(record)) = tail.take()

@@ -73,7 +73,7 @@ fn verifier(args: &VerifyArgs) -> Result<Option<Verifier>, Failure> {
     let beside = args.store.signing_key();
     let file: PathBuf = match &args.key {
         Some(file) => file.clone(),
-        None if beside.exists() => beside,
+        None if beside.as_ref().is_some_and(|file| file.exists()) => beside.unwrap_or_default(),
         None => return Ok(None),
     };
     let pem = std::fs::read_to_string(&file)

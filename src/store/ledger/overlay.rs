@@ -20,6 +20,8 @@ const GROUPS: usize = 1024;
 pub(crate) struct Overlay {
     /// Without a store nothing ever takes the unstored off, and the cache is all there is.
     has_store: bool,
+    /// Where others write to the store as well, what is remembered may lack what they admitted since.
+    is_shared: bool,
     cache: Cache<WorkloadKey, Arc<WorkloadLedger>>,
     hasher: RandomState,
     state: Mutex<State>,
@@ -55,14 +57,22 @@ pub(super) struct Unfinished {
 
 impl Overlay {
     pub(crate) fn over_a_store() -> Self {
-        Self::new(true)
+        Self::new(true, false)
+    }
+
+    pub(crate) fn over_a_shared_store() -> Self {
+        Self::new(true, true)
     }
 
     pub(crate) fn alone() -> Self {
-        Self::new(false)
+        Self::new(false, false)
     }
 
-    fn new(has_store: bool) -> Self {
+    pub(crate) fn is_shared(&self) -> bool {
+        self.is_shared
+    }
+
+    fn new(has_store: bool, is_shared: bool) -> Self {
         let cache = Cache::builder()
             .max_capacity(CACHED_ENTRIES)
             .weigher(|_, ledger: &Arc<WorkloadLedger>| {
@@ -73,7 +83,7 @@ impl Overlay {
             })
             .build();
         let state = State { unstored: HashMap::new(), admissions: Box::new([0; GROUPS]) };
-        Self { has_store, cache, hasher: RandomState::new(), state: Mutex::new(state) }
+        Self { has_store, is_shared, cache, hasher: RandomState::new(), state: Mutex::new(state) }
     }
 
     /// Record `seq` is durable and admitted this. Number 0 stands for the records of earlier writers.
@@ -105,7 +115,7 @@ impl Overlay {
 
     pub(super) fn look_up(&self, workload: &WorkloadKey) -> LookUp {
         let state = self.state();
-        match self.cache.get(workload) {
+        match self.cache.get(workload).filter(|_| !self.is_shared) {
             Some(ledger) => LookUp::Known(ledger),
             None => LookUp::Unknown(Unfinished {
                 unstored: state.unstored.get(workload).map(|unstored| unstored.ledger.clone()),
@@ -257,6 +267,14 @@ mod tests {
         assert_eq!(overlay.admitted_in_namespace("shop", "sha256:a"), first);
         overlay.stored_up_to(2);
         assert_eq!(overlay.admitted_in_namespace("shop", "sha256:a"), None);
+    }
+
+    #[test]
+    fn what_others_may_have_added_to_is_asked_for_anew_and_remembered_for_when_nobody_answers() {
+        let overlay = Overlay::over_a_shared_store();
+        overlay.complete(&workload("a"), &begin(&overlay), admitted("sha256:a", 1));
+        assert!(matches!(overlay.look_up(&workload("a")), LookUp::Unknown(_)));
+        assert_eq!(overlay.remembered(&workload("a")).as_deref(), Some(&admitted("sha256:a", 1)));
     }
 
     #[test]

@@ -13,7 +13,7 @@ async fn recorded() -> (Ended, String) {
     let second = Marked::in_place(place, pem).await;
     second.record(11..=12).await.unwrap();
     let ended = second.end().await;
-    let store = ended.place.location().to_string();
+    let store = ended.place.url();
     (ended, store)
 }
 
@@ -79,14 +79,14 @@ async fn what_only_the_journal_holds_is_exported_too() {
     let place = Place::new();
     let (store, audit) = place.open().await;
     let mut lock = place.connect().await;
-    sqlx::raw_sql("BEGIN EXCLUSIVE").execute(&mut lock).await.unwrap();
+    lock.hold().await;
     for number in 1..=3 {
         audit.record(body(number), None).await.unwrap();
     }
     assert_eq!(audit.flush_and_close(BRIEFLY).await.unstored_records, 3);
     drop((store, lock));
-    let named = place.location().to_string();
-    let (code, exported, _) = run(&["audit", "export", "--store", &named], "");
+    let (named, journal) = (place.url(), place.journal().display().to_string());
+    let (code, exported, _) = run(&["audit", "export", "--store", &named, "--audit-journal", &journal], "");
     assert_eq!((code, exported.lines().count()), (0, 3));
     let segment = std::fs::read_to_string(place.segments().remove(0)).unwrap();
     assert_eq!(exported, segment, "the journal's own lines");
@@ -114,10 +114,12 @@ async fn what_cannot_be_exported_or_imported_says_why_and_leaves_nothing_behind(
     assert_eq!(run_into(full(), &["audit", "export", "--store", &store]).0, 2);
     let (code, _, stderr) = run(&["audit", "import", "-", "--store", &store], "");
     assert_eq!(code, 2);
-    let there = ended.place.location().file().display().to_string();
+    let there = ended.place.location();
     assert_eq!(
         stderr,
-        format!("error: -: there is a file {there} already: an archive is made anew, so name another with --store\n")
+        format!(
+            "error: -: there is a store at {there} already: an archive is made anew, so name another with --store\n"
+        )
     );
     let archive = ended.place.folder.path().join("archive.db");
     let named = format!("sqlite:{}", archive.display());

@@ -9,7 +9,6 @@ use crate::command_line::output::on_a_terminal;
 use crate::command_line::{closed_pipe, full, run, run_into};
 use crate::reviews::{POLICY, PROGRAM, policies, review};
 use serde_json::Value;
-use sqlx::Connection;
 
 /// Records in the store, and the store as `--store` names it.
 async fn recorded(count: u64) -> (Place, String) {
@@ -25,8 +24,8 @@ async fn recorded(count: u64) -> (Place, String) {
 
 async fn change(place: &Place, statement: &str) {
     let mut connection = place.connect().await;
-    sqlx::raw_sql(sqlx::AssertSqlSafe(statement.to_owned())).execute(&mut connection).await.unwrap();
-    connection.close().await.unwrap();
+    connection.run(statement).await;
+    connection.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -81,7 +80,7 @@ async fn query_prints_a_table_and_says_when_there_are_more() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_or_journal_that_cannot_be_read_says_where_and_why() {
     let (place, store) = recorded(3).await;
-    let journal = place.location().journal();
+    let journal = place.journal();
     let aside = place.folder.path().join("aside");
     std::fs::rename(&journal, &aside).unwrap();
     std::fs::write(&journal, "in the way").unwrap();
@@ -95,7 +94,7 @@ async fn a_store_or_journal_that_cannot_be_read_says_where_and_why() {
     std::fs::remove_file(&journal).unwrap();
     std::fs::rename(&aside, &journal).unwrap();
     change(&place, "DROP TABLE decisions").await;
-    let file = place.location().file().display().to_string();
+    let file = place.file().display().to_string();
     for (question, act) in [("query", "looking for records"), ("verify", "reading the records")] {
         let (code, _, stderr) = run(&["audit", question, "--store", &store], "");
         let told = format!(

@@ -1,9 +1,9 @@
 //! Any mix of what a decision is about finds it, in the journal and in the store; counts, pages and whoever follows miss
 //! none and see none twice.
 
+use super::place::Other;
 use super::*;
 use freshgate::audit::{Count, Cursor, Facet, Follower, count, verify};
-use sqlx::Connection;
 
 /// What a decision is about, where it differs from [`body`]'s.
 struct About {
@@ -41,7 +41,7 @@ fn body_about(number: u64, about: &About) -> Vec<u8> {
 }
 
 /// Four decisions: two of one shop, a batch job of the bank's, and one that an exception let in.
-async fn four(audit: &Audit) {
+pub(super) async fn four(audit: &Audit) {
     let cart = About { user: "joe", decision: "allow", image: "nginx:1.27", ..SHOP };
     let bank = About { namespace: "bank", kind: "CronJob", policy: "strict", service: "ledger", ..SHOP };
     let fix = About { decision: "warn", exception: Some("retry-storm"), ..SHOP };
@@ -50,7 +50,7 @@ async fn four(audit: &Audit) {
     }
 }
 
-async fn seqs(place: &Place, filter: &QueryFilter) -> Vec<u64> {
+pub(super) async fn seqs(place: &Place, filter: &QueryFilter) -> Vec<u64> {
     query(&place.location(), filter).await.unwrap().iter().map(|record| record.seq).collect()
 }
 
@@ -205,45 +205,20 @@ async fn a_follower_sees_each_record_once_from_journal_store_and_later_writers()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_of_before_is_filled_from_its_lines() {
-    let place = Place::new();
-    let (store, audit) = place.open().await;
-    four(&audit).await;
-    audit.record(br#"{"note":"no decision"}"#.to_vec(), None).await.unwrap();
-    close(store, audit).await;
-    let before = place.all().await;
-    let mut connection = place.connect().await;
-    sqlx::raw_sql(
-        "DROP TRIGGER decision_facets_added; DROP TRIGGER decision_facets_removed; DROP TRIGGER decision_facets_changed;
-         DROP TABLE decision_facets; ALTER TABLE decisions DROP COLUMN facets; PRAGMA user_version = 3",
-    )
-    .execute(&mut connection)
-    .await
-    .unwrap();
-    connection.close().await.unwrap();
-    Store::open(&place.location()).await.unwrap().flush_and_close().await.unwrap();
-    assert_eq!(place.all().await, before);
-    let by_exception = QueryFilter { exception: Some("retry-storm".to_owned()), ..QueryFilter::default() };
-    assert_eq!(seqs(&place, &by_exception).await, [4]);
-    assert_eq!(verify(&place.location()).await.unwrap().first_bad, None);
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn what_is_removed_or_moved_leaves_nothing_behind_in_the_index() {
     let place = Place::new();
     let (store, audit) = place.open().await;
     four(&audit).await;
     close(store, audit).await;
     let mut connection = place.connect().await;
-    let count = async |connection: &mut sqlx::SqliteConnection, of: &str| -> i64 {
-        let sql = format!("SELECT count(*) FROM decision_facets WHERE {of}");
-        sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(connection).await.unwrap()
+    let count = async |connection: &mut Other, of: &str| -> i64 {
+        connection.number(format!("SELECT count(*) FROM decision_facets WHERE {of}")).await
     };
     assert!(count(&mut connection, "seq = 3").await >= 10);
-    sqlx::raw_sql("UPDATE decisions SET seq = 33 WHERE seq = 3").execute(&mut connection).await.unwrap();
+    connection.run("UPDATE decisions SET seq = 33 WHERE seq = 3").await;
     assert_eq!(count(&mut connection, "seq = 3").await, 0);
     assert!(count(&mut connection, "seq = 33").await >= 10);
-    sqlx::raw_sql("DELETE FROM decisions").execute(&mut connection).await.unwrap();
+    connection.run("DELETE FROM decisions").await;
     assert_eq!(count(&mut connection, "true").await, 0);
-    connection.close().await.unwrap();
+    connection.close().await;
 }

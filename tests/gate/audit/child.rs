@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 const PLACE: &str = "FRESHGATE_TEST_PLACE";
+const JOURNAL: &str = "FRESHGATE_TEST_JOURNAL";
 const TASK: &str = "FRESHGATE_TEST_TASK";
 
 /// A recording process; killed when dropped.
@@ -20,9 +21,11 @@ impl Recorder {
     pub(super) fn start(place: &Place, task: &str) -> Self {
         // A write beyond the file size limit is then an error, not the end of the process.
         let mut process = Command::new("sh")
-            .args(["-c", r#"trap '' XFSZ; exec "$0" --exact audit::child::records --ignored --nocapture"#])
+            .args(["-c", r#"trap '' XFSZ; exec "$0" --exact "$1" --ignored --nocapture"#])
             .arg(std::env::current_exe().unwrap())
-            .env(PLACE, place.location().file())
+            .arg(concat!(module_path!(), "::records").split_once("::").unwrap().1)
+            .env(PLACE, place.url())
+            .env(JOURNAL, place.journal())
             .env(TASK, task)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -66,10 +69,10 @@ fn say(word: &str, rest: &str) {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "started by other tests, in a process of its own"]
 async fn records() {
-    let (Some(place), Ok(task)) = (std::env::var_os(PLACE), std::env::var(TASK)) else {
-        panic!("{PLACE} and {TASK} say what to do");
+    let (Ok(place), Ok(task), Ok(journal)) = (std::env::var(PLACE), std::env::var(TASK), std::env::var(JOURNAL)) else {
+        panic!("{PLACE}, {JOURNAL} and {TASK} say what to do");
     };
-    let location = StoreLocation::sqlite(place);
+    let location = place.parse::<StoreLocation>().unwrap().with_journal(Some(journal.into()));
     if task == "print" {
         let ledger = freshgate::store::Ledger::in_memory();
         let audit = Audit::to_stdout(&ledger, at(0)).unwrap();

@@ -3,7 +3,6 @@
 use super::child::Recorder;
 use super::*;
 use freshgate::audit::verify;
-use sqlx::Connection;
 use std::collections::HashSet;
 use std::io::Write;
 use std::process::Command;
@@ -12,7 +11,7 @@ use std::process::Command;
 async fn a_journal_that_cannot_be_written_is_an_error_and_recovers_by_itself() {
     let place = Place::new();
     let (store, audit) = place.open().await;
-    let (journal, aside) = (place.location().journal(), place.folder.path().join("aside"));
+    let (journal, aside) = (place.journal(), place.folder.path().join("aside"));
     audit.record(body(1), None).await.unwrap();
     stored(&audit).await;
     std::fs::rename(&journal, &aside).unwrap();
@@ -81,15 +80,15 @@ async fn a_locked_store_delays_no_record_and_gets_them_all_later() {
     let place = Place::new();
     let (store, audit) = place.open().await;
     let mut lock = place.connect().await;
-    sqlx::raw_sql("BEGIN EXCLUSIVE").execute(&mut lock).await.unwrap();
+    lock.hold().await;
     for number in 1..=50 {
         audit.record(body(number), None).await.unwrap();
     }
     assert_eq!(audit.counts().unstored_records, 50);
     assert_eq!(place.all().await.len(), 50, "found while the store has none");
     assert_eq!(audit.counts().unstored_records, 50, "the lock still holds");
-    sqlx::raw_sql("COMMIT").execute(&mut lock).await.unwrap();
-    lock.close().await.unwrap();
+    lock.release().await;
+    lock.close().await;
     stored(&audit).await;
     assert!(!audit.counts().store_failing);
     assert_eq!(audit.counts().oldest_unstored_age, Duration::ZERO);
@@ -103,7 +102,7 @@ async fn what_does_not_fit_into_memory_is_read_back_from_the_segments() {
     let place = Place::new();
     let (store, audit) = place.open_with(AuditSettings { segment_bytes: 2_000_000, ..AuditSettings::default() }).await;
     let mut lock = place.connect().await;
-    sqlx::raw_sql("BEGIN EXCLUSIVE").execute(&mut lock).await.unwrap();
+    lock.hold().await;
     // 48 MB: half as much again as the memory's bound.
     for number in 1..=80 {
         let mut record: serde_json::Value = serde_json::from_slice(&body(number)).unwrap();
@@ -111,8 +110,8 @@ async fn what_does_not_fit_into_memory_is_read_back_from_the_segments() {
         audit.record(record.to_string().into_bytes(), None).await.unwrap();
     }
     assert!(place.segments().len() > 15);
-    sqlx::raw_sql("COMMIT").execute(&mut lock).await.unwrap();
-    lock.close().await.unwrap();
+    lock.release().await;
+    lock.close().await;
     stored(&audit).await;
     close(store, audit).await;
     assert_eq!(place.segments(), [] as [std::path::PathBuf; 0]);
@@ -125,11 +124,11 @@ async fn a_closed_audit_leaves_to_the_next_what_a_locked_store_did_not_take() {
     let place = Place::new();
     let (store, audit) = place.open().await;
     let mut lock = place.connect().await;
-    sqlx::raw_sql("BEGIN EXCLUSIVE").execute(&mut lock).await.unwrap();
+    lock.hold().await;
     audit.record(body(1), None).await.unwrap();
     assert_eq!(audit.flush_and_close(BRIEFLY).await.unstored_records, 1);
     drop((store, audit));
-    lock.close().await.unwrap();
+    lock.close().await;
     let (store, audit) = place.open().await;
     audit.record(body(2), None).await.unwrap();
     close(store, audit).await;

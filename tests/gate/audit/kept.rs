@@ -66,7 +66,7 @@ async fn asking_beside_a_busy_server_misses_nothing() {
 async fn left_behind(place: &Place) -> std::path::PathBuf {
     let (store, audit) = place.open().await;
     let mut lock = place.connect().await;
-    sqlx::raw_sql("BEGIN EXCLUSIVE").execute(&mut lock).await.unwrap();
+    lock.hold().await;
     for number in 1..=3 {
         audit.record(body(number), None).await.unwrap();
     }
@@ -126,5 +126,5 @@ async fn without_a_store_every_record_is_printed_and_the_ledger_remembers() {
         prev_hash = freshgate::audit::chain::link(prev_hash, number, line.as_bytes());
     }
     assert_eq!(printed[3], "digests 4", "three of its own and the earlier one");
-    assert!(!place.location().file().exists());
+    assert!(!place.file().exists());
 }

@@ -2,7 +2,6 @@
 
 use super::*;
 use freshgate::store::ledger::Admission;
-use sqlx::Connection;
 
 fn expected(numbers: &[u64], name: &str) -> Vec<Admission> {
     let admission = |digest: String, reference: String, time| Admission {
@@ -64,22 +63,22 @@ async fn admissions_left_in_the_journal_count_while_the_store_is_locked() {
     let place = Place::new();
     let (store, audit) = place.open().await;
     let mut lock = place.connect().await;
-    sqlx::raw_sql("BEGIN EXCLUSIVE").execute(&mut lock).await.unwrap();
+    lock.hold().await;
     let (body, admitted) = admitting(1, "checkout");
     audit.record(body, Some(admitted)).await.unwrap();
     assert_eq!(audit.flush_and_close(BRIEFLY).await.unstored_records, 1);
-    sqlx::raw_sql("COMMIT").execute(&mut lock).await.unwrap();
+    lock.release().await;
     store.flush_and_close().await.unwrap();
     let store = Store::open(&place.location()).await.unwrap();
-    sqlx::raw_sql("BEGIN EXCLUSIVE").execute(&mut lock).await.unwrap();
+    lock.hold().await;
     let audit = Audit::open(AuditSettings::default(), &store, at(5)).await.unwrap();
     assert_eq!(audit.counts().unstored_records, 1);
     assert_eq!(history(&store, "checkout").await.0, expected(&[1], "checkout"));
     let digest = format!("sha256:{:064x}", 1);
     let admitted = store.ledger().admitted_in_namespace("shop", &digest).await.unwrap();
     assert_eq!(admitted.map(|(first, _)| first), Some(at(1)));
-    sqlx::raw_sql("COMMIT").execute(&mut lock).await.unwrap();
-    lock.close().await.unwrap();
+    lock.release().await;
+    lock.close().await;
     stored(&audit).await;
     assert_eq!(history(&store, "checkout").await.0, expected(&[1], "checkout"));
     close(store, audit).await;
@@ -110,15 +109,11 @@ async fn facts_wait_in_memory_while_the_store_is_locked() {
     let place = Place::new();
     let store = Store::open(&place.location()).await.unwrap();
     let mut lock = place.connect().await;
-    sqlx::raw_sql("BEGIN EXCLUSIVE").execute(&mut lock).await.unwrap();
+    lock.hold().await;
     store.put_image_fact("sha256:a", "{}", at(1));
     assert_eq!(store.ledger().first_seen("sha256:a", at(1)).await, at(1));
     assert_eq!(store.image_fact("sha256:a").await, Some(("{}".to_owned(), at(1))));
-    sqlx::raw_sql("COMMIT").execute(&mut lock).await.unwrap();
+    lock.release().await;
     store.flush_and_close().await.unwrap();
-    let count: i64 = sqlx::query_scalar("SELECT count(*) FROM first_seen JOIN image_facts USING (digest)")
-        .fetch_one(&mut lock)
-        .await
-        .unwrap();
-    assert_eq!(count, 1);
+    assert_eq!(lock.number("SELECT count(*) FROM first_seen JOIN image_facts USING (digest)").await, 1);
 }

@@ -17,7 +17,7 @@ async fn filled(location: &StoreLocation) {
     Store::open(location).await.unwrap().flush_and_close().await.unwrap();
     let mut connection = {
         use sqlx::ConnectOptions;
-        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(location.file());
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(location.file().unwrap());
         options.pragma("synchronous", "0").pragma("cache_size", "-1000000").connect().await.unwrap()
     };
     let begun = Instant::now();
@@ -31,10 +31,10 @@ async fn filled(location: &StoreLocation) {
 async fn milliseconds_of_each_question_at_a_million_records() {
     let place = Place::new();
     let location = std::env::var_os(KEPT).map_or_else(|| place.location(), StoreLocation::sqlite);
-    if !location.file().exists() {
+    if !location.file().unwrap().exists() {
         filled(&location).await;
     }
-    println!("{} bytes each in the store", std::fs::metadata(location.file()).unwrap().len() / RECORDS);
+    println!("{} bytes each in the store", std::fs::metadata(location.file().unwrap()).unwrap().len() / RECORDS);
 
     let text = |text: &str| Some(text.to_owned());
     let all = || QueryFilter { limit: Some(101), ..QueryFilter::default() };

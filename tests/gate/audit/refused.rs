@@ -1,8 +1,9 @@
 //! Stores that cannot be used, each refused with what is wrong and what to do.
 
+use super::place::Other;
 use super::*;
 use freshgate::audit::verify;
-use sqlx::Connection;
+use sqlx::ConnectOptions as _;
 
 async fn refusal(location: &StoreLocation) -> (String, String) {
     let serve = Store::open(location).await.expect_err("opened").to_string();
@@ -15,11 +16,11 @@ async fn a_store_of_a_newer_version() {
     let place = Place::new();
     Store::open(&place.location()).await.unwrap().flush_and_close().await.unwrap();
     let mut connection = place.connect().await;
-    sqlx::raw_sql("PRAGMA user_version = 7").execute(&mut connection).await.unwrap();
-    connection.close().await.unwrap();
+    connection.run("PRAGMA user_version = 7").await;
+    connection.close().await;
     let expected = format!(
         "the store {} has schema version 7, and this freshgate knows versions up to 4: run the newer freshgate that wrote it, or name another store",
-        place.location().file().display()
+        place.file().display()
     );
     assert_eq!(refusal(&place.location()).await, (expected.clone(), expected));
 }
@@ -27,10 +28,10 @@ async fn a_store_of_a_newer_version() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_is_no_database() {
     let place = Place::new();
-    std::fs::write(place.location().file(), "this is not a database\n".repeat(100)).unwrap();
+    std::fs::write(place.file(), "this is not a database\n".repeat(100)).unwrap();
     let expected = format!(
         "the store {} is corrupt: file is not a database: restore it from a copy, or move it away together with its -wal and -shm files and a new one is made",
-        place.location().file().display()
+        place.file().display()
     );
     assert_eq!(refusal(&place.location()).await, (expected.clone(), expected));
 }
@@ -38,17 +39,13 @@ async fn a_file_that_is_no_database() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_of_another_program() {
     let place = Place::new();
-    let mut connection: sqlx::SqliteConnection = {
-        use sqlx::ConnectOptions;
-        let options =
-            sqlx::sqlite::SqliteConnectOptions::new().filename(place.location().file()).create_if_missing(true);
-        options.connect().await.unwrap()
-    };
-    sqlx::raw_sql("CREATE TABLE bookmarks (url TEXT)").execute(&mut connection).await.unwrap();
-    connection.close().await.unwrap();
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(place.file()).create_if_missing(true);
+    let mut connection = Other::Sqlite(options.connect().await.unwrap());
+    connection.run("CREATE TABLE bookmarks (url TEXT)").await;
+    connection.close().await;
     let expected = format!(
         "the file {} is a SQLite database of another program: name another file with --store",
-        place.location().file().display()
+        place.file().display()
     );
     assert_eq!(refusal(&place.location()).await, (expected.clone(), expected));
 }
@@ -83,10 +80,8 @@ async fn a_folder_in_the_files_place_and_a_folder_that_is_missing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn asking_a_store_that_is_not_there_makes_nothing() {
     let place = Place::new();
-    let expected = format!(
-        "there is no store at {}: `freshgate serve` makes one when it starts",
-        place.location().file().display()
-    );
+    let expected =
+        format!("there is no store at {}: `freshgate serve` makes one when it starts", place.file().display());
     assert_eq!(query(&place.location(), &QueryFilter::default()).await.unwrap_err().to_string(), expected);
     assert_eq!(verify(&place.location()).await.unwrap_err().to_string(), expected);
     assert_eq!(std::fs::read_dir(place.folder.path()).unwrap().count(), 0);
@@ -102,7 +97,7 @@ async fn asking_leaves_the_files_as_they_are() {
         let mut files: Vec<_> =
             std::fs::read_dir(place.folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
         files.sort();
-        (files, std::fs::read(place.location().file()).unwrap())
+        (files, std::fs::read(place.file()).unwrap())
     };
     let before = files();
     assert_eq!(place.all().await.len(), 1);
@@ -118,8 +113,8 @@ async fn a_second_writer() {
     assert_eq!(
         second,
         format!(
-            "another freshgate writes to the audit journal {}: a SQLite store is for one replica; stop the other, or name another store",
-            place.location().journal().display()
+            "another freshgate writes to the audit journal {}: each replica has a journal of its own, and a SQLite store is for one replica; stop the other, or name another folder or store",
+            place.journal().display()
         )
     );
     close(store, audit).await;
@@ -129,13 +124,13 @@ async fn a_second_writer() {
 async fn a_file_in_the_journals_place() {
     let place = Place::new();
     let store = Store::open(&place.location()).await.unwrap();
-    std::fs::write(place.location().journal(), "").unwrap();
+    std::fs::write(place.journal(), "").unwrap();
     let error = Audit::open(AuditSettings::default(), &store, at(0)).await.unwrap_err().to_string();
     assert_eq!(
         error,
         format!(
             "the audit journal's folder {} cannot be used: Not a directory (os error 20): check that it is a folder and can be written",
-            place.location().journal().display()
+            place.journal().display()
         )
     );
     store.flush_and_close().await.unwrap();

@@ -1,9 +1,9 @@
 //! Every way to tamper with a store is named, at the first record that does not fit.
 
+use super::place::quoted;
 use super::*;
 use freshgate::audit::chain::link;
 use freshgate::audit::{Fault, VerifyReport, verify};
-use sqlx::Connection;
 
 /// Six records in the store, changed by these statements, verified.
 async fn after(statements: &str) -> (VerifyReport, String) {
@@ -15,8 +15,8 @@ async fn after(statements: &str) -> (VerifyReport, String) {
     let writer_id = audit.writer_id().to_string();
     close(store, audit).await;
     let mut connection = place.connect().await;
-    sqlx::raw_sql(sqlx::AssertSqlSafe(statements.to_owned())).execute(&mut connection).await.unwrap();
-    connection.close().await.unwrap();
+    connection.run(statements).await;
+    connection.close().await;
     (verify(&place.location()).await.unwrap(), writer_id)
 }
 
@@ -70,13 +70,10 @@ async fn an_altered_line_with_its_hash_made_anew() {
     let line = third.line.replace("112 days", "12 days");
     let hash = link(second.hash.parse().unwrap(), 3, line.as_bytes()).to_string();
     let mut connection = place.connect().await;
-    sqlx::query("UPDATE decisions SET line = ?, hash = ? WHERE seq = 3")
-        .bind(line)
-        .bind(hash)
-        .execute(&mut connection)
-        .await
-        .unwrap();
-    connection.close().await.unwrap();
+    connection
+        .run(format!("UPDATE decisions SET line = {}, hash = {} WHERE seq = 3", quoted(&line), quoted(&hash)))
+        .await;
+    connection.close().await;
     let report = verify(&place.location()).await.unwrap();
     expect(
         (report, writer_id),
@@ -154,23 +151,20 @@ async fn a_record_put_between_with_a_hash_of_its_own() {
     let line = all[1].line.replace(&id(3), &id(99));
     let hash = link(second.hash.parse().unwrap(), 3, line.as_bytes()).to_string();
     let mut connection = place.connect().await;
-    sqlx::raw_sql("UPDATE decisions SET seq = -seq WHERE seq >= 3; UPDATE decisions SET seq = 1 - seq WHERE seq < 0;")
-        .execute(&mut connection)
-        .await
-        .unwrap();
-    sqlx::query(
+    connection
+        .run("UPDATE decisions SET seq = -seq WHERE seq >= 3; UPDATE decisions SET seq = 1 - seq WHERE seq < 0;")
+        .await;
+    let insert = format!(
         "INSERT INTO decisions (writer_id, seq, decision_id, timestamp, decision, namespace, kind, name, operation, username,
             rules, images, repeat_of, prev_hash, hash, line, facets)
-        SELECT writer_id, 3, ?, timestamp, decision, namespace, kind, name, operation, username,
-            rules, images, repeat_of, prev_hash, ?, ?, facets FROM decisions WHERE seq = 4",
-    )
-    .bind(id(99))
-    .bind(hash)
-    .bind(line)
-    .execute(&mut connection)
-    .await
-    .unwrap();
-    connection.close().await.unwrap();
+        SELECT writer_id, 3, {}, timestamp, decision, namespace, kind, name, operation, username,
+            rules, images, repeat_of, prev_hash, {}, {}, facets FROM decisions WHERE seq = 4",
+        quoted(&id(99)),
+        quoted(&hash),
+        quoted(&line)
+    );
+    connection.run(insert).await;
+    connection.close().await;
     let report = verify(&place.location()).await.unwrap();
     let bad = report.first_bad.unwrap();
     assert_eq!((bad.seq, bad.decision_id, report.records), (4, Some(id(3)), 3));
@@ -188,9 +182,10 @@ async fn a_record_of_one_writer_put_into_anothers_chain() {
     let mut writers: Vec<String> = place.all().await.into_iter().map(|record| record.writer_id).collect();
     writers.sort();
     let mut connection = place.connect().await;
-    sqlx::query("DELETE FROM decisions WHERE writer_id = ?").bind(&writers[0]).execute(&mut connection).await.unwrap();
-    sqlx::query("UPDATE decisions SET writer_id = ?").bind(&writers[0]).execute(&mut connection).await.unwrap();
-    connection.close().await.unwrap();
+    let first = quoted(&writers[0]);
+    connection.run(format!("DELETE FROM decisions WHERE writer_id = {first}")).await;
+    connection.run(format!("UPDATE decisions SET writer_id = {first}")).await;
+    connection.close().await;
     let bad = verify(&place.location()).await.unwrap().first_bad.unwrap();
     assert_eq!((bad.seq, bad.writer_id), (1, writers[0].clone()));
     assert_eq!(bad.fault, Fault::Moved { writer_id: writers[1].clone(), seq: 1 });
@@ -208,7 +203,7 @@ async fn after_in_the_journal(change: impl FnOnce(Vec<String>) -> Vec<String>) -
     let place = Place::new();
     let (store, audit) = place.open().await;
     let mut lock = place.connect().await;
-    sqlx::raw_sql("BEGIN EXCLUSIVE").execute(&mut lock).await.unwrap();
+    lock.hold().await;
     for number in 1..=3 {
         audit.record(body(number), None).await.unwrap();
     }
@@ -279,16 +274,16 @@ async fn a_record_removed_from_the_store_while_the_journal_still_holds_it() {
     assert_eq!(verify(&place.location()).await.unwrap().first_bad, None, "both hold everything");
 
     let mut connection = place.connect().await;
-    sqlx::raw_sql("DELETE FROM decisions WHERE seq = 4").execute(&mut connection).await.unwrap();
-    connection.close().await.unwrap();
+    connection.run("DELETE FROM decisions WHERE seq = 4").await;
+    connection.close().await;
     assert_eq!(place.all().await.len(), 5, "it is not found any more");
     let fault = "removed from the store: the journal still holds it, and the store has later records of its writer";
     expect((verify(&place.location()).await.unwrap(), writer_id), 4, fault);
 
     // A tail that only the journal has is what a kill leaves as well, and no fault.
     let mut connection = place.connect().await;
-    sqlx::raw_sql("DELETE FROM decisions WHERE seq > 3").execute(&mut connection).await.unwrap();
-    connection.close().await.unwrap();
+    connection.run("DELETE FROM decisions WHERE seq > 3").await;
+    connection.close().await;
     assert_eq!(place.all().await.len(), 6);
     assert_eq!(verify(&place.location()).await.unwrap(), VerifyReport { records: 6, writers: 1, first_bad: None });
 }
