@@ -54,8 +54,8 @@ gate both 19444 19454 "sqlite:$work/both.db" policies-1
 gate many 19445 19455 "sqlite:$work/many.db" policies-10000
 source benches/postgres.sh
 start_postgres "$work/postgres"; pids+=("$postgres_pid")
-FRESHGATE_AUDIT_JOURNAL=$work/journal gate behind 19446 19456 "$postgres_url/behind" policies
-FRESHGATE_AUDIT_DURABILITY=store gate waiting 19447 19457 "$postgres_url/waiting" policies
+FRESHGATE_SIGNING_KEY=$work/signing.pem FRESHGATE_AUDIT_JOURNAL=$work/journal gate behind 19446 19456 "$postgres_url/behind" policies
+FRESHGATE_SIGNING_KEY=$work/signing.pem FRESHGATE_AUDIT_DURABILITY=store gate waiting 19447 19457 "$postgres_url/waiting" policies
 declare -A port=([floor]=19441 [durable]=19442 [stdout]=19443 [both]=19444 [many]=19445 [behind]=19446 [waiting]=19447)
 for name in floor durable stdout both many behind waiting; do
   for kind in create update; do
