@@ -73,8 +73,8 @@ gate many 19445 19455 "sqlite:$work/many.db" policies-10000
 gate thousand 19446 19456 stdout policies-thousand
 source benches/postgres.sh
 start_postgres "$work/postgres"; pids+=("$postgres_pid")
-FRESHGATE_AUDIT_JOURNAL=$work/journal gate behind 19448 19458 "$postgres_url/behind" policies
-FRESHGATE_AUDIT_DURABILITY=store gate waiting 19449 19459 "$postgres_url/waiting" policies
+FRESHGATE_SIGNING_KEY=$work/signing.pem FRESHGATE_AUDIT_JOURNAL=$work/journal gate behind 19448 19458 "$postgres_url/behind" policies
+FRESHGATE_SIGNING_KEY=$work/signing.pem FRESHGATE_AUDIT_DURABILITY=store gate waiting 19449 19459 "$postgres_url/waiting" policies
 answers() { # name kind: whether a review is allowed
   local answer
   answer=$(curl -sk -H 'Content-Type: application/json' --data-binary @"${review[$2]}" "https://127.0.0.1:${port[$1]}/validate?timeout=10s")

@@ -455,7 +455,7 @@ fn key_source(args: &ServeArgs) -> KeySource {
         (None, None, StoreArg::Store(location)) if let Some(file) = location.signing_key() => KeySource::File(file),
         (None, None, _) => {
             tracing::warn!(
-                "what is signed now, exceptions and checkpoints, counts for nothing after this process and for no other replica; give --signing-secret or --signing-key"
+                "exceptions granted now have no effect after this process; give --signing-secret or --signing-key"
             );
             KeySource::Memory
         }

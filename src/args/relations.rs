@@ -58,6 +58,26 @@ pub enum FlagsError {
         "--audit-mode strict (FRESHGATE_AUDIT_MODE) refuses what could not be recorded, and with --audit-durability async (FRESHGATE_AUDIT_DURABILITY) no answer waits to learn that: leave out one of them"
     )]
     StrictWithoutWaiting,
+    /// A server has no key beside it.
+    #[error(
+        "beside a store on a server there is no signing key, and what one replica signs the others verify: name the key that all of them have with --signing-secret (FRESHGATE_SIGNING_SECRET) or --signing-key (FRESHGATE_SIGNING_KEY)"
+    )]
+    NoSharedKey,
+    /// Nor a journal.
+    #[error(
+        "beside a store on a server there is no journal: name a folder of this replica's own with --audit-journal (FRESHGATE_AUDIT_JOURNAL), or let answers wait for the store with --audit-durability store (FRESHGATE_AUDIT_DURABILITY)"
+    )]
+    NoJournal,
+    /// Answers wait for what is no server.
+    #[error(
+        "--audit-durability store (FRESHGATE_AUDIT_DURABILITY) waits for PostgreSQL, and the store is another: name one with --store postgres://USER@HOST:PORT/DATABASE, or leave it out"
+    )]
+    NothingToWaitFor,
+    /// A journal that nothing is written to.
+    #[error(
+        "--audit-journal (FRESHGATE_AUDIT_JOURNAL) would have no effect with --store stdout or --audit-durability store: leave it out; what an earlier run left there is brought into the store by --audit-durability journal"
+    )]
+    JournalWithoutUse,
 }
 
 impl ServeArgs {
@@ -79,6 +99,7 @@ impl ServeArgs {
         if self.audit_mode == AuditMode::Strict && self.audit_durability == AuditDurability::Async {
             return Err(FlagsError::StrictWithoutWaiting);
         }
+        self.check_store()?;
         match (&self.tls_cert, &self.tls_key, self.tls_self_signed) {
             (None, None, false) => Err(FlagsError::NoCertificate),
             (None, None, true) => Ok(()),
@@ -88,6 +109,24 @@ impl ServeArgs {
             (Some(_), Some(_), false) if self.tls_write_cert.is_some() => Err(FlagsError::NothingToWrite),
             (Some(_), Some(_), false) => Ok(()),
         }
+    }
+
+    fn check_store(&self) -> Result<(), FlagsError> {
+        let waits = self.audit_durability == AuditDurability::Store;
+        let is_shared = matches!(&self.store, StoreArg::Store(location) if location.is_shared());
+        if waits && !is_shared {
+            return Err(FlagsError::NothingToWaitFor);
+        }
+        if self.audit_journal.is_some() && (waits || self.store == StoreArg::Stdout) {
+            return Err(FlagsError::JournalWithoutUse);
+        }
+        if is_shared && !waits && self.audit_journal.is_none() {
+            return Err(FlagsError::NoJournal);
+        }
+        if is_shared && self.signing_key.is_none() && self.signing_secret.is_none() {
+            return Err(FlagsError::NoSharedKey);
+        }
+        Ok(())
     }
 }
 
@@ -121,6 +160,29 @@ mod tests {
             (format!("{policies} {files} --tls-write-cert w"), Err(FlagsError::NothingToWrite)),
         ] {
             let typed = format!("freshgate serve --store stdout {typed}");
+            let Command::Serve(args) = Cli::try_parse_from(typed.split(' ')).unwrap().command else {
+                panic!("another command")
+            };
+            assert_eq!(args.check(), told, "{typed}");
+        }
+    }
+
+    #[test]
+    fn each_store_has_what_belongs_beside_it() {
+        let server = "postgres://gate@db/audit";
+        for (store, flags, told) in [
+            (server, "--audit-journal j --signing-key k", Ok(())),
+            (server, "--audit-durability store --signing-key k", Ok(())),
+            (server, "--audit-journal j", Err(FlagsError::NoSharedKey)),
+            (server, "--signing-key k", Err(FlagsError::NoJournal)),
+            (server, "--audit-durability async --signing-key k", Err(FlagsError::NoJournal)),
+            (server, "--audit-durability store --audit-journal j", Err(FlagsError::JournalWithoutUse)),
+            ("sqlite:f", "--audit-journal j", Ok(())),
+            ("sqlite:f", "--audit-durability store", Err(FlagsError::NothingToWaitFor)),
+            ("stdout", "--audit-durability store", Err(FlagsError::NothingToWaitFor)),
+            ("stdout", "--audit-journal j", Err(FlagsError::JournalWithoutUse)),
+        ] {
+            let typed = format!("freshgate serve --policies p --tls-self-signed --store {store} {flags}");
             let Command::Serve(args) = Cli::try_parse_from(typed.split(' ')).unwrap().command else {
                 panic!("another command")
             };

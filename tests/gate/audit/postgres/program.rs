@@ -20,7 +20,8 @@ fn gate(flags: &[&str]) -> (Gate, tempfile::TempDir) {
     install_tls();
     let folder = policies(POLICY);
     let path = folder.path().display().to_string();
-    (Gate::start(Path::new(PROGRAM), &[&["--policies", &path], flags].concat(), &[]), folder)
+    let key = folder.path().join("key.pem").display().to_string();
+    (Gate::start(Path::new(PROGRAM), &[&["--policies", &path, "--signing-key", &key], flags].concat(), &[]), folder)
 }
 
 async fn decide(gate: &Gate, name: &str) -> serde_json::Value {
@@ -176,7 +177,8 @@ async fn the_password_is_in_no_log_no_error_and_no_help_and_need_not_be_typed() 
     // What serves logs all that it can.
     install_tls();
     let rules = policies(POLICY);
-    let flags = ["--policies", &rules.path().display().to_string(), "--store", &store, "--audit-journal", &journal];
+    let (folder, key) = (rules.path().display().to_string(), rules.path().join("key.pem").display().to_string());
+    let flags = ["--policies", &folder, "--store", &store, "--audit-journal", &journal, "--signing-key", &key];
     let gate = Gate::start(Path::new(PROGRAM), &flags, &[("FRESHGATE_LOG", Path::new("trace"))]);
     decide(&gate, "checkout").await;
     until(async || metric(&gate, "freshgate_audit_waiting ").await.to_string() == "0").await;
