@@ -13,8 +13,7 @@ use bytes::Bytes;
 use chrono::{TimeDelta, Utc};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use freshgate::admission::decode::decode;
-use freshgate::admission::{Gate, RecordLevel, Recording};
-use freshgate::audit::record::Labels;
+use freshgate::admission::{Gate, Recording, RecordingSettings};
 use freshgate::audit::{Audit, AuditSettings};
 use freshgate::clock;
 use freshgate::evidence::gather::{Budgets, Gatherer, StatedLabels};
@@ -31,6 +30,8 @@ use freshgate::server::deadline::Deadline;
 use freshgate::store::Store;
 use freshgate::subject::change::classify;
 use freshgate::subject::kinds::WorkloadKinds;
+use freshgate::telemetry::Traces;
+use hyper::HeaderMap;
 use kube::api::DynamicObject;
 use kube::core::admission::AdmissionReview;
 use serde_json::json;
@@ -86,6 +87,7 @@ fn reviews(criterion: &mut Criterion) {
         stated: StatedLabels::default(),
         budgets: Budgets::default(),
         exceptions: Arc::default(),
+        traces: Traces::default(),
     };
     let subject = decode(UPDATE, &kinds).unwrap().subject.unwrap();
     let one = policies(1);
@@ -111,13 +113,14 @@ fn reviews(criterion: &mut Criterion) {
 
     let metrics = Arc::new(Metrics::default());
     let recording =
-        Recording::new(Arc::clone(&audit), RecordLevel::Judged, Labels::default(), None, None, Arc::clone(&metrics));
+        Recording::new(Arc::clone(&audit), RecordingSettings::default(), Traces::default(), Arc::clone(&metrics));
     let gate = Gate {
         kinds,
         policies: Arc::new(ArcSwap::from_pointee(one)),
         gatherer,
         recording,
         granting: None,
+        traces: Traces::default(),
         metrics,
         clock: clock::now,
     };
@@ -125,7 +128,7 @@ fn reviews(criterion: &mut Criterion) {
         criterion.bench_function(&format!("review/{name}, one at a time, record on the disk"), |bencher| {
             bencher.to_async(&runtime).iter(|| async {
                 let deadline = Deadline::new(Instant::now(), std::time::Duration::from_secs(10));
-                gate.review(Bytes::from_static(review), deadline).await
+                gate.review(Bytes::from_static(review), &HeaderMap::new(), deadline).await
             });
         });
     }

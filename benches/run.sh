@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # The gate beside the naive floor: the same load on each in turns, one core for the server and one for the load, over
 # HTTP/1.1 as the API server calls a Service. Prints ratios; with RECORD=1 writes them to docs/performance.md.
-# Needs wrk and h2load (Debian: wrk, nghttp2-client). Loopback alone, bounded in time.
+# Needs wrk, h2load and sqlite3 (Debian: wrk, nghttp2-client, sqlite3). Loopback alone, bounded in time.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-for program in wrk h2load taskset curl; do
-  command -v $program >/dev/null || { echo "error: $program is missing; on Debian: apt-get install wrk nghttp2-client util-linux curl" >&2; exit 1; }
+for program in wrk h2load taskset curl sqlite3; do
+  command -v $program >/dev/null || { echo "error: $program is missing; on Debian: apt-get install wrk nghttp2-client util-linux curl sqlite3" >&2; exit 1; }
 done
 seconds=${SECONDS_EACH:-5} rounds=${ROUNDS:-3}
 declare -A pid
@@ -29,6 +29,18 @@ local file = io.open("${review[$kind]}", "rb"); wrk.body = file:read("*a"); file
 LUA
 done
 
+# Ten thousand workloads in turns.
+cat > "$work/names.lua" <<LUA
+wrk.method = "POST"
+wrk.headers["Content-Type"] = "application/json"
+local file = io.open("${review[create]}", "rb"); local body = file:read("*a"); file:close()
+local turn = 0
+request = function()
+  turn = turn % 10000 + 1
+  return wrk.format(nil, nil, nil, (body:gsub('"name":"checkout"', '"name":"checkout-' .. turn .. '"')))
+end
+LUA
+
 # Both rules, with a snapshot of one service, and with one of ten thousand.
 for count in 1 10000; do
   mkdir "$work/policies-$count"
@@ -39,6 +51,12 @@ for count in 1 10000; do
     for (i = 1; i <= n; i++) printf "%s{\"service\":\"service-%d\",\"slo\":\"availability\",\"objective\":0.999,\"window\":\"30d\",\"total\":1000000,\"bad\":400}", (i > 1 ? "," : ""), i
     printf "]}"}' > "$work/policies-$count/budgets.json"
 done
+
+# A thousand policies, each for a namespace of its own but the first.
+mkdir "$work/policies-thousand"; cp "$work/policies/p.yaml" "$work/policies-thousand/"
+for i in $(seq 999); do
+  printf -- '---\napiVersion: freshgate.dev/v1alpha1\nkind: GatePolicy\nmetadata: {name: p%s}\nspec: {match: {namespaces: [team-%s, "team-%s-*"]}, validationActions: [Deny], imageAge: {maxAge: 90d}}\n' "$i" "$i" "$i"
+done > "$work/policies-thousand/all.yaml"
 
 gate() { # name port admin store policies
   TOKIO_WORKER_THREADS=1 taskset -c 0 "$target/freshgate" serve --policies "$work/$5" --listen 127.0.0.1:"$2" --admin-listen 127.0.0.1:"$3" \
@@ -52,21 +70,31 @@ gate durable 19442 19452 "sqlite:$work/decisions.db" policies
 gate stdout 19443 19453 stdout policies
 gate both 19444 19454 "sqlite:$work/both.db" policies-1
 gate many 19445 19455 "sqlite:$work/many.db" policies-10000
+gate thousand 19446 19456 stdout policies-thousand
 source benches/postgres.sh
 start_postgres "$work/postgres"; pids+=("$postgres_pid")
-FRESHGATE_SIGNING_KEY=$work/signing.pem FRESHGATE_AUDIT_JOURNAL=$work/journal gate behind 19446 19456 "$postgres_url/behind" policies
-FRESHGATE_SIGNING_KEY=$work/signing.pem FRESHGATE_AUDIT_DURABILITY=store gate waiting 19447 19457 "$postgres_url/waiting" policies
-declare -A port=([floor]=19441 [durable]=19442 [stdout]=19443 [both]=19444 [many]=19445 [behind]=19446 [waiting]=19447)
-for name in floor durable stdout both many behind waiting; do
-  for kind in create update; do
-    answer=$(curl -sk -H 'Content-Type: application/json' --data-binary @"${review[$kind]}" "https://127.0.0.1:${port[$name]}/validate?timeout=10s")
-    grep -q '"allowed":true' <<<"$answer" || { echo "error: $name answers $answer" >&2; exit 1; }
-  done
-done
+FRESHGATE_SIGNING_KEY=$work/signing.pem FRESHGATE_AUDIT_JOURNAL=$work/journal gate behind 19448 19458 "$postgres_url/behind" policies
+FRESHGATE_SIGNING_KEY=$work/signing.pem FRESHGATE_AUDIT_DURABILITY=store gate waiting 19449 19459 "$postgres_url/waiting" policies
+answers() { # name kind: whether a review is allowed
+  local answer
+  answer=$(curl -sk -H 'Content-Type: application/json' --data-binary @"${review[$2]}" "https://127.0.0.1:${port[$1]}/validate?timeout=10s")
+  grep -q '"allowed":true' <<<"$answer" || { echo "error: $1 answers $answer" >&2; exit 1; }
+}
+declare -A port=([floor]=19441 [durable]=19442 [stdout]=19443 [both]=19444 [many]=19445 [thousand]=19446 [large]=19447 [behind]=19448 [waiting]=19449)
+# A store that knows a million images: what it knows of one, a million times.
+gate large 19447 19457 "sqlite:$work/large.db" policies
+answers large create
+kill "${pid[large]}"; wait "${pid[large]}" || true
+sqlite3 "$work/large.db" "
+  CREATE TEMP TABLE n AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000) SELECT i FROM n;
+  INSERT INTO image_facts SELECT printf('sha256:%064x', i), fact, fetched_at FROM n, (SELECT * FROM image_facts LIMIT 1);
+  INSERT INTO first_seen SELECT printf('sha256:%064x', i), at FROM n, (SELECT * FROM first_seen LIMIT 1);"
+gate large 19447 19457 "sqlite:$work/large.db" policies
+for name in floor durable stdout both many thousand large behind waiting; do for kind in create update; do answers $name $kind; done; done
 
 # They share one core, so all but the one that is measured stand still, and nobody takes an old backlog into a measurement.
 stand_still() { for one in "${!pid[@]}"; do kill -STOP "${pid[$one]}"; done; }
-declare -A admin=([durable]=19452 [both]=19454 [many]=19455 [behind]=19456 [waiting]=19457)
+declare -A admin=([durable]=19452 [both]=19454 [many]=19455 [large]=19457 [behind]=19458 [waiting]=19459)
 settle() { # name: until its store has what its journal has
   [ -n "${admin[$1]:-}" ] || return 0
   for _ in $(seq 600); do
@@ -81,12 +109,12 @@ alone() { # name command…: runs the command while only that one server moves
   settle "$1"
   kill -STOP "${pid[$1]}"
 }
-for name in durable both many behind waiting; do settle $name; done
+for name in durable both many large behind waiting; do settle $name; done
 stand_still
 
 resident() { awk '/VmRSS/ {printf "%.0f", $2 / 1024}' "/proc/${pid[$1]}/status"; }
 declare -A idle
-for name in durable stdout; do idle[$name]=$(resident $name); done
+for name in durable stdout large; do idle[$name]=$(resident $name); done
 
 load() { alone "$1" load_of "$@"; }
 load_of() { # name connections kind -> requests per second, p50 and p99 in microseconds
@@ -124,6 +152,13 @@ sync_us=$("$target/examples/bench_images" --fdatasync "$work")
     echo "Both rules, durable, 32 connections, $kind: $(awk "BEGIN {printf \"%.2f\", $b / $f}") of the floor with one service in the snapshot ($b req/s); with 10,000 services a decision costs $(awk "BEGIN {printf \"%.2f\", $b / $m}") times as much ($m req/s)."
     echo
   done
+  for kind in create update; do
+    for name in stdout thousand; do : > "$work/$name.policies"; done
+    for _ in $(seq "$rounds"); do for name in stdout thousand; do load $name 32 $kind >> "$work/$name.policies"; done; done
+    o=$(cut -d' ' -f1 "$work/stdout.policies" | median) t=$(cut -d' ' -f1 "$work/thousand.policies" | median)
+    echo "With 1,000 policies a decision costs $(awk "BEGIN {printf \"%.2f\", $o / $t}") times as much as with one (stdout, 32 connections, $kind: $o and $t req/s)."
+    echo
+  done
   echo "With PostgreSQL, updates: *behind* is durable in the journal and PostgreSQL filled behind it, *waiting* answers when PostgreSQL has committed. The server is on the load's core and takes a part of it."
   echo
   echo "| connections | floor req/s | SQLite durable | ratio | behind | ratio | waiting | ratio | p50 µs durable / behind / waiting |"
@@ -151,8 +186,11 @@ sync_us=$("$target/examples/bench_images" --fdatasync "$work")
   done | paste -sd, | sed 's/,/, /g'
   echo
   for name in durable stdout; do
-    echo "Resident memory after the load, $name: $(resident $name) MiB; idle, before it: ${idle[$name]} MiB."
+    echo "Resident memory, $name: ${idle[$name]} MiB idle, $(resident $name) MiB after all of this."
+    echo
   done
+  load large 8 names > "$work/large.load"
+  echo "With 1,000,000 image facts in the store and 10,000 workloads reviewed in turns: ${idle[large]} MiB idle, $(resident large) MiB after $seconds s of load ($(cut -d' ' -f1 "$work/large.load") req/s at 8 connections)."
 } | tee "$work/table"
 if [ -n "${RECORD:-}" ]; then
   { sed '/^<!-- measured -->/q' docs/performance.md; echo

@@ -5,6 +5,7 @@ mod audit;
 mod history;
 mod relations;
 mod store;
+mod telemetry;
 mod values;
 
 use std::net::SocketAddr;
@@ -13,15 +14,16 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 
-use crate::admission::RecordLevel;
+use crate::admission::{AuditMode, RecordLevel};
 use crate::image::registry::settings::Mirror;
 use crate::store::StoreLocation;
 use crate::subject::kinds::WorkloadKind;
 pub use asking::{DecisionsApiArgs, FilterArgs, QueryArgs, TailArgs};
 pub use audit::{Age, ExportArgs, ExportFormat, ImportArgs, KeepingArgs, VerifyArgs};
-pub use history::{PolicyTestArgs, ReplayArgs, SimulateArgs};
+pub use history::{PolicyTestArgs, ReplayArgs, RunningArgs, SimulateArgs};
 pub use relations::FlagsError;
 pub use store::AskedStore;
+pub use telemetry::{OtlpEndpoint, TelemetryArgs};
 
 /// Seconds that look-ups may take: an hour is longer than anybody waits.
 const TIMEOUT_SECONDS: RangeInclusive<u64> = 1..=3_600;
@@ -50,8 +52,9 @@ pub enum Command {
     /// Ask for recorded decisions.
     #[command(subcommand)]
     Audit(AuditCommand),
-    /// Say what policies would have said to recorded decisions: how many more and fewer refusals, and whose.
-    Simulate(SimulateArgs),
+    /// Say what policies would have said to recorded decisions, or say to what runs: how many more and fewer refusals, and
+    /// whose.
+    Simulate(Box<SimulateArgs>),
     /// Look at policies.
     #[command(subcommand)]
     Policy(PolicyCommand),
@@ -146,6 +149,9 @@ pub struct ServeArgs {
     /// When an answer may leave: when the disk has its record, at once, or when PostgreSQL has it
     #[arg(long, value_enum, env = "FRESHGATE_AUDIT_DURABILITY", default_value_t)]
     pub audit_durability: AuditDurability,
+    /// What becomes of a request whose record cannot be written: its decision goes out, or it is refused
+    #[arg(long, value_enum, env = "FRESHGATE_AUDIT_MODE", default_value_t)]
+    pub audit_mode: AuditMode,
     /// What is recorded: what a policy had a say in, or also what passed unjudged
     #[arg(long, value_enum, env = "FRESHGATE_AUDIT_LEVEL", default_value_t)]
     pub audit_level: RecordLevel,
@@ -187,6 +193,9 @@ pub struct ServeArgs {
     /// Checkpoints and retention.
     #[command(flatten)]
     pub keeping: KeepingArgs,
+    /// What a collector is told.
+    #[command(flatten)]
+    pub telemetry: TelemetryArgs,
     /// Registries.
     #[command(flatten)]
     pub registries: RegistryArgs,

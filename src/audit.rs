@@ -16,6 +16,7 @@ mod grants;
 pub mod history;
 mod import;
 mod journal;
+mod listener;
 pub mod prove;
 pub mod query;
 pub mod record;
@@ -317,6 +318,14 @@ impl Audit {
         })
     }
 
+    /// Has somebody told each record's line, as it was hashed, once it is durable. Only the first is; it must not wait.
+    pub fn listen(&self, listener: impl Fn(&[u8]) + Send + Sync + 'static) {
+        match &self.writing {
+            Writing::Journal(journal, _) => journal.listener().set(listener),
+            Writing::Direct(direct) => direct.listener().set(listener),
+        }
+    }
+
     /// Whose chain this process writes.
     pub fn writer_id(&self) -> Uuid {
         self.writer_id
@@ -388,11 +397,8 @@ impl Audit {
         let finished = tokio::time::timeout(within, async {
             match (&self.writing, thread) {
                 (Writing::Journal(journal, _), Some(thread)) => {
-                    let close = journal.closer();
-                    let written = spawn_blocking(move || {
-                        close();
-                        thread.join()
-                    });
+                    journal.close();
+                    let written = spawn_blocking(move || thread.join());
                     if !matches!(written.await, Ok(Ok(()))) {
                         tracing::error!("the audit journal's thread ended in a panic");
                     }

@@ -117,7 +117,7 @@ fn run(cli: Cli) -> Result<u8, Failure> {
         }
         Command::Simulate(args) => {
             log_to_stderr("error", false);
-            block_on(simulate::run(args))
+            block_on(simulate::run(*args))
         }
         Command::Policy(command) => policy::run(&command),
         Command::Exception(ExceptionCommand::New(args)) => exception::new(*args),
@@ -162,6 +162,8 @@ fn log_to_stderr(default: &str, json: bool) {
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
+        // It would say so on stderr, and panic there: a disk that is full may hold the log too, and no review may fail by it.
+        .log_internal_errors(false)
         .with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none());
     if json {
         logs.json().init();

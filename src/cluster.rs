@@ -18,6 +18,7 @@ pub mod policy_status;
 pub mod pull_secrets;
 pub mod resources;
 pub mod revisions;
+pub mod running;
 pub mod template_images;
 mod times;
 pub mod watch;

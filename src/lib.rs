@@ -25,4 +25,5 @@ pub mod server;
 pub mod signing;
 pub mod store;
 pub mod subject;
+pub mod telemetry;
 pub mod verdict;

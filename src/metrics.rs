@@ -68,6 +68,22 @@ pub struct ReasonLabels {
     pub reason: &'static str,
 }
 
+/// Labels of what an OpenTelemetry collector took.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct SignalLabels {
+    /// `logs` or `traces`.
+    pub signal: &'static str,
+}
+
+/// Labels of what it did not get.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct DroppedLabels {
+    /// `logs` or `traces`.
+    pub signal: &'static str,
+    /// `queue_full`, or `not_taken` by the collector.
+    pub why: &'static str,
+}
+
 /// Every metric of the gate.
 #[derive(Debug)]
 pub struct Metrics {
@@ -130,6 +146,8 @@ pub struct Metrics {
     pub audit_writes: Gauge,
     /// Decisions whose record could not be written.
     pub audit_unrecorded: Counter,
+    /// Requests refused because their record could not be written.
+    pub audit_refused: Counter,
     /// Records that the journal has and the store has not.
     pub audit_waiting: Gauge,
     /// How long the oldest of them waits, in seconds.
@@ -142,6 +160,10 @@ pub struct Metrics {
     pub audit_checkpoint_failures: Counter,
     /// Records that retention removed.
     pub audit_removed: Counter,
+    /// Records and spans that the OTLP collector took.
+    pub otlp_sent: Family<SignalLabels, Counter>,
+    /// Records and spans that were dropped on the way to it.
+    pub otlp_dropped: Family<DroppedLabels, Counter>,
     /// Digest facts found in memory.
     pub facts_in_memory: Gauge<u64, AtomicU64>,
     /// Digest facts found in the store.
@@ -187,12 +209,15 @@ impl Default for Metrics {
             audit_records: Gauge::default(),
             audit_writes: Gauge::default(),
             audit_unrecorded: Counter::default(),
+            audit_refused: Counter::default(),
             audit_waiting: Gauge::default(),
             audit_waiting_age: Gauge::default(),
             audit_store_failing: Gauge::default(),
             audit_checkpoints: Counter::default(),
             audit_checkpoint_failures: Counter::default(),
             audit_removed: Counter::default(),
+            otlp_sent: Family::default(),
+            otlp_dropped: Family::default(),
             facts_in_memory: Gauge::default(),
             facts_in_store: Gauge::default(),
             registry_look_ups: Gauge::default(),
@@ -267,6 +292,11 @@ impl Metrics {
         all.register("audit_records", "Records on the disk", self.audit_records.clone());
         all.register("audit_writes", "Writes to the journal, each of a group of records", self.audit_writes.clone());
         all.register("audit_unrecorded", "Decisions whose record could not be written", self.audit_unrecorded.clone());
+        all.register(
+            "audit_refused",
+            "Requests refused in audit mode strict, because their record could not be written",
+            self.audit_refused.clone(),
+        );
         all.register("audit_waiting", "Records that the journal has and the store has not", self.audit_waiting.clone());
         all.register_with_unit(
             "audit_waiting_age",
@@ -286,6 +316,12 @@ impl Metrics {
             self.audit_checkpoint_failures.clone(),
         );
         all.register("audit_removed", "Records that retention removed", self.audit_removed.clone());
+        all.register("otlp_sent", "Records and spans that the OTLP collector took", self.otlp_sent.clone());
+        all.register(
+            "otlp_dropped",
+            "Records and spans dropped on the way to the OTLP collector",
+            self.otlp_dropped.clone(),
+        );
         all.register("facts_in_memory", "Digest facts found in memory", self.facts_in_memory.clone());
         all.register("facts_in_store", "Digest facts found in the store", self.facts_in_store.clone());
         all.register("registry_look_ups", "Look-ups at registries", self.registry_look_ups.clone());

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::admin::decisions::DecisionsApi;
 use crate::admin::{self, Admin};
-use crate::admission::{Gate, Granting, Recording};
+use crate::admission::{Gate, Granting, Recording, RecordingSettings};
 use crate::args::{AuditDurability, RegistryArgs, ServeArgs, StoreArg};
 use crate::audit::record::Labels;
 use crate::audit::{self, Audit, AuditError, AuditSettings, Durability};
@@ -46,9 +46,13 @@ use crate::server::{Drain, Listener, ServerError, signals};
 use crate::signing::{KeySource, KeySourceError};
 use crate::store::{Ledger, Store, StoreError};
 use crate::subject::kinds::WorkloadKinds;
+use crate::telemetry::{Telemetry, TelemetryError, TelemetrySettings, Traces};
 
 /// How long connections and the store may take to end.
 const END_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long a collector may take for what is left to tell it.
+const TELL_WITHIN: Duration = Duration::from_secs(5);
 
 /// How long the first lists of a cluster may take.
 const SYNC_WITHIN: Duration = Duration::from_secs(30);
@@ -96,6 +100,9 @@ pub enum StartError {
     /// Threads.
     #[error("the threads for background work cannot be started: {0}")]
     Background(std::io::Error),
+    /// OpenTelemetry.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
     /// Signals.
     #[error("signals cannot be received: {0}")]
     Signals(std::io::Error),
@@ -213,6 +220,11 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
     let admin_socket = admin::bind(args.admin_listen).await?;
 
     let name = args.id.clone().unwrap_or_else(host_name);
+    let telemetry = telemetry(&args, &name, &metrics, &background)?;
+    let traces = telemetry.as_ref().map_or_else(Traces::default, |telemetry| telemetry.traces.clone());
+    if let Some(telemetry) = &telemetry {
+        audit.listen(telemetry.listener());
+    }
     let own_namespace = args.own_namespace.clone().or_else(budget_materials::own_namespace);
     let own_namespace = own_namespace.unwrap_or_else(|| "freshgate".to_owned());
     // Where nothing is kept and nobody asks for exceptions, nothing is signed.
@@ -318,16 +330,22 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
             stated: StatedLabels::default(),
             budgets: budgets.clone(),
             exceptions: in_force.exceptions,
+            traces: traces.clone(),
         },
         recording: Recording::new(
             Arc::clone(&audit),
-            args.audit_level,
-            labels,
-            args.contact,
-            args.public_url,
+            RecordingSettings {
+                level: args.audit_level,
+                mode: args.audit_mode,
+                labels,
+                contact: args.contact,
+                public_url: args.public_url,
+            },
+            traces.clone(),
             Arc::clone(&metrics),
         ),
         granting,
+        traces,
         metrics: Arc::clone(&metrics),
         clock: clock::now,
     });
@@ -387,6 +405,10 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
     {
         tracing::error!(%error, "the store was not closed in order");
     }
+    // Last: a collector that hangs may cost what it would have got, and nothing else of the end.
+    if let Some(telemetry) = telemetry {
+        telemetry.close(TELL_WITHIN).await;
+    }
     tracing::info!("ended in order");
     Ok(())
 }
@@ -405,6 +427,24 @@ fn certificates(args: &ServeArgs, provider: &CryptoProvider) -> Result<Certifica
         std::fs::write(path, pem).map_err(|why| StartError::Write { path: path.clone(), why })?;
     }
     Ok(made)
+}
+
+/// What a collector is told, where one is named.
+fn telemetry(
+    args: &ServeArgs,
+    name: &str,
+    metrics: &Arc<Metrics>,
+    background: &Background,
+) -> Result<Option<Telemetry>, StartError> {
+    let Some(endpoint) = args.telemetry.endpoint() else {
+        return Ok(None);
+    };
+    let (timeout, cluster) = (args.telemetry.timeout(), args.cluster.clone());
+    let ca = args.telemetry.otlp_ca.clone().filter(|path| !path.as_os_str().is_empty());
+    let settings = TelemetrySettings { endpoint, ca, timeout, id: name.to_owned(), cluster };
+    let telemetry = Telemetry::start(&settings, metrics, &background.handle())?;
+    tracing::info!(endpoint = %settings.endpoint, "records and reviews are told to an OTLP collector");
+    Ok(Some(telemetry))
 }
 
 /// Where the signing key is: where a flag says, else beside the store.
@@ -447,14 +487,15 @@ fn find_grant(store: &StoreArg) -> FindGrant {
     })
 }
 
-async fn client() -> Result<kube::Client, StartError> {
+/// A client of the cluster that the kubeconfig or the Pod's service account names; it answers.
+pub async fn client() -> Result<kube::Client, StartError> {
     let client = cluster::connect(None).await.map_err(|error| StartError::Cluster(error.to_string()))?;
     client.apiserver_version().await.map_err(|error| StartError::Cluster(error.to_string()))?;
     Ok(client)
 }
 
 /// Waits until namespaces and nodes are known: before that a policy could be taken for one that does not match.
-async fn synced(cluster: &Cluster) -> Result<(), StartError> {
+pub async fn synced(cluster: &Cluster) -> Result<(), StartError> {
     let both = async { tokio::join!(cluster.namespaces.health().synced(), cluster.nodes.health().synced()) };
     match tokio::time::timeout(SYNC_WITHIN, both).await {
         Ok(_) => Ok(()),

@@ -23,7 +23,7 @@ use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode, Version};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use rustls::ServerConfig;
@@ -75,8 +75,9 @@ pub type Answer = Response<Full<Bytes>>;
 
 /// What answers reviews: body in, body out.
 pub trait Reviewer: Send + Sync + 'static {
-    /// Answers one review; always, and before the deadline plus what writing an answer takes.
-    fn review(&self, body: Bytes, deadline: Deadline) -> impl Future<Output = Answer> + Send;
+    /// Answers one review; always, and before the deadline plus what writing an answer takes. The headers say of which
+    /// trace it is.
+    fn review(&self, body: Bytes, headers: &HeaderMap, deadline: Deadline) -> impl Future<Output = Answer> + Send;
 }
 
 /// A listener with its socket open and its certificate proven.
@@ -281,7 +282,8 @@ async fn review<R: Reviewer>(shared: &Shared<R>, request: Request<Incoming>, arr
         return text(StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("expected application/json, found {other:?}"));
     }
     // A client that sends slowly has until the API server's own time-out; what it has not sent yet takes no room.
-    let body = Limited::new(request.into_body(), LARGEST_BODY_BYTES);
+    let (head, body) = request.into_parts();
+    let body = Limited::new(body, LARGEST_BODY_BYTES);
     let (body, _room) = match tokio::time::timeout_at(arrived + timeout, read(shared, body)).await {
         Ok(Ok(read)) => read,
         Ok(Err(refusal)) => return refusal,
@@ -290,7 +292,7 @@ async fn review<R: Reviewer>(shared: &Shared<R>, request: Request<Incoming>, arr
     let Some(_place) = place(shared, deadline).await else {
         return busy(&shared.metrics);
     };
-    shared.reviewer.review(body, deadline).await
+    shared.reviewer.review(body, &head.headers, deadline).await
 }
 
 /// Turns a review away; an API server tries again when it is told when.

@@ -15,6 +15,7 @@ use serde_json::value::RawValue;
 use super::decode::{Request, Review};
 use super::recording::Recording;
 use super::respond::{Annotations, Reply, Status};
+use super::unrecorded::{self, Outcome, Unrecorded};
 use crate::audit::record::ExceptionDecided;
 use crate::cluster::Cluster;
 use crate::cluster::authorization::{Authorizer, Permission, User};
@@ -175,13 +176,13 @@ impl Context<'_> {
             let last = self.recording.last_line(&decision_id, dry_run);
             words::message(&asked.problems, &asked.remedies, &last)
         });
-        let mut is_recorded = true;
+        let mut outcome = Outcome::Recorded;
         if dry_run {
             tracing::info!(
                 exception = asked.name, user = %user_info.username, granted = granted.is_some(), said = message, "dry run"
             );
         } else {
-            is_recorded = self
+            let recorded = self
                 .recording
                 .record_exception(self.deadline, &|labels| ExceptionDecided {
                     decision_id: &decision_id,
@@ -200,17 +201,14 @@ impl Context<'_> {
                     labels,
                 })
                 .await;
+            if let Err(why) = recorded {
+                let reason = granted.as_ref().map(|(spec, _)| spec.reason);
+                (outcome, message) = self.unrecorded(reason, message, &decision_id, &why);
+            }
             match &granted {
-                // An emergency may be that the disk is full; then the log and the Events have to do.
-                Some((spec, granted)) if is_recorded || spec.reason == Reason::Incident => {
-                    self.grant(&asked.name, spec, granted);
-                }
-                Some(_) => {
-                    message = Some(words::message(&[words::UNRECORDED.to_owned()], &[], ""));
+                Some((spec, granted)) if message.is_none() => self.grant(&asked.name, spec, granted),
+                _ => {
                     warnings.clear();
-                    self.metrics.exceptions_refused.inc();
-                }
-                None => {
                     self.metrics.exceptions_refused.inc();
                 }
             }
@@ -224,17 +222,30 @@ impl Context<'_> {
             annotations.add("spec-hash", spec.hash().to_string());
             annotations.add("break-glass", if spec.reason == Reason::Incident { "true" } else { "" });
         }
-        if !is_recorded {
-            annotations.add("unrecorded", "the audit journal could not be written");
-        }
-        Reply {
-            uid: &request.uid,
-            allowed: message.is_none(),
-            status: message.map(Status::forbidden),
-            warnings,
-            audit_annotations: annotations,
-        }
-        .to_bytes()
+        annotations.add_unrecorded(outcome);
+        let allowed = message.is_none();
+        let status = if outcome == Outcome::Refused { Status::unavailable } else { Status::forbidden };
+        Reply { uid: &request.uid, allowed, status: message.map(status), warnings, audit_annotations: annotations }
+            .to_bytes()
+    }
+
+    /// What becomes of a decision whose record is not durable, and what is said: `reason` is that of what would be granted.
+    fn unrecorded(
+        &self,
+        reason: Option<Reason>,
+        message: Option<String>,
+        decision_id: &str,
+        why: &Unrecorded,
+    ) -> (Outcome, Option<String>) {
+        let outcome = self.recording.outcome_of_exception(reason.is_some());
+        let said = match reason {
+            None => message.map(|message| unrecorded::denial(&message, why)),
+            Some(_) if outcome == Outcome::Refused => Some(self.recording.exception_refusal(why, decision_id)),
+            // An emergency may be that the disk is full; then the log and the Events have to do.
+            Some(Reason::Incident) => None,
+            Some(_) => Some(words::message(&[words::UNRECORDED.to_owned()], &[], "")),
+        };
+        (outcome, said)
     }
 
     /// Remembers a grant, and makes break-glass heard.

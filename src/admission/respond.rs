@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::decode::Review;
 use super::recording::Recorded;
+use super::unrecorded::Outcome;
 use crate::evidence::{Evidence, Fact};
 use crate::verdict::{Decision, Verdict};
 
@@ -20,13 +21,15 @@ pub fn respond(review: &Review<'_>, verdict: &Verdict, evidence: &Evidence, reco
     annotations.add("rules", joined(verdict.findings.iter().map(|finding| finding.rule.as_str())));
     let digests = evidence.images.values().filter_map(Fact::known).map(|image| image.digest.as_str());
     annotations.add("digests", joined(digests));
-    if recorded.unrecorded {
-        annotations.add("unrecorded", "the audit journal could not be written");
-    }
+    annotations.add_unrecorded(recorded.outcome);
+    let status = match recorded.outcome {
+        Outcome::Refused => recorded.message.map(Status::unavailable),
+        Outcome::Recorded | Outcome::Unrecorded => recorded.message.map(Status::forbidden),
+    };
     Reply {
         uid: &review.request.uid,
-        allowed: verdict.decision != Decision::Deny,
-        status: recorded.message.map(Status::forbidden),
+        allowed: verdict.decision != Decision::Deny && recorded.outcome != Outcome::Refused,
+        status,
         warnings: recorded.warnings,
         audit_annotations: annotations,
     }
@@ -81,6 +84,12 @@ impl Status {
     pub fn forbidden(message: String) -> Self {
         Self { code: 403, reason: "Forbidden", message }
     }
+
+    /// HTTP 503, `ServiceUnavailable`, with the message: nothing is wrong with the request, and the same may pass later.
+    /// It says no time to try again after, so that kubectl shows the message at once instead of trying for ten seconds.
+    pub fn unavailable(message: String) -> Self {
+        Self { code: 503, reason: "ServiceUnavailable", message }
+    }
 }
 
 /// Audit annotations, in the order they were added.
@@ -94,6 +103,16 @@ impl Annotations {
         if !value.is_empty() {
             let kept = value.char_indices().take_while(|(at, c)| at + c.len_utf8() <= LONGEST_ANNOTATION).count();
             self.0.push((key, value.chars().take(kept).collect()));
+        }
+    }
+
+    /// Says where a record is missing, and whether the request is refused for that.
+    pub fn add_unrecorded(&mut self, outcome: Outcome) {
+        if outcome != Outcome::Recorded {
+            self.add("unrecorded", "the audit journal could not be written");
+        }
+        if outcome == Outcome::Refused {
+            self.add("refused", "audit mode strict");
         }
     }
 

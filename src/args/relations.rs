@@ -3,7 +3,7 @@
 
 use thiserror::Error;
 
-use super::{AuditDurability, ServeArgs, StoreArg};
+use super::{AuditDurability, AuditMode, ServeArgs, StoreArg};
 
 /// Flags that do not go together, or one that is missing, with what to write instead.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -73,6 +73,11 @@ pub enum FlagsError {
         "--audit-journal (FRESHGATE_AUDIT_JOURNAL) would have no effect with --store stdout or --audit-durability store: leave it out; what an earlier run left there is brought into the store by --audit-durability journal"
     )]
     JournalWithoutUse,
+    /// Nothing may leave unrecorded, and nothing waits for its record.
+    #[error(
+        "--audit-mode strict (FRESHGATE_AUDIT_MODE) refuses what could not be recorded, and with --audit-durability async (FRESHGATE_AUDIT_DURABILITY) no answer waits to learn that: leave out one of them"
+    )]
+    StrictWithoutWaiting,
 }
 
 impl ServeArgs {
@@ -92,6 +97,9 @@ impl ServeArgs {
             }
         }
         self.check_store()?;
+        if self.audit_mode == AuditMode::Strict && self.audit_durability == AuditDurability::Async {
+            return Err(FlagsError::StrictWithoutWaiting);
+        }
         match (&self.tls_cert, &self.tls_key, self.tls_self_signed) {
             (None, None, false) => Err(FlagsError::NoCertificate),
             (None, None, true) => Ok(()),
@@ -138,6 +146,11 @@ mod tests {
             (made.to_owned(), Err(FlagsError::NoPolicies)),
             (format!("{policies} {made} --decisions-api"), Err(FlagsError::DecisionsWithoutCluster)),
             (format!("--kubernetes {made} --decisions-api"), Err(FlagsError::DecisionsWithoutStore)),
+            (format!("{policies} {made} --audit-mode strict"), Ok(())),
+            (
+                format!("{policies} {made} --audit-mode strict --audit-durability async"),
+                Err(FlagsError::StrictWithoutWaiting),
+            ),
             (format!("{policies} --kubernetes {made}"), Err(FlagsError::PoliciesTwice)),
             (policies.to_owned(), Err(FlagsError::NoCertificate)),
             (format!("{policies} {files} {made}"), Err(FlagsError::CertificateTwice)),

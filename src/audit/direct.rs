@@ -18,6 +18,7 @@ use uuid::Uuid;
 use super::chain::Chain;
 use super::filler::Rows;
 use super::journal::{Batch, Counts};
+use super::listener::Listener;
 use super::{AuditError, Position};
 use crate::store::Store;
 use crate::store::database::Pool;
@@ -46,6 +47,7 @@ pub(super) struct Direct {
     sender: mpsc::Sender<Message>,
     counts: Arc<Counts>,
     waiting: Arc<Waiting>,
+    listener: Arc<Listener>,
 }
 
 /// What is not in the store yet.
@@ -81,22 +83,28 @@ impl Direct {
     pub(super) fn start(writer_id: Uuid, store: &Store, memory: Arc<Memory>) -> (Self, JoinHandle<()>) {
         let (sender, receiver) = mpsc::channel(QUEUE);
         let (counts, waiting) = (Arc::new(Counts::default()), Arc::new(Waiting::default()));
+        let listener = Arc::new(Listener::default());
         let writer = Writer {
             chain: Chain::new(writer_id),
             pool: store.records(),
             memory,
             counts: Arc::clone(&counts),
             waiting: Arc::clone(&waiting),
+            listener: Arc::clone(&listener),
             receiver,
             kept: VecDeque::new(),
             tried: 0,
             closed: false,
         };
-        (Self { sender, counts, waiting }, tokio::spawn(writer.run()))
+        (Self { sender, counts, waiting, listener }, tokio::spawn(writer.run()))
     }
 
     pub(super) fn counts(&self) -> &Counts {
         &self.counts
+    }
+
+    pub(super) fn listener(&self) -> &Listener {
+        &self.listener
     }
 
     pub(super) fn waiting(&self) -> &Waiting {
@@ -137,6 +145,7 @@ struct Writer {
     memory: Arc<Memory>,
     counts: Arc<Counts>,
     waiting: Arc<Waiting>,
+    listener: Arc<Listener>,
     receiver: mpsc::Receiver<Message>,
     /// What the store did not take, the oldest first.
     kept: VecDeque<Group>,
@@ -211,6 +220,7 @@ impl Writer {
         self.counts.bytes.fetch_add(group.bytes as u64, Ordering::Relaxed);
         self.counts.head.store(Some(Arc::new(group.last)));
         self.memory.overlay.stored_up_to(group.last.seq);
+        self.listener.tell(group.rows.lines());
         self.waiting.set(self.kept_records());
     }
 

@@ -188,6 +188,11 @@ impl Rows {
         &self.updates
     }
 
+    /// The lines, as they were hashed.
+    pub(super) fn lines(&self) -> impl Iterator<Item = &[u8]> {
+        self.decisions.iter().map(|row| row.line.as_bytes())
+    }
+
     /// Stores them, all or none.
     pub(super) async fn write(&self, writer: &Pool) -> Result<(), sqlx::Error> {
         let mut transaction = writer.begin().await?;

@@ -3,51 +3,33 @@
 
 mod batch;
 mod lock;
+mod queue;
 pub(crate) mod segment;
 mod writer;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
 use arc_swap::ArcSwapOption;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use super::listener::Listener;
 use super::{AuditError, Position};
 use crate::store::ledger::{LedgerUpdate, Memory};
 pub(super) use batch::Batch;
 pub(super) use lock::FolderLock;
+use queue::{Entry, Queue};
 use writer::Writer;
 pub(super) use writer::{Output, Segments};
-
-/// Records that wait for the disk; more means that it hangs, and the caller is told so at once.
-const QUEUE: usize = 4096;
-
-type Acknowledge = oneshot::Sender<Result<Position, AuditError>>;
-
-struct Entry {
-    body: Vec<u8>,
-    update: Option<LedgerUpdate>,
-    /// `None`: nobody waits.
-    acknowledge: Option<Acknowledge>,
-}
-
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly every message is a record, and a box would be an allocation for each"
-)]
-enum Message {
-    Record(Entry),
-    Close,
-}
 
 /// The handle on the journal's thread.
 #[derive(Debug)]
 pub(super) struct Journal {
-    sender: SyncSender<Message>,
+    queue: Arc<Queue>,
     counts: Arc<Counts>,
+    listener: Arc<Listener>,
 }
 
 /// What the journal's thread counts.
@@ -71,14 +53,20 @@ impl Journal {
         output: Output,
         memory: Arc<Memory>,
     ) -> Result<(Self, JoinHandle<()>), AuditError> {
-        let (sender, receiver) = sync_channel(QUEUE);
+        let queue = Arc::new(Queue::default());
         let counts = Arc::new(Counts::default());
-        let writer = Writer::new(writer_id, output, memory, Arc::clone(&counts));
+        let listener = Arc::new(Listener::default());
+        let writer = Writer::new(writer_id, output, memory, Arc::clone(&counts), Arc::clone(&listener));
+        let taken = Arc::clone(&queue);
         let thread = std::thread::Builder::new()
             .name("audit-journal".to_owned())
-            .spawn(move || writer.run(&receiver))
+            .spawn(move || writer.run(&taken))
             .map_err(|source| AuditError::Thread { source: Arc::new(source) })?;
-        Ok((Self { sender, counts }, thread))
+        Ok((Self { queue, counts, listener }, thread))
+    }
+
+    pub(super) fn listener(&self) -> &Listener {
+        &self.listener
     }
 
     pub(super) fn counts(&self) -> &Counts {
@@ -88,26 +76,40 @@ impl Journal {
     /// Queues a record; returns when it is durable.
     pub(super) async fn record(&self, body: Vec<u8>, update: Option<LedgerUpdate>) -> Result<Position, AuditError> {
         let (acknowledge, acknowledged) = oneshot::channel();
-        self.send(Entry { body, update, acknowledge: Some(acknowledge) })?;
+        if self.queue.put(Entry { body, update, acknowledge: Some(acknowledge) })? {
+            let tell = Tell(&self.queue);
+            // Whoever is ready goes first, so that they share the write.
+            tokio::task::yield_now().await;
+            drop(tell);
+        }
         acknowledged.await.unwrap_or(Err(AuditError::Closed))
     }
 
     /// Queues a record for which nobody waits.
     pub(super) fn queue(&self, body: Vec<u8>, update: Option<LedgerUpdate>) -> Result<(), AuditError> {
-        self.send(Entry { body, update, acknowledge: None })
+        if self.queue.put(Entry { body, update, acknowledge: None })? {
+            self.queue.tell();
+        }
+        Ok(())
     }
 
-    fn send(&self, entry: Entry) -> Result<(), AuditError> {
-        self.sender.try_send(Message::Record(entry)).map_err(|error| match error {
-            TrySendError::Full(_) => AuditError::Overloaded { waiting: QUEUE },
-            TrySendError::Disconnected(_) => AuditError::Closed,
-        })
+    /// Ends the thread once everything queued before is written.
+    pub(super) fn close(&self) {
+        self.queue.close();
     }
+}
 
-    /// Ends the thread once everything queued before is written. Blocks while the queue is full.
-    pub(super) fn closer(&self) -> impl FnOnce() + Send + 'static {
-        let sender = self.sender.clone();
-        // An error means that the thread has ended already.
-        move || drop(sender.send(Message::Close))
+impl Drop for Journal {
+    fn drop(&mut self) {
+        self.queue.close();
+    }
+}
+
+/// Tells the thread of the first record, also where its caller stops waiting meanwhile.
+struct Tell<'a>(&'a Queue);
+
+impl Drop for Tell<'_> {
+    fn drop(&mut self) {
+        self.0.tell();
     }
 }

@@ -1,5 +1,5 @@
-//! What other policies would have said to recorded decisions: how many more and fewer they would have refused, where, by
-//! which rule, and whom first. Pure.
+//! What other policies would have said to recorded decisions, or say to what runs: how many more and fewer they refuse,
+//! where, by which rule, and whom first. Pure.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -7,9 +7,10 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::replay::{Inputs, Missing, Recorded, Said, read_with_said};
-use crate::evidence::Evidence;
+use crate::evidence::{Evidence, Fact, UnknownReason};
 use crate::policy::compile::PolicySet;
 use crate::policy::evaluate::evaluate;
+use crate::subject::Subject;
 use crate::verdict::{About, Decision, Finding, Passed, Verdict, words};
 
 /// How many of the workloads that would be refused are named.
@@ -30,9 +31,9 @@ pub struct Simulation<'a> {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Simulated {
-    /// Decisions that these policies were asked about.
+    /// Decisions, or workloads that run, that these policies were asked about.
     pub decisions: u64,
-    /// Of those, refused then.
+    /// Of those, refused then; of what runs, by the policies in force.
     pub denied_then: u64,
     /// Of those, refused by these policies.
     pub denied_now: u64,
@@ -48,9 +49,12 @@ pub struct Simulated {
     pub unknown: u64,
     /// Records that cannot be decided again: of exceptions, of what lies before the span, and unreadable ones.
     pub passed_over: u64,
+    /// Workloads with an image that could not be looked up, by the reason; of what runs alone.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub not_looked_up: BTreeMap<&'static str, u64>,
     /// Differences by namespace and rule, those with most new denials first.
     pub by_rule: Vec<ByRule>,
-    /// The workloads that would have been refused first.
+    /// The workloads that would have been refused first; of those that run, the first by name.
     pub first_hit: Vec<Hit>,
 }
 
@@ -76,7 +80,8 @@ pub struct Hit {
     pub workload: String,
     /// When first, in UTC.
     pub first_at: DateTime<Utc>,
-    /// The decision of that time.
+    /// The decision of that time; none, of what runs.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub decision_id: String,
     /// Why, in a sentence.
     pub why: String,
@@ -131,22 +136,42 @@ impl<'a> Simulation<'a> {
         let Inputs { subject, evidence, timestamp, .. } = inputs;
         let verdict = evaluate(subject, evidence, self.policies, *timestamp);
         let is_unknown = lacks_evidence(&said, &verdict, evidence);
-        let mut rules_then: Vec<String> =
-            said.rules.into_iter().filter(|rule| rule.result == "fail").map(|rule| rule.rule).collect();
-        rules_then.sort_unstable();
-        rules_then.dedup();
+        let rules_then = said.rules.into_iter().filter(|rule| rule.result == "fail").map(|rule| rule.rule);
         let outcome = if is_unknown {
             Outcome::Unknown
         } else {
-            Outcome::Known { namespace: subject.namespace.clone(), now: verdict.decision, rules_then }
+            Outcome::Known {
+                namespace: subject.namespace.clone(),
+                now: verdict.decision,
+                rules_then: each_once(rules_then.collect()),
+            }
         };
         self.count_one(said.decision, &outcome);
         if !is_unknown && verdict.decision == Decision::Deny && said.decision != Decision::Deny {
-            self.found.new_denials += 1;
-            self.hit(inputs, &verdict);
+            self.hit(subject, &verdict, *timestamp, &inputs.decision_id);
         }
         if said.decision == Decision::Deny {
             self.denials.insert(inputs.decision_id.clone(), outcome);
+        }
+    }
+
+    /// Asks the policies about a workload that runs, as if it were made now, beside those in force. Everything was looked
+    /// up for both.
+    pub fn add_running(&mut self, subject: &Subject, evidence: &Evidence, in_force: &PolicySet, now: DateTime<Utc>) {
+        let then = evaluate(subject, evidence, in_force, now);
+        let verdict = evaluate(subject, evidence, self.policies, now);
+        for reason in reasons_of_unknowns(evidence) {
+            *self.found.not_looked_up.entry(reason).or_default() += 1;
+        }
+        let rules_then = then.denials().map(|finding| finding.rule.as_str().to_owned());
+        let outcome = Outcome::Known {
+            namespace: subject.namespace.clone(),
+            now: verdict.decision,
+            rules_then: each_once(rules_then.collect()),
+        };
+        self.count_one(then.decision, &outcome);
+        if verdict.decision == Decision::Deny && then.decision != Decision::Deny {
+            self.hit(subject, &verdict, now, "");
         }
     }
 
@@ -177,22 +202,20 @@ impl<'a> Simulation<'a> {
         }
     }
 
-    fn hit(&mut self, inputs: &Inputs, verdict: &Verdict) {
-        let mut rules: Vec<&str> = verdict.denials().map(|finding| finding.rule.as_str()).collect();
-        rules.sort_unstable();
-        rules.dedup();
-        for rule in rules {
-            self.places.entry((inputs.subject.namespace.clone(), rule.to_owned())).or_default().new += 1;
+    fn hit(&mut self, subject: &Subject, verdict: &Verdict, at: DateTime<Utc>, decision_id: &str) {
+        self.found.new_denials += 1;
+        for rule in each_once(verdict.denials().map(|finding| finding.rule.as_str()).collect()) {
+            self.places.entry((subject.namespace.clone(), rule.to_owned())).or_default().new += 1;
         }
-        let workload = inputs.subject.in_words();
+        let workload = subject.in_words();
         if let Some(hit) = self.hit.get_mut(&workload) {
             hit.new_denials += 1;
             return;
         }
         let hit = Hit {
             workload: workload.clone(),
-            first_at: inputs.timestamp,
-            decision_id: inputs.decision_id.clone(),
+            first_at: at,
+            decision_id: decision_id.to_owned(),
             why: verdict.denials().next().map(words::sentence).unwrap_or_default(),
             new_denials: 1,
         };
@@ -215,6 +238,31 @@ impl<'a> Simulation<'a> {
         first_hit.truncate(MOST_WORKLOADS);
         Simulated { by_rule, first_hit, ..self.found }
     }
+}
+
+/// Sorted, and each of them once.
+fn each_once<T: Ord>(mut texts: Vec<T>) -> Vec<T> {
+    texts.sort_unstable();
+    texts.dedup();
+    texts
+}
+
+/// Why images could not be looked up, as far as that says more of who asks than of the image.
+fn reasons_of_unknowns(evidence: &Evidence) -> Vec<&'static str> {
+    let reasons = evidence.images.values().filter_map(|image| match image {
+        Fact::Unknown(unknown) => Some(unknown.reason),
+        Fact::Known(_) => None,
+    });
+    let of_asking = reasons.filter(|reason| {
+        matches!(
+            reason,
+            UnknownReason::Unreachable
+                | UnknownReason::Unauthorized
+                | UnknownReason::NotAllowed
+                | UnknownReason::RateLimited
+        )
+    });
+    each_once(of_asking.map(UnknownReason::as_str).collect())
 }
 
 /// Whether the policies ask for what was not looked up: for a workload that no policy was for, nothing was; and of

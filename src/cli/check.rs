@@ -27,6 +27,7 @@ use crate::policy::file::place;
 use crate::policy_folder;
 use crate::subject::Subject;
 use crate::subject::kinds::WorkloadKinds;
+use crate::telemetry::Traces;
 use crate::verdict::{Decision, words};
 
 #[derive(Serialize)]
@@ -67,6 +68,7 @@ pub async fn check(args: CheckArgs) -> Result<u8, Failure> {
         cluster: None,
         stated: StatedLabels { by_namespace, of_others: stated },
         budgets: Budgets { snapshots: Arc::new(ArcSwap::from_pointee(snapshots)), ..Budgets::default() },
+        traces: Traces::default(),
         exceptions: Arc::new(ArcSwap::from_pointee(exceptions)),
     };
 

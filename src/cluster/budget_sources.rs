@@ -9,7 +9,8 @@ use kube::{Client, ResourceExt};
 use tokio::sync::{mpsc, watch};
 
 use super::budget_status::{Accepted, StatusWriter};
-use super::watch::{Change, Task, WatchHealth, follow};
+use super::error::ReadError;
+use super::watch::{Change, Task, WatchHealth, follow, list_all};
 use crate::budget::api::{BudgetSource, BudgetSourceSpec};
 use crate::budget::compile::{CompiledSource, Origin};
 use crate::budget::poller::{PollReport, SourceList};
@@ -64,6 +65,23 @@ impl ClusterBudgetSources {
     pub fn health(&self) -> &Arc<WatchHealth> {
         &self.health
     }
+}
+
+/// The sources as they stand in the cluster now, and what is wrong with those that cannot be used.
+pub async fn list(client: &Client) -> Result<(Vec<CompiledSource>, Vec<String>), ReadError> {
+    let api: Api<DynamicObject> = Api::all_with(client.clone(), &ApiResource::erase::<BudgetSource>(&()));
+    let read = |object: DynamicObject| {
+        read(&object).map_err(|problems| format!("BudgetSource {:?}: {}", object.name_any(), problems.join("; ")))
+    };
+    let (objects, _) = list_all(&api, "BudgetSources", &read).await?;
+    let (mut good, mut wrong) = (Vec::new(), Vec::new());
+    for object in objects {
+        match object {
+            Ok(source) => good.push(source),
+            Err(problems) => wrong.push(problems),
+        }
+    }
+    Ok((good, wrong))
 }
 
 /// What is known of each source, by name.

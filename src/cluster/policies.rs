@@ -9,8 +9,9 @@ use arc_swap::ArcSwap;
 use kube::api::{Api, ApiResource, DynamicObject};
 use kube::{Client, Resource, ResourceExt};
 
+use super::error::ReadError;
 use super::policy_status::{Observed, StatusWriter, Verdict};
-use super::watch::{Change, Task, WatchHealth, follow};
+use super::watch::{Change, Task, WatchHealth, follow, list_all};
 use crate::metrics::Metrics;
 use crate::policy::api::{GatePolicy, GatePolicySpec};
 use crate::policy::compile::{CompiledPolicy, PolicySet};
@@ -56,6 +57,23 @@ impl ClusterPolicies {
     pub fn health(&self) -> &Arc<WatchHealth> {
         &self.health
     }
+}
+
+/// The policies as they stand in the cluster now, and what is wrong with those that cannot be used.
+pub async fn list(client: &Client) -> Result<(PolicySet, Vec<String>), ReadError> {
+    let api: Api<DynamicObject> = Api::all_with(client.clone(), &ApiResource::erase::<GatePolicy>(&()));
+    let read = |object: DynamicObject| {
+        read(&object).map_err(|problems| format!("GatePolicy {:?}: {}", object.name_any(), problems.join("; ")))
+    };
+    let (objects, _) = list_all(&api, "GatePolicies", &read).await?;
+    let (mut good, mut wrong) = (Vec::new(), Vec::new());
+    for object in objects {
+        match object {
+            Ok(policy) => good.push(policy),
+            Err(problems) => wrong.push(problems),
+        }
+    }
+    Ok((PolicySet::new(good), wrong))
 }
 
 /// What is known of each policy, by name.

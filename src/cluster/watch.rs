@@ -160,7 +160,12 @@ impl From<ReadError> for Broken {
     }
 }
 
-async fn list_all<K, V>(api: &Api<K>, resource: &str, project: &impl Fn(K) -> V) -> Result<(Vec<V>, String), ReadError>
+/// Lists all objects, page by page, and what is kept of each; with the version that they are of.
+pub(super) async fn list_all<K, V>(
+    api: &Api<K>,
+    resource: &str,
+    project: &impl Fn(K) -> V,
+) -> Result<(Vec<V>, String), ReadError>
 where
     K: Resource + Clone + DeserializeOwned + Debug,
 {

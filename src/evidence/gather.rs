@@ -11,6 +11,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use chrono::{DateTime, Utc};
 use futures::future::join_all;
+use opentelemetry::KeyValue;
 use tokio::time::Instant;
 
 pub use self::budgets::Budgets;
@@ -24,6 +25,7 @@ use crate::policy::api::{PlatformRule, Platforms};
 use crate::policy::compile::{Matching, PolicySet};
 use crate::store::ledger::{Admission, BelongedTo, Ledger, WorkloadKey, WorkloadLedger};
 use crate::subject::{Operation, Subject};
+use crate::telemetry::Traces;
 
 /// Where evidence comes from.
 #[derive(Clone)]
@@ -40,6 +42,8 @@ pub struct Gatherer {
     pub budgets: Budgets,
     /// Exceptions that are good.
     pub exceptions: Arc<ArcSwap<Exceptions>>,
+    /// What shows how long each look-up took.
+    pub traces: Traces,
 }
 
 /// Namespaces' labels as manifests or flags state them.
@@ -79,7 +83,7 @@ impl Gatherer {
             }
             let credentials = self.credentials(subject, deadline).await;
             let request = Request { credentials: credentials.as_ref(), platforms: &platforms, now, deadline };
-            let found = join_all(wanted.iter().map(|reference| self.resolver.resolve(reference, request))).await;
+            let found = join_all(wanted.iter().map(|reference| self.image(reference, request))).await;
             wanted.iter().map(|reference| (*reference).to_owned()).zip(found).collect()
         };
         let (images, past) = tokio::join!(look_ups, self.past(subject, &wanted, deadline));
@@ -128,10 +132,23 @@ impl Gatherer {
         Evidence { namespace_labels, namespace_unknown, ..Evidence::default() }
     }
 
+    async fn image(&self, reference: &str, request: Request<'_>) -> Fact<ResolvedImage> {
+        let look_up = || async {
+            let found = self.resolver.resolve(reference, request).await;
+            self.traces.describe(|| {
+                vec![KeyValue::new("image", reference.to_owned()), KeyValue::new("state", state_of(&found))]
+            });
+            found
+        };
+        self.traces.step("look up image", look_up).await
+    }
+
     async fn credentials(&self, subject: &Subject, deadline: Instant) -> Option<Credentials> {
         let secrets = self.cluster.as_ref()?.pull_secrets.as_ref()?;
         let hints = &subject.pull;
-        let configs = secrets.of(&subject.namespace, &hints.secrets, Some(&hints.service_account), deadline).await;
+        // In a box, like the look-up of an owner: what few reviews need would be part of what each one carries about.
+        let found = Box::pin(secrets.of(&subject.namespace, &hints.secrets, Some(&hints.service_account), deadline));
+        let configs = found.await;
         let mut all = Credentials::default();
         for config in configs {
             match Credentials::from_docker_config(config.as_str()) {
@@ -148,7 +165,7 @@ impl Gatherer {
         let found = match &self.cluster {
             None => OwnerFound::NotLookedUp { detail: "there is no cluster to look it up in".to_owned() },
             Some(cluster) => {
-                let find = |fresh| cluster.owners.find(subject, claimed, fresh, deadline);
+                let find = |fresh| Box::pin(cluster.owners.find(subject, claimed, fresh, deadline));
                 let found = find(false).await;
                 let runs =
                     |image: &String| found.templates().is_none_or(|all| all.iter().flatten().any(|one| one == image));

@@ -119,6 +119,24 @@ pub fn passes_unjudged(subject: &Subject) -> Option<Passed> {
     }
 }
 
+/// Whether it only keeps a service running, or brings it back to what ran: what law 1 never breaks, whatever else is
+/// broken. A restart is not among it, because its tags may mean something new by now.
+pub fn keeps_what_runs(subject: &Subject, evidence: &Evidence, verdict: &Verdict) -> bool {
+    verdict.passed.is_some() || verdict.change == Change::Rollback || comes_from_its_controller(subject, evidence)
+}
+
+/// Whether it is what a controller makes of what was admitted with the controller, sidecars included, or could be.
+fn comes_from_its_controller(subject: &Subject, evidence: &Evidence) -> bool {
+    match owner_templates(evidence) {
+        Some(templates) => is_injected_into(subject, templates, evidence),
+        None => {
+            subject.operation == Operation::Create
+                && is_made_by_controllers(subject)
+                && has_unknown_owner(subject, evidence)
+        }
+    }
+}
+
 /// The images that rules look at for this change, each with what softens a finding about it.
 fn images_to_judge<'a>(subject: &'a Subject, evidence: &Evidence, change: Change) -> Vec<Judged<'a>> {
     let new = change::new_images(subject, evidence);

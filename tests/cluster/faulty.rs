@@ -41,6 +41,8 @@ pub enum Fault {
     Serve(Vec<u8>),
     /// It wants a token, and gives it out at `/token` to `me` with the password `secret`.
     Token,
+    /// It wants the token that is named second, and gives it out at `/token` for the authorization that is named first.
+    TokenOf(String, String),
     /// It does so only where the path has this part, and behaves otherwise.
     At(String, Box<Fault>),
 }
@@ -131,7 +133,11 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response {
         path: path.clone(),
         authorization: authorization.clone(),
     });
-    let fault = shared.fault.lock().unwrap().clone().for_path(&path);
+    let fault = match shared.fault.lock().unwrap().clone().for_path(&path) {
+        // base64 of me:secret
+        Fault::Token => Fault::TokenOf("Basic bWU6c2VjcmV0".to_owned(), "good".to_owned()),
+        fault => fault,
+    };
     let authorized = |value: &str| authorization.as_deref() == Some(value);
     match &fault {
         Fault::BlackHole => std::future::pending().await,
@@ -159,12 +165,11 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response {
             return answer;
         }
         Fault::Serve(body) => return Response::new(Body::from(body.clone())),
-        // base64 of me:secret
-        Fault::Token if path.starts_with("/token") && authorized("Basic bWU6c2VjcmV0") => {
-            return plain(200, r#"{"token":"good","expires_in":60}"#);
+        Fault::TokenOf(asked_with, token) if path.starts_with("/token") && authorized(asked_with) => {
+            return Response::new(Body::from(format!(r#"{{"token":"{token}","expires_in":60}}"#)));
         }
-        Fault::Token if path.starts_with("/token") => return plain(401, ""),
-        Fault::Token if !authorized("Bearer good") => {
+        Fault::TokenOf(..) if path.starts_with("/token") => return plain(401, ""),
+        Fault::TokenOf(_, token) if !authorized(&format!("Bearer {token}")) => {
             let host = request.headers().get("host").unwrap().to_str().unwrap();
             let challenge = format!("Bearer realm=\"http://{host}/token\",service=\"test\"");
             let mut answer = plain(401, "");
@@ -177,7 +182,7 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response {
                 Ok::<_, std::io::Error>(chunk.clone())
             })));
         }
-        Fault::None | Fault::Truncate(_) | Fault::Corrupt | Fault::Token | Fault::At(..) => {}
+        Fault::None | Fault::Truncate(_) | Fault::Corrupt | Fault::Token | Fault::TokenOf(..) | Fault::At(..) => {}
     }
     let mut asked = shared.client.request(method, format!("http://{}{path}", shared.upstream));
     for name in ["accept", "authorization"] {

@@ -37,7 +37,8 @@ impl Gate {
         let [port, admin_port] = free_ports();
         let args: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
         let env: Vec<_> = env.iter().map(|(name, path)| ((*name).to_owned(), path.display().to_string())).collect();
-        let process = spawn(program, folder, port, admin_port, &args, &env);
+        let mut process = spawn(program, folder, port, admin_port, &args, &env);
+        wait_until_ready(&mut process, admin_port);
         Self {
             process,
             port,
@@ -73,6 +74,12 @@ impl Gate {
 
     /// Ends it as a crash would, and starts it again on the same ports and store.
     pub fn crash_and_restart(&mut self) {
+        self.start_again();
+        wait_until_ready(&mut self.process, self.admin_port);
+    }
+
+    /// The same, and does not wait until it is ready.
+    pub fn start_again(&mut self) {
         self.process.kill();
         self.process = spawn(&self.program, &self.folder, self.port, self.admin_port, &self.args, &self.env);
     }
@@ -130,9 +137,11 @@ fn spawn(
     if !args.iter().any(|arg| arg == "--tls-cert") {
         command.arg("--tls-self-signed").arg("--tls-write-cert").arg(folder.join("gate.pem"));
     }
-    let mut process = Process::start("freshgate", folder, &mut command);
+    Process::start("freshgate", folder, &mut command)
+}
+
+fn wait_until_ready(process: &mut Process, admin_port: u16) {
     process.wait_until(|| listens(admin_port) && is_ready(admin_port));
-    process
 }
 
 fn is_ready(admin_port: u16) -> bool {

@@ -4,6 +4,8 @@
 #![allow(dead_code)] // each test binary uses its part
 
 pub mod between;
+pub mod canary;
+pub mod collector;
 pub mod control_plane;
 pub mod exposition;
 pub mod faulty;

@@ -31,6 +31,13 @@ impl Registry {
         Self::distribution_with(HASH)
     }
 
+    /// The same, and `gate` may in with the canary.
+    pub fn distribution_with_canary() -> Self {
+        // htpasswd -nbB me secret, and -nbB gate with the canary
+        const HASHES: &str = "me:$2b$05$4ialSU8QR2NxmT5ML0hTKe.7Mil0dnksnXwVa1JoI70HENcUQcM52\ngate:$2b$05$4ialSU8QR2NxmT5ML0hTKeRW01p00S6LpgUcX.uoqNRs.EXwfunRe\n";
+        Self::distribution_with(HASHES)
+    }
+
     /// Debian's docker-registry behind TLS, and the file with the authority of its certificate.
     pub fn distribution_with_tls() -> (Self, PathBuf) {
         let folder = tempfile::tempdir().unwrap();

@@ -6,6 +6,7 @@
 
 mod bed;
 mod budgets;
+mod canary;
 mod changes;
 mod checkpoints;
 #[path = "../cluster/mod.rs"]
@@ -17,6 +18,8 @@ mod objects;
 mod places;
 mod policies;
 mod returns;
+mod running;
+mod strict;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -38,6 +41,9 @@ fn main() -> ExitCode {
         freeze::SCENARIOS,
         checkpoints::SCENARIOS,
         decisions::SCENARIOS,
+        strict::SCENARIOS,
+        canary::SCENARIOS,
+        running::SCENARIOS,
     ]
     .concat();
     let chosen: Vec<&Scenario> = scenarios

@@ -1,6 +1,6 @@
 //! Budgets measured by a real Prometheus, and by one that misbehaves.
 
-mod faults;
+pub mod faults;
 mod measured;
 mod past;
 mod polled;

@@ -14,7 +14,7 @@ use freshgate::server::deadline::Deadline;
 use freshgate::server::readiness::Readiness;
 use freshgate::server::{Answer, Drain, Listener, Reviewer, text};
 use futures::StreamExt as _;
-use hyper::StatusCode;
+use hyper::{HeaderMap, StatusCode};
 use rustls::crypto::aws_lc_rs;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
@@ -31,7 +31,7 @@ struct Obedient {
 }
 
 impl Reviewer for Obedient {
-    async fn review(&self, body: Bytes, deadline: Deadline) -> Answer {
+    async fn review(&self, body: Bytes, _: &HeaderMap, deadline: Deadline) -> Answer {
         match &body[..] {
             b"panic" => panic!("on purpose"),
             b"hold" => drop(self.released.clone().wait_for(|released| *released).await),
@@ -273,7 +273,8 @@ fn swap(folder: &Path, generation: u32, certificate: &str, key: &str) {
     }
 }
 
-fn pair() -> (String, String) {
+/// A certificate for loopback and its key, in PEM.
+pub fn pair() -> (String, String) {
     let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
     (made.cert.pem(), made.signing_key.serialize_pem())
 }

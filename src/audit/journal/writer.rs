@@ -5,22 +5,19 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::Receiver;
 
+use super::Counts;
 use super::batch::Batch;
 use super::lock::FolderLock;
+use super::queue::{Acknowledge, Entry, Queue};
 use super::segment::OpenSegment;
-use super::{Acknowledge, Counts, Entry, Message};
 use uuid::Uuid;
 
 use crate::audit::backlog::Backlog;
 use crate::audit::chain::Chain;
+use crate::audit::listener::Listener;
 use crate::audit::{AuditError, Position};
 use crate::store::ledger::{LedgerUpdate, Memory};
-
-/// Records, and bytes of them, that share one write.
-const MAX_BATCH_RECORDS: usize = 1024;
-const MAX_BATCH_BYTES: usize = 4 * 1024 * 1024;
 
 /// Where the records of a writer go.
 pub(in crate::audit) enum Output {
@@ -46,46 +43,28 @@ pub(super) struct Writer {
     segment: Option<OpenSegment>,
     memory: Arc<Memory>,
     counts: Arc<Counts>,
+    listener: Arc<Listener>,
     failing: bool,
 }
 
 impl Writer {
-    pub(super) fn new(writer_id: Uuid, output: Output, memory: Arc<Memory>, counts: Arc<Counts>) -> Self {
-        Self { chain: Chain::new(writer_id), output, segment: None, memory, counts, failing: false }
+    pub(super) fn new(
+        writer_id: Uuid,
+        output: Output,
+        memory: Arc<Memory>,
+        counts: Arc<Counts>,
+        listener: Arc<Listener>,
+    ) -> Self {
+        Self { chain: Chain::new(writer_id), output, segment: None, memory, counts, listener, failing: false }
     }
 
-    /// Works until the journal is closed, or everybody who could send to it is gone.
-    pub(super) fn run(mut self, receiver: &Receiver<Message>) {
-        let mut entries = Vec::with_capacity(MAX_BATCH_RECORDS);
-        let mut open = true;
-        while open {
-            // Whatever has arrived while the disk was busy shares the next write.
-            let Ok(mut message) = receiver.recv() else {
-                break;
-            };
-            // On a single core the answers' thread goes on first, and what it sends shares the write.
-            std::thread::yield_now();
-            let mut bytes = 0;
-            loop {
-                match message {
-                    Message::Record(entry) => {
-                        bytes += entry.body.len();
-                        entries.push(entry);
-                    }
-                    Message::Close => {
-                        open = false;
-                        break;
-                    }
-                }
-                if entries.len() >= MAX_BATCH_RECORDS || bytes >= MAX_BATCH_BYTES {
-                    break;
-                }
-                match receiver.try_recv() {
-                    Ok(next) => message = next,
-                    Err(_) => break,
-                }
-            }
-            self.commit(&mut entries, bytes);
+    /// Works until the queue is closed and empty.
+    pub(super) fn run(mut self, queue: &Queue) {
+        let _ended = Ended(queue);
+        let mut entries = Vec::new();
+        // Whatever has arrived while the disk was busy shares the next write.
+        while queue.take(&mut entries) {
+            self.commit(&mut entries);
         }
         if let Output::Segments(segments) = &self.output {
             if let Some(segment) = self.segment.take() {
@@ -99,7 +78,8 @@ impl Writer {
     }
 
     /// Writes the entries as one batch and acknowledges them; the chain moves on only if that succeeds.
-    fn commit(&mut self, entries: &mut Vec<Entry>, body_bytes: usize) {
+    fn commit(&mut self, entries: &mut Vec<Entry>) {
+        let body_bytes = entries.iter().map(|entry| entry.body.len()).sum();
         let before = self.chain;
         let mut batch = Batch::after(&before, entries.len(), body_bytes);
         let mut written: Vec<(Option<LedgerUpdate>, Option<Acknowledge>, Position)> = Vec::with_capacity(entries.len());
@@ -125,6 +105,7 @@ impl Writer {
                         self.memory.overlay.admit(update, position.seq);
                     }
                 }
+                self.listener.tell(batch.records().map(|(_, _, line)| line));
                 if let Output::Segments(segments) = &self.output {
                     segments.backlog.push(batch);
                 }
@@ -182,11 +163,20 @@ impl Writer {
     fn report(&mut self, error: Option<&io::Error>) {
         match (std::mem::replace(&mut self.failing, error.is_some()), error) {
             (false, Some(error)) => {
-                tracing::error!(%error, "the audit journal cannot be written: decisions go out unrecorded");
+                tracing::error!(%error, "the audit journal cannot be written: what is decided now is not recorded");
             }
             (true, None) => tracing::info!("the audit journal is written again"),
             _ => {}
         }
+    }
+}
+
+/// Marks the queue however the thread ends.
+struct Ended<'a>(&'a Queue);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.end();
     }
 }
 

@@ -382,6 +382,49 @@ fn an_owner_answers_for_its_own_images_alone() {
     assert_eq!(decide(&subject, &with(evidence, "pinned:1", aged("old:1", 112 * DAY)), &set), Decision::Allow);
 }
 
+/// What strict audits may not refuse, by law 1.
+#[test]
+fn what_keeps_running_what_runs_is_told_from_what_is_new() {
+    let set = denying(&json!({}));
+    let runs = |images: &[&str]| OwnerFound::Templates(vec![images.iter().map(|&image| image.to_owned()).collect()]);
+    let away = || OwnerFound::NotLookedUp { detail: "the API server did not answer in time".into() };
+    let made = |kind: &str, owned: (Subject, Evidence)| (Subject { kind: kind.into(), ..owned.0 }, owned.1);
+    let admission = |digest: &str, days: i64| Admission {
+        digest: digest.into(),
+        reference: digest.into(),
+        first_admitted_at: now() - TimeDelta::days(days),
+        last_admitted_at: now() - TimeDelta::days(days),
+    };
+    let admissions = vec![admission("fresh:1", 9), admission("fresh:2", 3)];
+    let history = Evidence { history: History { admissions, ..History::default() }, ..evidence() };
+    let debugged = (
+        Subject { sub_resource: Some("ephemeralcontainers".into()), ..owned(create(&["fresh:1"]), away()).0 },
+        owned(create(&["fresh:1"]), away()).1,
+    );
+    for (what, (subject, evidence), keeps) in [
+        ("create", (create(&["fresh:1"]), evidence()), false),
+        ("new image", (update(&["fresh:1"], &["fresh:2"], Difference::Equal), evidence()), false),
+        ("configuration", (update(&["fresh:1"], &["fresh:1"], Difference::Other), evidence()), false),
+        ("scale", (update(&["fresh:1"], &["fresh:1"], Difference::Equal), evidence()), true),
+        ("delete", (Subject { operation: Operation::Delete, ..create(&[]) }, evidence()), true),
+        ("rollback", (update(&["fresh:2"], &["fresh:1"], Difference::Equal), history.clone()), true),
+        ("forward again", (update(&["fresh:1"], &["fresh:2"], Difference::Equal), history), false),
+        ("its controller's", owned(create(&["old:1"]), runs(&["old:1"])), true),
+        ("with a sidecar", owned(create(&["fresh:1", "fresh:2"]), runs(&["fresh:1"])), true),
+        ("beyond its controller", owned(create(&["fresh:2"]), runs(&["fresh:1"])), false),
+        ("changed in place", owned(update(&["fresh:1"], &["fresh:2"], Difference::Equal), runs(&["fresh:1"])), false),
+        ("an operator's Pod", owned(create(&["fresh:1"]), OwnerFound::UnknownKind), true),
+        ("its controller out of sight", owned(create(&["fresh:1"]), away()), true),
+        ("and changed", owned(update(&["fresh:1"], &["fresh:2"], Difference::Equal), away()), false),
+        ("an operator's Deployment", made("Deployment", owned(create(&["fresh:1"]), OwnerFound::UnknownKind)), false),
+        ("of nobody", owned(create(&["fresh:1"]), OwnerFound::Forged { detail: "none".into() }), false),
+        ("debugged", debugged, false),
+    ] {
+        let verdict = evaluate(&subject, &evidence, &set, now());
+        assert_eq!(keeps_what_runs(&subject, &evidence, &verdict), keeps, "{what}");
+    }
+}
+
 #[test]
 fn only_a_whole_pod_has_images_injected() {
     let set = denying(&json!({}));

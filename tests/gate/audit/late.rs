@@ -5,8 +5,8 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use chrono::DateTime;
-use freshgate::admission::{Gate, RecordLevel, Recording};
-use freshgate::audit::record::Labels;
+use freshgate::admission::{AuditMode, Gate, Recording, RecordingSettings};
+use freshgate::audit::Audit;
 use freshgate::evidence::gather::{Budgets, Gatherer, StatedLabels};
 use freshgate::image::registry::Registries;
 use freshgate::image::registry::credentials::Credentials;
@@ -17,8 +17,11 @@ use freshgate::metrics::Metrics;
 use freshgate::policy::compile::{CompiledPolicy, PolicySet};
 use freshgate::server::Reviewer as _;
 use freshgate::server::deadline::Deadline;
+use freshgate::store::Store;
 use freshgate::subject::kinds::WorkloadKinds;
+use freshgate::telemetry::Traces;
 use http_body_util::BodyExt as _;
+use hyper::HeaderMap;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -26,17 +29,14 @@ use super::Place;
 use crate::cluster::install_tls;
 use crate::reviews::review;
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_record_that_is_late_holds_up_no_answer_and_is_pointed_to_by_none() {
+/// A gate on that store, with a policy that answers unknown dates so.
+fn gate(store: &Store, audit: &Arc<Audit>, metrics: &Arc<Metrics>, mode: AuditMode, on_unknown: &str) -> Gate {
     install_tls();
-    let place = Place::new();
-    let (store, audit) = place.open().await;
-    let audit = Arc::new(audit);
-    let spec = json!({"validationActions": ["Deny"], "imageAge": {"maxAge": "90d", "onUnknown": "Deny"}});
+    let spec = json!({"validationActions": ["Deny"], "imageAge": {"maxAge": "90d", "onUnknown": on_unknown}});
     let policy = CompiledPolicy::compile("p", serde_json::from_value(spec).unwrap()).unwrap();
     let registries = Registries::new(RegistrySettings::default()).unwrap();
-    let metrics = Arc::new(Metrics::default());
-    let gate = Gate {
+    let settings = RecordingSettings { mode, ..RecordingSettings::default() };
+    Gate {
         kinds: WorkloadKinds::default(),
         policies: Arc::new(ArcSwap::from_pointee(PolicySet::new(vec![policy]))),
         gatherer: Gatherer {
@@ -46,35 +46,43 @@ async fn a_record_that_is_late_holds_up_no_answer_and_is_pointed_to_by_none() {
             stated: StatedLabels::default(),
             budgets: Budgets::default(),
             exceptions: Arc::default(),
+            traces: Traces::default(),
         },
-        recording: Recording::new(
-            Arc::clone(&audit),
-            RecordLevel::Judged,
-            Labels::default(),
-            None,
-            None,
-            Arc::clone(&metrics),
-        ),
+        recording: Recording::new(Arc::clone(audit), settings, Traces::default(), Arc::clone(metrics)),
         granting: None,
-        metrics: Arc::clone(&metrics),
+        traces: Traces::default(),
+        metrics: Arc::clone(metrics),
         clock: || DateTime::from_timestamp(1_800_000_000, 0).unwrap_or_default(),
-    };
-    let ask = |arrived: Instant| {
-        let body = Bytes::from(review("x", "169.254.169.254/x").to_string());
-        let answer = gate.review(body, Deadline::new(arrived, std::time::Duration::from_secs(10)));
-        Box::pin(async move {
-            let body = answer.await.into_body().collect().await.unwrap().to_bytes();
-            let answer: Value = serde_json::from_slice(&body).unwrap();
-            answer["response"].clone()
-        })
-    };
-    // As if all of the time had passed when the record goes to the disk.
-    let late = ask(Instant::now().checked_sub(std::time::Duration::from_secs(60)).unwrap()).await;
+    }
+}
+
+/// The answer to a review that arrived then.
+async fn ask(gate: &Gate, arrived: Instant) -> Value {
+    let body = Bytes::from(review("x", "169.254.169.254/x").to_string());
+    let answer =
+        Box::pin(gate.review(body, &HeaderMap::new(), Deadline::new(arrived, std::time::Duration::from_secs(10))))
+            .await;
+    let body = answer.into_body().collect().await.unwrap().to_bytes();
+    serde_json::from_slice::<Value>(&body).unwrap()["response"].take()
+}
+
+/// As if all of the time had passed when the record goes to the disk.
+fn long_ago() -> Instant {
+    Instant::now().checked_sub(std::time::Duration::from_secs(60)).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_is_late_holds_up_no_answer_and_is_pointed_to_by_none() {
+    let place = Place::new();
+    let (store, audit) = place.open().await;
+    let (audit, metrics) = (Arc::new(audit), Arc::new(Metrics::default()));
+    let gate = gate(&store, &audit, &metrics, AuditMode::BestEffort, "Deny");
+    let late = ask(&gate, long_ago()).await;
     assert_eq!(late["allowed"], false, "the decision goes out");
     assert_eq!(late["auditAnnotations"]["unrecorded"], "the audit journal could not be written");
     assert!(metrics.render().contains("freshgate_audit_unrecorded_total 1"));
     // The same denial again is a first one: its record has all the evidence.
-    let again = ask(Instant::now()).await;
+    let again = ask(&gate, Instant::now()).await;
     assert_eq!(again["auditAnnotations"]["unrecorded"], Value::Null);
     let id = again["auditAnnotations"]["decision-id"].as_str().unwrap().to_owned();
     assert_ne!(late["auditAnnotations"]["decision-id"], json!(id));
@@ -82,4 +90,25 @@ async fn a_record_that_is_late_holds_up_no_answer_and_is_pointed_to_by_none() {
     let records = place.all().await;
     let found = records.iter().find(|record| record.line.contains(&format!("\"decision_id\":\"{id}\""))).unwrap();
     assert!(!found.line.contains("repeat_of") && found.line.contains("\"inputs\""), "{}", found.line);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strict_refuses_what_the_disk_did_not_take_in_time() {
+    let place = Place::new();
+    let (store, audit) = place.open().await;
+    let (audit, metrics) = (Arc::new(audit), Arc::new(Metrics::default()));
+    for (mode, allowed) in [(AuditMode::BestEffort, true), (AuditMode::Strict, false)] {
+        let gate = gate(&store, &audit, &metrics, mode, "Allow");
+        assert_eq!(ask(&gate, Instant::now()).await["allowed"], true, "{mode:?}");
+        let late = ask(&gate, long_ago()).await;
+        assert_eq!(late["allowed"], allowed, "{mode:?}");
+        if !allowed {
+            let why = "the audit journal did not take the record before the answer had to leave";
+            let message = late["status"]["message"].as_str().unwrap();
+            assert!(message.contains(&format!("(audit mode strict): {why}.\n")), "{message}");
+            assert_eq!(late["status"]["code"], 503);
+        }
+    }
+    assert!(metrics.render().contains("freshgate_audit_refused_total 1"));
+    audit.flush_and_close(super::PATIENCE).await;
 }

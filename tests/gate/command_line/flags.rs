@@ -28,7 +28,7 @@ fn every_flag_of_serve_has_a_variable_that_is_read() {
     for flag in flags {
         let name = flag.get_env().and_then(|name| name.to_str());
         let name = name.unwrap_or_else(|| panic!("{flag} has no environment variable"));
-        assert!(name.starts_with("FRESHGATE_"), "{flag}: {name}");
+        assert!(name.starts_with("FRESHGATE_") || name.starts_with("OTEL_EXPORTER_OTLP_"), "{flag}: {name}");
         // What may hold a password is not shown.
         let is_shown = !flag.is_hide_env_values_set();
         variables.push((name, format!("set-for-{}", flag.get_id()), is_shown));
