@@ -75,11 +75,14 @@ pub struct AuditSettings {
     pub durability: Durability,
     /// Size in bytes at which a segment of the journal is finished.
     pub segment_bytes: u64,
+    /// What could not be recorded is refused. So it is not kept for a store that is away: it would be recorded later as
+    /// what it was not.
+    pub strict: bool,
 }
 
 impl Default for AuditSettings {
     fn default() -> Self {
-        Self { durability: Durability::default(), segment_bytes: 16 * 1024 * 1024 }
+        Self { durability: Durability::default(), segment_bytes: 16 * 1024 * 1024, strict: false }
     }
 }
 
@@ -228,7 +231,7 @@ impl Audit {
     /// once, and are moved to the store first. Call it inside a tokio runtime.
     pub async fn open(settings: AuditSettings, store: &Store, now: DateTime<Utc>) -> Result<Self, AuditError> {
         if settings.durability == Durability::Store {
-            return Self::open_direct(store, now);
+            return Self::open_direct(store, settings.strict, now);
         }
         let folder = store.location().journal();
         let folder = folder.ok_or_else(|| AuditError::NoJournal { place: store.location().to_string() })?;
@@ -288,12 +291,12 @@ impl Audit {
     }
 
     /// Begins a chain in the store itself. What an earlier run left in a journal is for a run with that journal.
-    fn open_direct(store: &Store, now: DateTime<Utc>) -> Result<Self, AuditError> {
+    fn open_direct(store: &Store, strict: bool, now: DateTime<Utc>) -> Result<Self, AuditError> {
         if !store.is_shared() {
             return Err(AuditError::NotShared);
         }
         let writer_id = writer_id(now);
-        let (direct, task) = Direct::start(writer_id, store, Arc::clone(store.ledger().memory()));
+        let (direct, task) = Direct::start(writer_id, store, Arc::clone(store.ledger().memory()), strict);
         let ends = Ends { thread: None, task: Some(task) };
         Ok(Self {
             writer_id,

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::admin::decisions::DecisionsApi;
 use crate::admin::{self, Admin};
-use crate::admission::{Gate, Granting, Recording, RecordingSettings};
+use crate::admission::{AuditMode, Gate, Granting, Recording, RecordingSettings};
 use crate::args::{AuditDurability, RegistryArgs, ServeArgs, StoreArg};
 use crate::audit::record::Labels;
 use crate::audit::{self, Audit, AuditError, AuditSettings, Durability};
@@ -203,7 +203,8 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
     };
     let audit = Arc::new(match &store {
         Some(store) => {
-            let settings = AuditSettings { durability, ..AuditSettings::default() };
+            let settings =
+                AuditSettings { durability, strict: args.audit_mode == AuditMode::Strict, ..AuditSettings::default() };
             Audit::open(settings, store, clock::now()).await?
         }
         None => Audit::to_stdout(&ledger, clock::now())?,

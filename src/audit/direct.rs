@@ -80,7 +80,7 @@ impl Waiting {
 
 impl Direct {
     /// Begins a chain in the store.
-    pub(super) fn start(writer_id: Uuid, store: &Store, memory: Arc<Memory>) -> (Self, JoinHandle<()>) {
+    pub(super) fn start(writer_id: Uuid, store: &Store, memory: Arc<Memory>, strict: bool) -> (Self, JoinHandle<()>) {
         let (sender, receiver) = mpsc::channel(QUEUE);
         let (counts, waiting) = (Arc::new(Counts::default()), Arc::new(Waiting::default()));
         let listener = Arc::new(Listener::default());
@@ -91,6 +91,7 @@ impl Direct {
             counts: Arc::clone(&counts),
             waiting: Arc::clone(&waiting),
             listener: Arc::clone(&listener),
+            strict,
             receiver,
             kept: VecDeque::new(),
             tried: 0,
@@ -146,6 +147,8 @@ struct Writer {
     counts: Arc<Counts>,
     waiting: Arc<Waiting>,
     listener: Arc<Listener>,
+    /// Nothing is kept that is refused for not being recorded.
+    strict: bool,
     receiver: mpsc::Receiver<Message>,
     /// What the store did not take, the oldest first.
     kept: VecDeque<Group>,
@@ -179,7 +182,8 @@ impl Writer {
                     self.waiting.failing.store(true, Ordering::Relaxed);
                     // In this order: whoever is answered may ask at once what is known.
                     self.keep(group);
-                    self.tell(acknowledges.into_iter().map(|(acknowledge, _)| acknowledge), error);
+                    let error = AuditError::Store { source: error };
+                    self.tell(acknowledges.into_iter().map(|(acknowledge, _)| acknowledge), &error);
                     self.until_it_works().await;
                     tracing::info!("the store takes records again");
                     self.waiting.failing.store(false, Ordering::Relaxed);
@@ -228,10 +232,10 @@ impl Writer {
         self.tried + self.kept.iter().map(|kept| kept.records).sum::<usize>()
     }
 
-    fn tell(&self, acknowledges: impl Iterator<Item = Acknowledge>, error: Arc<sqlx::Error>) {
+    fn tell(&self, acknowledges: impl Iterator<Item = Acknowledge>, error: &AuditError) {
         self.counts.write_errors.fetch_add(1, Ordering::Relaxed);
         for acknowledge in acknowledges {
-            drop(acknowledge.send(Err(AuditError::Store { source: Arc::clone(&error) })));
+            drop(acknowledge.send(Err(error.clone())));
         }
     }
 
@@ -292,12 +296,13 @@ impl Writer {
     }
 
     fn refuse(&mut self, messages: impl Iterator<Item = Message>) {
-        let mut room = QUEUE.saturating_sub(self.kept_records());
+        let mut room = if self.strict { 0 } else { QUEUE.saturating_sub(self.kept_records()) };
         let mut taken = Vec::new();
         for message in messages {
             match message {
                 Message::Record { acknowledge, .. } if room == 0 => {
-                    drop(acknowledge.send(Err(AuditError::StoreOverloaded { waiting: QUEUE })));
+                    let error = if self.strict { away() } else { AuditError::StoreOverloaded { waiting: QUEUE } };
+                    drop(acknowledge.send(Err(error)));
                 }
                 message => {
                     room -= usize::from(matches!(message, Message::Record { .. }));
@@ -309,7 +314,12 @@ impl Writer {
         if let Some(group) = group {
             self.keep(group);
         }
-        let away = std::io::Error::new(std::io::ErrorKind::TimedOut, "the store takes no records now");
-        self.tell(acknowledges.into_iter().map(|(acknowledge, _)| acknowledge), Arc::new(sqlx::Error::Io(away)));
+        self.tell(acknowledges.into_iter().map(|(acknowledge, _)| acknowledge), &away());
     }
+}
+
+/// What those are told who come while the store takes nothing.
+fn away() -> AuditError {
+    let error = std::io::Error::new(std::io::ErrorKind::TimedOut, "the store takes no records now");
+    AuditError::Store { source: Arc::new(sqlx::Error::Io(error)) }
 }

@@ -139,6 +139,11 @@ impl Lease {
         let answered = answered.unwrap_or_else(|_| Err(late("the database did not answer in time")));
         // What the server refused it has answered; after anything else nobody knows where it stands.
         self.end(matches!(answered, Ok(_) | Err(sqlx::Error::Database(_))));
+        if let (Some(outage), Err(error)) = (&self.pool.shared.terms.outage, &answered)
+            && took_too_long(error)
+        {
+            outage.note(false);
+        }
         answered
     }
 
@@ -164,6 +169,12 @@ impl Lease {
     pub(crate) fn give_up(&mut self) {
         drop(self.held.take());
     }
+}
+
+/// Whether the server itself gave up: what was asked took too long, or somebody held a lock.
+fn took_too_long(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    matches!(code.as_deref(), Some("57014" | "55P03"))
 }
 
 /// Waits for a part of an answer.

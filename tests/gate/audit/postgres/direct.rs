@@ -17,12 +17,16 @@ struct Direct {
 
 impl Direct {
     async fn begin() -> Self {
+        Self::begin_with(AuditSettings::default()).await
+    }
+
+    async fn begin_with(settings: AuditSettings) -> Self {
         let place = Place::new();
         let database = place.database.clone().unwrap();
         let between = Between::start(database.port).await;
         let location: StoreLocation = database.url_through(between.port).parse().unwrap();
         let store = Store::open(&location).await.unwrap();
-        let settings = AuditSettings { durability: Durability::Store, ..AuditSettings::default() };
+        let settings = AuditSettings { durability: Durability::Store, ..settings };
         let audit = Arc::new(Audit::open(settings, &store, at(0)).await.unwrap());
         Self { place, between, store, audit }
     }
@@ -118,4 +122,27 @@ async fn while_the_store_is_away_answers_are_told_at_once_and_recorded_later() {
     assert_eq!(seq(direct.audit.record(body(42), None).await.unwrap()), 42, "the chain has no gap");
     let place = direct.end().await;
     expect_all(&place, 42).await;
+}
+
+/// What is refused because it could not be recorded must not be recorded later as what was let in. Only what may be in the
+/// store already goes again.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_for_an_outage_is_not_recorded_after_it() {
+    let direct = Direct::begin_with(AuditSettings { strict: true, ..AuditSettings::default() }).await;
+    direct.audit.record(body(1), None).await.unwrap();
+    direct.between.set(Way::CutAtCommit);
+    direct.audit.record(body(2), None).await.unwrap_err();
+    direct.between.set(Way::Cut);
+    for number in 10..20 {
+        let (record, admitted) = admitting(number, "checkout");
+        let error = direct.audit.record(record, Some(admitted)).await.unwrap_err();
+        assert_eq!(error.to_string(), "writing the record to the store failed");
+    }
+    assert_eq!(direct.audit.counts().unstored_records, 1);
+    direct.between.set(Way::Open);
+    until(async || !direct.audit.counts().store_failing).await;
+    assert_eq!(seq(direct.audit.record(body(3), None).await.unwrap()), 3);
+    assert_eq!(direct.store.ledger().history(&workload("checkout")).await.unwrap().digests, []);
+    let place = direct.end().await;
+    expect_all(&place, 3).await;
 }

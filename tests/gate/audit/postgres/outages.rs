@@ -115,6 +115,24 @@ async fn a_server_from_which_nothing_arrives_holds_up_no_record_and_no_question_
     far.expect_all(100).await;
 }
 
+/// Somebody at work on the tables holds up no decision either: one waits in vain, and the others are told at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_on_the_ledger_is_waited_for_by_one_and_not_by_all() {
+    let far = Far::new().await;
+    let (store, audit) = far.open().await;
+    let mut lock = far.place.connect().await;
+    lock.run("BEGIN; LOCK TABLE admissions IN ACCESS EXCLUSIVE MODE").await;
+    let refused = async || format!("{:?}", store.ledger().history(&workload("checkout")).await.unwrap_err());
+    assert!(refused().await.contains("timeout"), "the server says that it waited");
+    until(async || refused().await.contains("did not answer a moment ago")).await;
+    audit.record(body(1), None).await.unwrap();
+    lock.release().await;
+    until(async || store.ledger().history(&workload("checkout")).await.is_ok()).await;
+    stored(&audit).await;
+    close(store, audit).await;
+    far.expect_all(1).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_way_delays_the_store_and_no_record() {
     let far = Far::new().await;
