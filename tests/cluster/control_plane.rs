@@ -140,6 +140,11 @@ impl ControlPlane {
         bed
     }
 
+    /// Where the API server listens.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Path of the administrator's kubeconfig.
     pub fn kubeconfig(&self) -> PathBuf {
         self.folder.path().join("admin.kubeconfig")

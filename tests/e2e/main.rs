@@ -15,6 +15,7 @@ mod decisions;
 mod exceptions;
 mod freeze;
 mod objects;
+mod outages;
 mod places;
 mod policies;
 mod returns;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         freeze::SCENARIOS,
         checkpoints::SCENARIOS,
         decisions::SCENARIOS,
+        outages::SCENARIOS,
         strict::SCENARIOS,
         canary::SCENARIOS,
         running::SCENARIOS,
