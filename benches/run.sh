@@ -66,11 +66,12 @@ gate() { # name port admin store policies
   cat "$work/$1.log" >&2; exit 1
 }
 TOKIO_WORKER_THREADS=1 taskset -c 0 "$target/examples/floor" 127.0.0.1:19441 "$work/cert.pem" "$work/key.pem" & pids+=($!); pid[floor]=$!
-gate durable 19442 19452 "sqlite:$work/decisions.db" policies
+gate durable 19442 19452 "sqlite:$work/durable.db" policies
 gate stdout 19443 19453 stdout policies
 gate both 19444 19454 "sqlite:$work/both.db" policies-1
 gate many 19445 19455 "sqlite:$work/many.db" policies-10000
 gate thousand 19446 19456 stdout policies-thousand
+source benches/audit.sh
 source benches/postgres.sh
 start_postgres "$work/postgres"; pids+=("$postgres_pid")
 FRESHGATE_SIGNING_KEY=$work/signing.pem FRESHGATE_AUDIT_JOURNAL=$work/journal gate behind 19448 19458 "$postgres_url/behind" policies
@@ -90,6 +91,7 @@ sqlite3 "$work/large.db" "
   INSERT INTO image_facts SELECT printf('sha256:%064x', i), fact, fetched_at FROM n, (SELECT * FROM image_facts LIMIT 1);
   INSERT INTO first_seen SELECT printf('sha256:%064x', i), at FROM n, (SELECT * FROM first_seen LIMIT 1);"
 gate large 19447 19457 "sqlite:$work/large.db" policies
+gate million 19470 19480 "sqlite:$work/million.db" policies; kill "${pid[million]}"; wait "${pid[million]}" || true; unset "pid[million]"
 for name in floor durable stdout both many thousand large behind waiting; do for kind in create update; do answers $name $kind; done; done
 
 # They share one core, so all but the one that is measured stand still, and nobody takes an old backlog into a measurement.
@@ -191,6 +193,11 @@ sync_us=$("$target/examples/bench_images" --fdatasync "$work")
   done
   load large 8 names > "$work/large.load"
   echo "With 1,000,000 image facts in the store and 10,000 workloads reviewed in turns: ${idle[large]} MiB idle, $(resident large) MiB after $seconds s of load ($(cut -d' ' -f1 "$work/large.load") req/s at 8 connections)."
+  echo
+  kill -CONT "${pid[durable]}"; kill "${pid[durable]}"; tail --pid="${pid[durable]}" -f /dev/null
+  proofs "$target/freshgate" "$work/durable.db" "$work/policies"
+  echo
+  questions "$target/freshgate" "$work/million.db"
 } | tee "$work/table"
 if [ -n "${RECORD:-}" ]; then
   { sed '/^<!-- measured -->/q' docs/performance.md; echo
