@@ -53,14 +53,6 @@ pub enum FlagsError {
         "--decisions-api (FRESHGATE_DECISIONS_API) shows what a store keeps, and --store stdout keeps nothing: name a store, as sqlite:FILE, or leave it out"
     )]
     DecisionsWithoutStore,
-<<<<<<< HEAD
-    /// Nothing may leave unrecorded, and nothing waits for its record.
-    #[error(
-        "--audit-mode strict (FRESHGATE_AUDIT_MODE) refuses what could not be recorded, and with --audit-durability async (FRESHGATE_AUDIT_DURABILITY) no answer waits to learn that: leave out one of them"
-    )]
-    StrictWithoutWaiting,
-=======
->>>>>>> pg
     /// A server has no key beside it.
     #[error(
         "beside a store on a server there is no signing key, and what one replica signs the others verify: name the key that all of them have with --signing-secret (FRESHGATE_SIGNING_SECRET) or --signing-key (FRESHGATE_SIGNING_KEY)"
@@ -81,14 +73,11 @@ pub enum FlagsError {
         "--audit-journal (FRESHGATE_AUDIT_JOURNAL) would have no effect with --store stdout or --audit-durability store: leave it out; what an earlier run left there is brought into the store by --audit-durability journal"
     )]
     JournalWithoutUse,
-<<<<<<< HEAD
-=======
     /// Nothing may leave unrecorded, and nothing waits for its record.
     #[error(
         "--audit-mode strict (FRESHGATE_AUDIT_MODE) refuses what could not be recorded, and with --audit-durability async (FRESHGATE_AUDIT_DURABILITY) no answer waits to learn that: leave out one of them"
     )]
     StrictWithoutWaiting,
->>>>>>> pg
 }
 
 impl ServeArgs {
@@ -107,17 +96,10 @@ impl ServeArgs {
                 return Err(FlagsError::DecisionsWithoutStore);
             }
         }
-<<<<<<< HEAD
-        if self.audit_mode == AuditMode::Strict && self.audit_durability == AuditDurability::Async {
-            return Err(FlagsError::StrictWithoutWaiting);
-        }
-        self.check_store()?;
-=======
         self.check_store()?;
         if self.audit_mode == AuditMode::Strict && self.audit_durability == AuditDurability::Async {
             return Err(FlagsError::StrictWithoutWaiting);
         }
->>>>>>> pg
         match (&self.tls_cert, &self.tls_key, self.tls_self_signed) {
             (None, None, false) => Err(FlagsError::NoCertificate),
             (None, None, true) => Ok(()),
