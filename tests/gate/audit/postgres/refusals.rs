@@ -144,7 +144,7 @@ async fn a_server_that_is_not_there_or_says_nothing() {
     assert_eq!(
         refused_alike(&silent).await,
         format!(
-            "the store postgres://freshgate@127.0.0.1:{}/audit cannot be reached: it did not answer within 5 seconds: check that the server runs there, and that the network lets us through",
+            "the store postgres://freshgate@127.0.0.1:{}/audit cannot be reached: it did not answer within 10 seconds: check that the server runs there, and that the network lets us through",
             between.port
         )
     );
