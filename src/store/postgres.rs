@@ -22,8 +22,11 @@ use pool::{PostgresPool, Terms};
 /// The schema that holds the tables. Its name stands in the SQL of the schema as well.
 pub(super) const SCHEMA: &str = "freshgate";
 
-/// How long a connection may take to be made, the answer to `serve` and to commands included.
-const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// How long a connection may take to be made where somebody waits for it at a terminal, or a Pod starts.
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long what writes waits for a connection; it tries again.
+const WRITER_WAITS: Duration = Duration::from_secs(5);
 
 /// How long a decision waits for a connection, and for an answer. Where it did in vain, others do not for a while.
 const DECISION_WAITS: Duration = Duration::from_secs(1);
@@ -59,7 +62,7 @@ impl Purpose {
         match self {
             Self::Decisions => DECISION_WAITS,
             Self::Background => WRITE_WITHIN,
-            Self::Records => CONNECT_WITHIN,
+            Self::Records => WRITER_WAITS,
             Self::Questions => QUESTION_WITHIN,
         }
     }
@@ -112,8 +115,8 @@ pub(super) async fn remove(address: &PostgresAddress) -> Result<(), PostgresErro
 pub(super) fn pool(address: &PostgresAddress, purpose: Purpose) -> Pool {
     let (most, acquire_within) = match purpose {
         Purpose::Decisions => (READERS, DECISION_WAITS),
-        Purpose::Background => (WRITERS, CONNECT_WITHIN),
-        Purpose::Records => (1, CONNECT_WITHIN),
+        Purpose::Background => (WRITERS, WRITER_WAITS),
+        Purpose::Records => (1, WRITER_WAITS),
         Purpose::Questions => (1, CONNECT_WITHIN),
     };
     Pool::Postgres(PostgresPool::new(Terms {

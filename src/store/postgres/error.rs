@@ -123,6 +123,18 @@ pub enum PostgresError {
         /// The one read here.
         known: i64,
     },
+    /// Its tables are not as they were made.
+    #[error(
+        "{act} failed in the store {place}: {detail}: somebody changed its tables, so restore them from a copy, or name another store"
+    )]
+    Damaged {
+        /// What was attempted.
+        act: &'static str,
+        /// Where.
+        place: String,
+        /// The server's words.
+        detail: String,
+    },
     /// Anything else.
     #[error("{act} failed in the store {place}: {source}: look into the server's log, and try again")]
     Failed {
@@ -156,6 +168,7 @@ impl PostgresError {
                     Some("3D000") => Self::NoDatabase { place, detail },
                     Some("53300") => Self::Full { place, detail },
                     Some("57P03") => Self::Unreachable { place, detail },
+                    Some("42P01" | "42703" | "42883") => Self::Damaged { act, place, detail },
                     Some("42501") => Self::NotAllowed { act, place, detail },
                     _ => Self::Failed { act, place, source },
                 }

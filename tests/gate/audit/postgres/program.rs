@@ -131,6 +131,54 @@ async fn answers_wait_for_the_store_and_say_where_it_did_not_take_the_record() {
     assert!(stdout.starts_with("all records fit: 3 records of 1 writer; "), "{stdout}");
 }
 
+/// R18 where answers wait for the store: whatever was answered is there, however the process ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn kill_9_under_load_loses_no_decision_that_the_store_had_committed() {
+    let place = Place::new();
+    let store = place.url();
+    let (mut gate, _rules) = gate(&["--store", &store, "--audit-durability", "store"]);
+    let mut answered: Vec<String> = Vec::new();
+    for round in 0..4 {
+        let (answers, mut heard) = tokio::sync::mpsc::unbounded_channel();
+        let clients: Vec<_> = (0..8)
+            .map(|client| {
+                let (http, url, answers) = (gate.client(), gate.url(), answers.clone());
+                tokio::spawn(async move {
+                    for number in 0.. {
+                        let body = review(&format!("app-{round}-{client}-{number}"), IMAGE).to_string();
+                        let call = http.post(&url).header("content-type", "application/json").body(body);
+                        // Only what was answered whole counts.
+                        let Ok(answer) = call.send().await else { return };
+                        let Ok(answer) = answer.json::<serde_json::Value>().await else { return };
+                        let annotations = &answer["response"]["auditAnnotations"];
+                        assert_eq!(annotations["unrecorded"], serde_json::Value::Null);
+                        drop(answers.send(annotations["decision-id"].as_str().unwrap().to_owned()));
+                    }
+                })
+            })
+            .collect();
+        drop(answers);
+        for _ in 0..40 + round * 11 {
+            answered.push(heard.recv().await.expect("it answers"));
+        }
+        gate.process.kill();
+        while let Some(id) = heard.recv().await {
+            answered.push(id);
+        }
+        for client in clients {
+            client.await.unwrap();
+        }
+        let location: StoreLocation = store.parse().unwrap();
+        let recorded: std::collections::HashSet<String> =
+            query(&location, &QueryFilter::default()).await.unwrap().iter().map(decision_id).collect();
+        let lost: Vec<_> = answered.iter().filter(|id| !recorded.contains(*id)).collect();
+        assert!(lost.is_empty(), "round {round}: {} of {} answered decisions are lost", lost.len(), answered.len());
+        let report = freshgate::audit::verify(&location).await.unwrap();
+        assert_eq!(report.first_bad, None, "round {round}");
+        gate.crash_and_restart();
+    }
+}
+
 /// R1 and R17: whatever becomes of the store, the answer comes, and its record is kept.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_swallows_everything_costs_no_answer_and_no_record() {

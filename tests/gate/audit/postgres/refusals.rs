@@ -78,6 +78,28 @@ async fn a_schema_of_another_program() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn tables_that_somebody_changed() {
+    for (statements, detail) in [
+        ("DROP TABLE decisions", "relation \"decisions\" does not exist"),
+        ("ALTER TABLE decisions RENAME COLUMN line TO text", "column d.line does not exist"),
+    ] {
+        let place = emptied(statements).await;
+        let expected = |act: &str| {
+            format!(
+                "{act} failed in the store {}: {detail}: somebody changed its tables, so restore them from a copy, or name another store",
+                shown(&place)
+            )
+        };
+        let error = query(&place.location(), &QueryFilter::default()).await.unwrap_err();
+        assert_eq!(error.to_string(), expected("looking for records"));
+        if statements.starts_with("DROP") {
+            let error = verify(&place.location()).await.unwrap_err();
+            assert_eq!(error.to_string(), expected("reading the records"));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn asking_a_store_that_is_not_there_makes_nothing() {
     let place = Place::new();
     let expected = format!("there is no store at {}: `freshgate serve` makes one when it starts", shown(&place));
@@ -122,7 +144,7 @@ async fn a_server_that_is_not_there_or_says_nothing() {
     assert_eq!(
         refused_alike(&silent).await,
         format!(
-            "the store postgres://freshgate@127.0.0.1:{}/audit cannot be reached: it did not answer within 5 seconds: check that the server runs there, and that the network lets us through",
+            "the store postgres://freshgate@127.0.0.1:{}/audit cannot be reached: it did not answer within 10 seconds: check that the server runs there, and that the network lets us through",
             between.port
         )
     );
