@@ -102,7 +102,11 @@ fn running(bed: &Bed) {
         let replace = |object: &Value| {
             let mut object = object.clone();
             object["metadata"].as_object_mut().unwrap().remove("resourceVersion");
-            bed.plane.kubectl_as("admin", &["-n", "running-places", "replace", "-f", "-"], &object.to_string())
+            let once =
+                || bed.plane.kubectl_as("admin", &["-n", "running-places", "replace", "-f", "-"], &object.to_string());
+            let said = once();
+            // A controller may write between what kubectl reads and what it writes.
+            if said.stderr.contains("(Conflict)") { once() } else { said }
         };
         allowed(&replace(&after));
         let warnings = allowed(&replace(&before));
