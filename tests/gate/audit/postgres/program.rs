@@ -117,7 +117,7 @@ async fn answers_wait_for_the_store_and_say_where_it_did_not_take_the_record() {
     between.set(Way::Cut);
     let answer = decide(&gate, "second").await;
     assert_eq!(answer["allowed"], false, "the decision goes out");
-    assert_eq!(unrecorded(&answer), "the audit journal could not be written");
+    assert_eq!(unrecorded(&answer), "the audit record could not be written");
     assert_eq!(metric(&gate, "freshgate_audit_unrecorded_total").await.to_string(), "1");
     assert_eq!(metric(&gate, "freshgate_audit_store_failing").await.to_string(), "1");
     assert_eq!(metric(&gate, "freshgate_audit_waiting ").await.to_string(), "1");
