@@ -344,7 +344,7 @@ impl Store {
     /// A connection of its own for records that answers wait for. Call it inside the runtime that is to use it.
     pub(crate) fn records(&self) -> Pool {
         match (self.shared.location.place(), &self.shared.schema) {
-            (Place::Postgres(address), Some(schema)) => postgres::pool(&address, Purpose::Records, schema),
+            (Place::Postgres(address), Some(schema)) => postgres::pool(address, Purpose::Records, schema),
             _ => self.shared.writer.clone(),
         }
     }
