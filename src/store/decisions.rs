@@ -1,9 +1,13 @@
 //! The table `decisions`: writing batches of records into it, and what a row reads as.
 
+mod page;
+
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use super::database::{Connection, Dialect, Insert, Kind, Pool, Query, Row, Value, without_nul};
 use crate::audit::columns::Columns;
+pub(crate) use page::{PAGE_ROWS, StoredRow, page};
 
 /// The columns, in the order in which [`DecisionRow::read`] expects them.
 macro_rules! columns {
@@ -118,33 +122,17 @@ pub(crate) async fn insert(connection: &mut Connection, rows: &[DecisionRow]) ->
 /// character.
 pub(crate) fn first_difference(
     dialect: Dialect,
-    expected: &Columns,
-    columns: &Columns,
+    expected: &Columns<impl AsRef<str>>,
+    columns: &Columns<impl AsRef<str>>,
     line: &str,
 ) -> Option<&'static str> {
     // In JSON it can only be written as an escape, and hardly any record has one.
     if dialect == Dialect::Sqlite || memchr::memmem::find(line.as_bytes(), br"\u0000").is_none() {
         return expected.first_difference(columns);
     }
-    let kept = |text: &String| without_nul(text).into_owned();
-    let expected = Columns {
-        writer_id: kept(&expected.writer_id),
-        seq: expected.seq,
-        decision_id: kept(&expected.decision_id),
-        timestamp: expected.timestamp.clone(),
-        decision: kept(&expected.decision),
-        namespace: kept(&expected.namespace),
-        kind: kept(&expected.kind),
-        name: kept(&expected.name),
-        operation: kept(&expected.operation),
-        username: kept(&expected.username),
-        rules: kept(&expected.rules),
-        images: kept(&expected.images),
-        repeat_of: expected.repeat_of.as_ref().map(kept),
-        prev_hash: kept(&expected.prev_hash),
-        facets: expected.facets.clone(),
-    };
-    expected.first_difference(columns)
+    // Times and facets are written without one.
+    let kept: Columns<Cow<'_, str>> = expected.lent().map(without_nul);
+    kept.first_difference(columns)
 }
 
 /// All writers that have rows. Jumps from one to the next along the key: reading all rows for that takes long.
