@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use thiserror::Error;
 
-use super::facet::References;
+use super::facet::{References, signature};
 use crate::store::ledger::LedgerUpdate;
 pub(crate) use line::Record;
 
@@ -49,6 +49,9 @@ pub struct Columns<Text = String> {
     pub prev_hash: Text,
     /// By what it can be asked for: a JSON list of texts like `namespace=shop`.
     pub facets: Text,
+    /// A few bits for each of them, by which most records that lack one are passed over; 0 for one that was stored before
+    /// there were signatures.
+    pub signature: i64,
 }
 
 impl Columns {
@@ -86,6 +89,7 @@ impl<Text> Columns<Text> {
             repeat_of: self.repeat_of.map(&mut change),
             prev_hash: change(self.prev_hash),
             facets: change(self.facets),
+            signature: self.signature,
         }
     }
 }
@@ -109,10 +113,11 @@ impl<Text: AsRef<str>> Columns<Text> {
             repeat_of: self.repeat_of.as_ref().map(AsRef::as_ref),
             prev_hash: self.prev_hash.as_ref(),
             facets: self.facets.as_ref(),
+            signature: self.signature,
         }
     }
 
-    /// The name of the first column that differs from `other`'s.
+    /// The name of the first column that differs from `other`'s, which may be without a signature.
     pub fn first_difference<Other: AsRef<str>>(&self, other: &Columns<Other>) -> Option<&'static str> {
         let (own, other) = (self.lent(), other.lent());
         [
@@ -131,6 +136,7 @@ impl<Text: AsRef<str>> Columns<Text> {
             ("repeat_of", own.repeat_of != other.repeat_of),
             ("prev_hash", own.prev_hash != other.prev_hash),
             ("facets", own.facets != other.facets),
+            ("signature", own.signature != other.signature && other.signature != signature::UNSIGNED),
         ]
         .into_iter()
         .find_map(|(column, differs)| differs.then_some(column))
@@ -140,6 +146,7 @@ impl<Text: AsRef<str>> Columns<Text> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::audit::facet;
     use crate::store::ledger::{WorkloadKey, WorkloadLedger};
     use chrono::{DateTime, Utc};
     use serde_json::json;
@@ -196,7 +203,10 @@ mod tests {
                 "exception=retry-storm",
             ])
             .to_string(),
+            signature: columns.signature,
         };
+        let bits = facet::read(&expected.facets).iter().fold(0, |bits, facet| bits | signature::bits(facet));
+        assert_eq!(columns.signature, bits);
         assert_eq!(columns, expected);
         let time = |text: &str| text.parse::<DateTime<Utc>>().unwrap();
         let mut admitted = WorkloadLedger::default();

@@ -1,5 +1,7 @@
 //! By what records can be asked for and counted: each facet of a record is a text like `namespace=shop`. Pure.
 
+pub(super) mod signature;
+
 use std::borrow::Cow;
 use std::collections::HashMap;
 
@@ -95,20 +97,25 @@ impl<'a> Facets<'a> {
         }
     }
 
-    /// A JSON list of texts.
-    pub(super) fn column(&self) -> String {
+    /// A JSON list of texts, and their signature.
+    pub(super) fn columns(&self) -> (String, i64) {
         let mut column = String::with_capacity(2 + self.0.iter().map(|(_, value)| value.len() + 16).sum::<usize>());
+        let mut signature = signature::UNSIGNED;
+        let mut text = String::new();
         for (index, (facet, value)) in self.0.iter().enumerate() {
-            column.push_str(if index == 0 { "[" } else { "," });
-            // Nothing is escaped in hardly any text: what JSON writes as it is is looked for, and not written anew.
-            if value.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') {
-                column.extend(["\"", facet.as_str(), "=", value, "\""]);
+            text.clear();
+            text.extend([facet.as_str(), "=", value]);
+            signature |= signature::bits(&text);
+            column.push(if index == 0 { '[' } else { ',' });
+            // Hardly any text has something to escape: the others are written as they are.
+            if text.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') {
+                column.extend(["\"", &text, "\""]);
             } else {
-                column.push_str(&serde_json::Value::from(format!("{}={value}", facet.as_str())).to_string());
+                column.push_str(&serde_json::Value::from(&*text).to_string());
             }
         }
         column.push_str(if self.0.is_empty() { "[]" } else { "]" });
-        column
+        (column, signature)
     }
 }
 
@@ -173,10 +180,11 @@ mod tests {
         facets.add(Facet::User, "jane \"j\" doe");
         facets.add(Facet::Namespace, "");
         facets.add(Facet::User, "jane \"j\" doe");
-        let column = facets.column();
+        let (column, signature) = facets.columns();
+        assert_eq!(signature, signature::bits("user=jane \"j\" doe") | signature::bits("namespace="));
         assert_eq!(read(&column), ["user=jane \"j\" doe", "namespace="]);
         assert_eq!(read("forged"), [] as [&str; 0]);
-        assert_eq!(Facets::default().column(), "[]");
+        assert_eq!(Facets::default().columns(), ("[]".to_owned(), 0));
     }
 
     proptest! {
@@ -192,7 +200,7 @@ mod tests {
                     texts.push(text);
                 }
             }
-            prop_assert_eq!(facets.column(), serde_json::Value::from(texts).to_string());
+            prop_assert_eq!(facets.columns().0, serde_json::Value::from(texts).to_string());
         }
     }
 

@@ -13,7 +13,7 @@ pub(crate) use page::{PAGE_ROWS, StoredRow, page};
 macro_rules! columns {
     () => {
         "d.writer_id, d.seq, d.decision_id, d.timestamp, d.decision, d.namespace, d.kind, d.name, d.operation, \
-         d.username, d.rules, d.images, d.repeat_of, d.prev_hash, d.facets, d.hash, d.line"
+         d.username, d.rules, d.images, d.repeat_of, d.prev_hash, d.facets, d.hash, d.line, d.signature"
     };
 }
 
@@ -51,6 +51,7 @@ impl DecisionRow {
                 repeat_of: row.text_or_null(12)?,
                 prev_hash: row.text(13)?,
                 facets: row.text(14)?,
+                signature: row.integer(17)?,
             },
             hash: row.text(15)?,
             line: row.text(16)?,
@@ -60,7 +61,7 @@ impl DecisionRow {
 
 /// How rows are added. What retention removed stays removed: another replica may have done that while this one's journal
 /// still held the records.
-const INSERT: Insert<17> = Insert {
+const INSERT: Insert<18> = Insert {
     table: "decisions",
     columns: [
         ("writer_id", Kind::Text),
@@ -80,6 +81,7 @@ const INSERT: Insert<17> = Insert {
         ("facets", Kind::Text),
         ("hash", Kind::Text),
         ("line", Kind::Text),
+        ("signature", Kind::Integer),
     ],
     on_conflict: " ON CONFLICT (writer_id, seq) DO NOTHING",
     postgres_where: " WHERE NOT EXISTS (SELECT 1 FROM boundaries b WHERE b.writer_id = v.writer_id AND b.seq >= v.seq)",
@@ -109,6 +111,7 @@ pub(crate) async fn insert(connection: &mut Connection, rows: &[DecisionRow]) ->
             Value::from(&columns.facets),
             Value::from(hash),
             Value::from(line),
+            Value::from(columns.signature),
         ]
     };
     let values: Vec<_> = rows.iter().map(values).collect();

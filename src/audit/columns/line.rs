@@ -164,6 +164,7 @@ impl<'a> Record<'a> {
         let request = &self.request;
         let not_passed = self.rules.iter().filter(|rule| rule.did_not_pass());
         let images = self.images.iter().flat_map(|image| [&image.reference, &image.digest]).flatten();
+        let (facets, signature) = self.facets(references);
         Columns {
             writer_id: borrowed(&self.writer_id),
             seq: self.seq,
@@ -179,7 +180,8 @@ impl<'a> Record<'a> {
             images: each_once(images.map(|image| &**image), " "),
             repeat_of: self.repeat_of.as_ref().map(borrowed),
             prev_hash: borrowed(&self.prev_hash),
-            facets: self.facets(references).into(),
+            facets: facets.into(),
+            signature,
         }
     }
 
@@ -187,7 +189,7 @@ impl<'a> Record<'a> {
         self.request.user_info.as_ref().and_then(|user| user.username.as_deref()).unwrap_or_default()
     }
 
-    fn facets(&self, references: &mut References) -> String {
+    fn facets(&self, references: &mut References) -> (String, i64) {
         let request = &self.request;
         let mut facets = Facets::default();
         facets.add(Facet::Namespace, request.namespace.as_deref().unwrap_or_default());
@@ -219,7 +221,7 @@ impl<'a> Record<'a> {
         for exception in self.exceptions.iter().chain(&self.exception) {
             facets.add(Facet::Exception, &exception.name);
         }
-        facets.column()
+        facets.columns()
     }
 
     /// What it adds to the ledger, if something was admitted.

@@ -11,8 +11,8 @@ use crate::store::database::{Dialect, Pool, Query, Row, Value};
 /// Rows in one text. As many as the processor's cache has room for: each is looked at soon after it was read.
 pub(crate) const PAGE_ROWS: usize = 32;
 
-/// Texts in a row.
-const TEXTS: usize = 17;
+/// Texts in a row, and a number before and after them.
+const TEXTS: usize = 16;
 
 /// What stands before each row, and before each text: characters that JSON writes as escapes, so no line has them.
 const ROW: char = '\u{1e}';
@@ -23,7 +23,7 @@ const PACKED: &str = "
     SELECT count(*), string_agg(packed, '') FROM (
         SELECT char(30) || concat_ws(char(31), '', d.seq, d.writer_id, d.decision_id, d.timestamp, d.decision,
             d.namespace, d.kind, d.name, d.operation, d.username, d.rules, d.images, coalesce('=' || d.repeat_of, ''),
-            d.prev_hash, d.facets, d.hash, d.line) AS packed
+            d.prev_hash, d.facets, d.hash, d.line, d.signature) AS packed
         FROM decisions d WHERE d.writer_id = $1 AND d.seq > $2 ORDER BY d.seq LIMIT $3
     ) page";
 
@@ -31,10 +31,11 @@ const PACKED: &str = "
 #[derive(Debug)]
 pub(crate) struct StoredRow {
     seq: u64,
+    signature: i64,
     /// Of the whole page.
     text: Arc<str>,
-    /// Where each of the row's texts begins and ends, in the order of [`SELECT`] without the number.
-    places: [(usize, usize); TEXTS - 1],
+    /// Where each of the row's texts begins and ends, in the order of [`SELECT`] without the numbers.
+    places: [(usize, usize); TEXTS],
     is_repeat: bool,
 }
 
@@ -75,6 +76,7 @@ impl StoredRow {
             repeat_of: self.is_repeat.then(|| self.part(11)),
             prev_hash: self.part(12),
             facets: self.part(13),
+            signature: self.signature,
         }
     }
 
@@ -117,12 +119,12 @@ fn unpack(text: &str, count: usize) -> Option<VecDeque<StoredRow>> {
     let mut rows = VecDeque::with_capacity(count);
     for _ in 0..count {
         // The row's own mark is followed by the first text's.
-        let mut texts = [(0, 0); TEXTS];
+        let mut values = [(0, 0); TEXTS + 2];
         if !is(&text, mark, ROW) || ends.next()? != mark + 1 {
             return None;
         }
         mark += 1;
-        for place in &mut texts {
+        for place in &mut values {
             if !is(&text, mark, TEXT) {
                 return None;
             }
@@ -130,9 +132,9 @@ fn unpack(text: &str, count: usize) -> Option<VecDeque<StoredRow>> {
             *place = (mark + 1, end);
             mark = end;
         }
-        let [(from, to), places @ ..] = texts;
-        let seq = text.get(from..to)?.parse::<i64>().ok()?;
-        rows.push_back(StoredRow::new(seq, &text, places)?);
+        let [seq, places @ .., signature] = values;
+        let number = |(from, to): (usize, usize)| text.get(from..to)?.parse::<i64>().ok();
+        rows.push_back(StoredRow::new(number(seq)?, number(signature)?, &text, places)?);
     }
     (mark == text.len()).then_some(rows)
 }
@@ -147,7 +149,7 @@ fn gather(rows: &[Row]) -> Result<VecDeque<StoredRow>, sqlx::Error> {
     let mut text = String::new();
     let mut gathered = Vec::with_capacity(rows.len());
     for row in rows {
-        let mut places = [(0, 0); TEXTS - 1];
+        let mut places = [(0, 0); TEXTS];
         for (index, place) in places.iter_mut().enumerate() {
             let begun = text.len();
             // The number is the second value.
@@ -162,10 +164,11 @@ fn gather(rows: &[Row]) -> Result<VecDeque<StoredRow>, sqlx::Error> {
             }
             *place = (begun, text.len());
         }
-        gathered.push((row.integer(1)?, places));
+        gathered.push((row.integer(1)?, row.integer(17)?, places));
     }
     let text: Arc<str> = text.into();
-    Ok(gathered.into_iter().filter_map(|(seq, places)| StoredRow::new(seq, &text, places)).collect())
+    let row = |(seq, signature, places)| StoredRow::new(seq, signature, &text, places);
+    Ok(gathered.into_iter().filter_map(row).collect())
 }
 
 /// Which of the texts may be NULL, and has a mark before it where it is not.
@@ -173,14 +176,14 @@ const REPEAT_OF: usize = 11;
 
 impl StoredRow {
     /// `None` where that mark is not one.
-    fn new(seq: i64, text: &Arc<str>, mut places: [(usize, usize); TEXTS - 1]) -> Option<Self> {
+    fn new(seq: i64, signature: i64, text: &Arc<str>, mut places: [(usize, usize); TEXTS]) -> Option<Self> {
         let (from, to) = places[REPEAT_OF];
         let is_repeat = from < to;
         if is_repeat {
             text.get(from..to)?.strip_prefix('=')?;
             places[REPEAT_OF] = (from + 1, to);
         }
-        Some(Self { seq: u64::try_from(seq).unwrap_or(0), text: text.clone(), places, is_repeat })
+        Some(Self { seq: u64::try_from(seq).unwrap_or(0), signature, text: text.clone(), places, is_repeat })
     }
 }
 
@@ -188,15 +191,35 @@ impl StoredRow {
 mod tests {
     use super::*;
 
-    fn packed(rows: &[[&str; TEXTS]]) -> String {
-        let row = |texts: &[&str; TEXTS]| texts.iter().fold(ROW.to_string(), |row, text| format!("{row}{TEXT}{text}"));
+    fn packed(rows: &[[&str; TEXTS + 2]]) -> String {
+        let row =
+            |texts: &[&str; TEXTS + 2]| texts.iter().fold(ROW.to_string(), |row, text| format!("{row}{TEXT}{text}"));
         rows.iter().map(row).collect()
     }
 
-    const FIRST: [&str; TEXTS] =
-        ["1", "w", "id", "time", "deny", "shop", "Pod", "", "CREATE", "jane", "r", "i", "", "00", "[]", "aa", "{}"];
-    const REPEATED: [&str; TEXTS] =
-        ["2", "w", "id", "time", "deny", "é", "Pod", "n", "CREATE", "jane", "", "", "=", "00", "[]", "bb", "{\"a\":1}"];
+    const FIRST: [&str; TEXTS + 2] = [
+        "1", "w", "id", "time", "deny", "shop", "Pod", "", "CREATE", "jane", "r", "i", "", "00", "[]", "aa", "{}", "7",
+    ];
+    const REPEATED: [&str; TEXTS + 2] = [
+        "2",
+        "w",
+        "id",
+        "time",
+        "deny",
+        "é",
+        "Pod",
+        "n",
+        "CREATE",
+        "jane",
+        "",
+        "",
+        "=",
+        "00",
+        "[]",
+        "bb",
+        "{\"a\":1}",
+        "-8",
+    ];
 
     #[test]
     fn rows_read_as_they_were_packed() {
@@ -206,6 +229,7 @@ mod tests {
         assert_eq!((first.columns().namespace, first.columns().name, first.columns().repeat_of), ("shop", "", None));
         assert_eq!((second.seq(), second.hash(), second.line()), (2, "bb", "{\"a\":1}"));
         assert_eq!((second.columns().namespace, second.columns().facets), ("é", "[]"));
+        assert_eq!((first.columns().signature, second.columns().signature), (7, -8));
         assert_eq!(second.columns().repeat_of, Some(""));
     }
 
@@ -213,9 +237,9 @@ mod tests {
     fn a_value_with_a_mark_in_it_never_passes_for_another() {
         let mut forged = FIRST;
         let whole_row = packed(&[REPEATED]);
-        let end_and_row = format!("{{}}{whole_row}");
+        let end_and_row = format!("7{whole_row}");
         for (at, text) in
-            [(7, "a\u{1f}b"), (7, "a\u{1e}b"), (16, &end_and_row), (7, &whole_row), (12, "no mark"), (0, "x")]
+            [(7, "a\u{1f}b"), (7, "a\u{1e}b"), (17, &end_and_row), (7, &whole_row), (12, "no mark"), (0, "x")]
         {
             forged[at] = text;
             assert!(unpack(&packed(&[forged]), 1).is_none(), "{text:?}");

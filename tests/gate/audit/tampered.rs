@@ -103,6 +103,8 @@ async fn every_altered_column() {
         let fault = format!("column differs: \"{column}\" is not what the line says");
         expect(after(&statement).await, 5, &fault);
     }
+    let fault = "column differs: \"signature\" is not what the line says";
+    expect(after("UPDATE decisions SET signature = signature + 1 WHERE seq = 5").await, 5, fault);
 }
 
 /// The store hands rows over packed, with characters between the values that no JSON text has: whoever has one in a name,
