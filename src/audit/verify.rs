@@ -238,10 +238,8 @@ impl<'a> Walk<'a> {
         };
         // What the line says of its own place, if it is as it was written.
         let own_place = derived.as_ref().and_then(|columns| {
-            let prev_hash = match self.head.to_hex() == columns.prev_hash.as_bytes() {
-                true => self.head,
-                false => columns.prev_hash.parse().ok()?,
-            };
+            let follows = self.head.to_hex() == columns.prev_hash.as_bytes();
+            let prev_hash = if follows { self.head } else { columns.prev_hash.parse().ok()? };
             Some((columns, prev_hash, has_hash(prev_hash, columns.seq)?))
         });
         if let Some((own, ..)) = own_place

@@ -166,20 +166,20 @@ impl<'a> Record<'a> {
         let images = self.images.iter().flat_map(|image| [&image.reference, &image.digest]).flatten();
         let (facets, signature) = self.facets(references);
         Columns {
-            writer_id: borrowed(&self.writer_id),
+            writer_id: Cow::Borrowed(&self.writer_id),
             seq: self.seq,
-            decision_id: borrowed(&self.decision_id),
+            decision_id: Cow::Borrowed(&self.decision_id),
             timestamp: to_column(self.timestamp).into(),
-            decision: borrowed(&self.decision),
-            namespace: request.namespace.as_ref().map(borrowed).unwrap_or_default(),
-            kind: borrowed(&request.kind.kind),
-            name: request.name.as_ref().map(borrowed).unwrap_or_default(),
-            operation: borrowed(&request.operation),
+            decision: Cow::Borrowed(&self.decision),
+            namespace: request.namespace.as_deref().map(Cow::Borrowed).unwrap_or_default(),
+            kind: Cow::Borrowed(&request.kind.kind),
+            name: request.name.as_deref().map(Cow::Borrowed).unwrap_or_default(),
+            operation: Cow::Borrowed(&request.operation),
             username: self.username().into(),
             rules: each_once(not_passed.map(|rule| &*rule.rule), ","),
             images: each_once(images.map(|image| &**image), " "),
-            repeat_of: self.repeat_of.as_ref().map(borrowed),
-            prev_hash: borrowed(&self.prev_hash),
+            repeat_of: self.repeat_of.as_deref().map(Cow::Borrowed),
+            prev_hash: Cow::Borrowed(&self.prev_hash),
             facets: facets.into(),
             signature,
         }
@@ -257,11 +257,6 @@ impl Rule<'_> {
     fn did_not_pass(&self) -> bool {
         !matches!(&*self.result, "pass" | "skip")
     }
-}
-
-/// The same text, not copied.
-fn borrowed<'a>(text: &'a Cow<'_, str>) -> Cow<'a, str> {
-    Cow::Borrowed(text)
 }
 
 /// One after the other, each the first time it comes.
