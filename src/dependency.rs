@@ -5,9 +5,13 @@
 //! registries. None of it is ever in the way of admission.
 
 pub mod base;
+pub mod end_of_life;
 pub mod finding;
 pub mod forecast;
+pub mod index;
 pub mod ladder;
 pub mod look_up;
+pub mod package;
 pub mod rank;
+pub mod sbom;
 pub mod version;

@@ -10,7 +10,7 @@ pub mod credentials;
 mod digest;
 pub mod error;
 mod layout;
-mod limits;
+pub(crate) mod limits;
 mod mirror;
 pub mod settings;
 mod token;
