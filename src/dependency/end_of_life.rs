@@ -187,6 +187,7 @@ pub fn outlook(named: &Named, product: &Product, image: &str, image_name: &str, 
         how,
         refused_on: None,
         target_refused_on: None,
+        target: None,
     }))
 }
 

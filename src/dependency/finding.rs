@@ -3,10 +3,13 @@
 //! Sources put both into [`Findings`]. A finding is never wrong for lack of data: then it is absent, and
 //! [`NotLookedUp`] says why.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use crate::evidence::{Fact, ResolvedImage};
 use crate::image::build_date::BuildDate;
 
 /// What a finding is about.
@@ -94,6 +97,9 @@ pub struct Finding {
     /// The same of what the step leads to: a step to what would itself be refused comes last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target_refused_on: Option<NaiveDate>,
+    /// The reference that the step leads to, where it is an image whose facts are among [`Findings::targets`].
+    #[serde(skip)]
+    pub target: Option<String>,
 }
 
 impl Finding {
@@ -162,6 +168,8 @@ pub struct Findings {
     pub found: Vec<Finding>,
     /// What is missing, and why.
     pub not_looked_up: Vec<NotLookedUp>,
+    /// What is known of the images that steps lead to, by reference: policies are asked about them too.
+    pub targets: BTreeMap<String, Fact<ResolvedImage>>,
 }
 
 impl Findings {
@@ -179,6 +187,7 @@ impl Findings {
     pub fn merge(&mut self, other: Self) {
         self.found.extend(other.found);
         self.not_looked_up.extend(other.not_looked_up);
+        self.targets.extend(other.targets);
     }
 }
 
@@ -285,6 +294,7 @@ mod tests {
             how: String::new(),
             refused_on: NaiveDate::from_ymd_opt(2026, 12, 7),
             target_refused_on: None,
+            target: None,
         }
     }
 

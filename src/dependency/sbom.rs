@@ -1,4 +1,4 @@
-//! Reads bills of materials, SPDX and CycloneDX in JSON, as far as package URLs go. Pure: bytes in, packages out.
+//! Reads bills of materials, SPDX and `CycloneDX` in JSON, as far as package URLs go. Pure: bytes in, packages out.
 //!
 //! Whatever else such a document holds (files, licences, relationships, which may go in circles) is skipped unread, so
 //! what stays in memory is bounded by the packages, and those by [`MOST_PACKAGES`].

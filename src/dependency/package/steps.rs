@@ -58,6 +58,7 @@ fn finding(package: &Package, behind: &Behind, image: &str, image_name: &str, no
         how: how(package, *step, &next.version),
         refused_on: None,
         target_refused_on: None,
+        target: None,
         from,
     })
 }

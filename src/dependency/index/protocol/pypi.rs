@@ -106,7 +106,7 @@ impl Protocol for SimpleApi {
     fn read(&self, name: &PackageName, body: &[u8]) -> Result<Vec<Release>, Unreadable> {
         let document: Simple = json(body).map_err(|error| match error {
             Unreadable::Html(_) => Unreadable::Html("the simple API in JSON (PEP 691)"),
-            other => other,
+            Unreadable::Shape(why) => Unreadable::Shape(why),
         })?;
         let mut versions: BTreeMap<String, Files> =
             document.versions.into_iter().take(MOST_RELEASES).map(|version| (version, Files::default())).collect();
