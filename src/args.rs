@@ -3,6 +3,7 @@
 mod asking;
 mod audit;
 mod history;
+mod indexes;
 mod relations;
 mod store;
 mod telemetry;
@@ -21,6 +22,7 @@ use crate::subject::kinds::WorkloadKind;
 pub use asking::{DecisionsApiArgs, FilterArgs, QueryArgs, TailArgs};
 pub use audit::{Age, ExportArgs, ExportFormat, ImportArgs, KeepingArgs, VerifyArgs};
 pub use history::{PolicyTestArgs, ReplayArgs, RunningArgs, SimulateArgs};
+pub use indexes::{IndexArgs, SnapshotArgs};
 pub use relations::FlagsError;
 pub use store::AskedStore;
 pub use telemetry::{OtlpEndpoint, TelemetryArgs};
@@ -55,6 +57,8 @@ pub enum Command {
     /// Say what policies would have said to recorded decisions, or say to what runs: how many more and fewer refusals, and
     /// whose.
     Simulate(Box<SimulateArgs>),
+    /// Write what package indexes say of some images' packages to a file, for where none may be asked.
+    Snapshot(Box<SnapshotArgs>),
     /// Look at policies.
     #[command(subcommand)]
     Policy(PolicyCommand),

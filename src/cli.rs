@@ -12,6 +12,7 @@ mod policy;
 mod policy_test;
 mod replay;
 mod simulate;
+mod snapshot;
 mod time;
 
 use std::error::Error;
@@ -118,6 +119,10 @@ fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Simulate(args) => {
             log_to_stderr("error", false);
             block_on(simulate::run(*args))
+        }
+        Command::Snapshot(args) => {
+            log_to_stderr("error", false);
+            block_on(snapshot::snapshot(*args))
         }
         Command::Policy(command) => policy::run(&command),
         Command::Exception(ExceptionCommand::New(args)) => exception::new(*args),

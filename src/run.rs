@@ -1,6 +1,7 @@
 //! `freshgate serve`: puts the parts together and nothing else. Everything that can be wrong is told before the first
 //! review is answered.
 
+pub mod indexes;
 mod keeping;
 
 use std::path::PathBuf;

@@ -92,6 +92,21 @@ struct Schema1History {
     v1_compatibility: String,
 }
 
+impl Descriptor {
+    /// One of its annotations.
+    pub fn annotation(&self, key: &str) -> Option<&str> {
+        self.annotations.get(key)
+    }
+}
+
+/// The digests in a list of referrers, each with its artifact type; those without one have none that matters.
+pub fn referring(body: &[u8]) -> Vec<(String, String)> {
+    let list: Value = serde_json::from_slice(body).unwrap_or_default();
+    let entries = list.get("manifests").and_then(Value::as_array).into_iter().flatten();
+    let text = |entry: &Value, key: &str| entry.get(key).and_then(Value::as_str).map(str::to_owned);
+    entries.filter_map(|entry| Some((text(entry, "digest")?, text(entry, "artifactType")?))).collect()
+}
+
 /// What a manifest turns out to be.
 #[derive(Debug)]
 pub enum Shape {

@@ -9,10 +9,11 @@ mod answer;
 pub mod credentials;
 mod digest;
 pub mod error;
-mod layout;
-mod limits;
+pub mod layout;
+pub(crate) mod limits;
 mod mirror;
 pub mod settings;
+pub mod tags;
 mod token;
 
 use std::collections::HashMap;
@@ -37,6 +38,7 @@ use self::error::RegistryError;
 use self::limits::Limits;
 use self::settings::{MirrorLocation, RegistrySettings};
 use self::token::TokenKey;
+use super::claims;
 use super::reference::ImageReference;
 
 /// Most bytes of a manifest or an index.
@@ -221,6 +223,12 @@ impl Registries {
         digest: &str,
         artifact_type: &str,
     ) -> Result<Vec<String>, RegistryError> {
+        let all = self.referring(asking, digest).await?;
+        Ok(all.into_iter().filter(|(_, kind)| kind == artifact_type).map(|(digest, _)| digest).take(8).collect())
+    }
+
+    /// The same for every type: digests, and what each is.
+    pub async fn referring(&self, asking: Asking<'_>, digest: &str) -> Result<Vec<(String, String)>, RegistryError> {
         if self.layout_for(asking.image).is_some() {
             return Ok(Vec::new());
         }
@@ -230,13 +238,7 @@ impl Registries {
             other => other?,
         };
         let body = self.bounded(&host, response, LARGEST_MANIFEST_BYTES, asking.deadline, "list of referrers").await?;
-        let list: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
-        let entries = list.get("manifests").and_then(serde_json::Value::as_array).into_iter().flatten();
-        Ok(entries
-            .filter(|entry| entry.get("artifactType").and_then(serde_json::Value::as_str) == Some(artifact_type))
-            .filter_map(|entry| entry.get("digest")?.as_str().map(str::to_owned))
-            .take(8)
-            .collect())
+        Ok(claims::referring(&body))
     }
 
     async fn ask_host(
@@ -308,7 +310,7 @@ impl Registries {
         for _ in 0..=MOST_REDIRECTS {
             let target = authority(&url);
             let client = if self.settings.is_exempt(&target) { &self.exempt } else { &self.public };
-            let mut request = client.request(method.clone(), url.clone()).header(ACCEPT, accepted());
+            let mut request = client.request(method.clone(), url.clone()).header(ACCEPT, accepted(&url));
             if let Some(authorization) = authorization.as_ref().filter(|_| url.origin() == origin) {
                 request = request.header(AUTHORIZATION, authorization);
             }
@@ -389,7 +391,10 @@ fn authority(url: &Url) -> String {
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
-fn accepted() -> String {
+fn accepted(url: &Url) -> String {
+    if url.path().ends_with("/tags/list") {
+        return "application/json".to_owned();
+    }
     format!(
         "{OCI_IMAGE_INDEX_MEDIA_TYPE}, {OCI_IMAGE_MEDIA_TYPE}, {IMAGE_MANIFEST_LIST_MEDIA_TYPE}, \
          {IMAGE_MANIFEST_MEDIA_TYPE}, {SCHEMA_1_MEDIA_TYPES}"

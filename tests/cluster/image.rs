@@ -112,6 +112,17 @@ pub fn provenance_entry(subject: &Image, finished: &str) -> Entry {
     }
 }
 
+/// Any attestation of `subject`, as BuildKit has an index list it.
+pub fn attestation_entry(subject: &Image, attestation: Image) -> Entry {
+    Entry {
+        image: attestation,
+        descriptor: json!({
+            "platform": {"os": "unknown", "architecture": "unknown"},
+            "annotations": {"vnd.docker.reference.type": "attestation-manifest", "vnd.docker.reference.digest": subject.digest},
+        }),
+    }
+}
+
 /// The same, as an artifact that refers to `subject`.
 pub fn referring_provenance(subject: &Image, finished: &str) -> Image {
     let refers = json!({

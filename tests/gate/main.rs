@@ -17,6 +17,7 @@ mod forged;
 mod history;
 mod killed;
 mod outages;
+mod packages;
 mod purity;
 mod registries;
 mod reviews;

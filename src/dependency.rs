@@ -1,0 +1,19 @@
+//! Dependencies: for each image that is used, the one small next step, long before the gate refuses anything.
+//!
+//! A source of findings is a function from an image to [`finding::Findings`]: what it found, and what it could not look
+//! up. [`version`], [`ladder`], [`base`], [`forecast`], [`rank`], [`workload`] and the types in [`finding`] are pure; [`look_up`] asks
+//! registries. None of it is ever in the way of admission.
+
+pub mod base;
+pub mod contents;
+pub mod end_of_life;
+pub mod finding;
+pub mod forecast;
+pub mod index;
+pub mod ladder;
+pub mod look_up;
+pub mod package;
+pub mod rank;
+pub mod sbom;
+pub mod version;
+pub mod workload;
