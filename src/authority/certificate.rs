@@ -139,8 +139,8 @@ fn name(name: &GeneralName<'_>) -> Option<String> {
     match name {
         GeneralName::DNSName(name) => Some((*name).to_owned()),
         GeneralName::IPAddress(bytes) => match **bytes {
-            [a, b, c, d] => Some(std::net::Ipv4Addr::new(a, b, c, d).to_string()),
-            ref long => <[u8; 16]>::try_from(long).ok().map(|long| std::net::Ipv6Addr::from(long).to_string()),
+            [a, b, c, d] => Some(core::net::Ipv4Addr::new(a, b, c, d).to_string()),
+            ref long => <[u8; 16]>::try_from(long).ok().map(|long| core::net::Ipv6Addr::from(long).to_string()),
         },
         _ => None,
     }

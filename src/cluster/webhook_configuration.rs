@@ -103,6 +103,7 @@ pub struct WebhookConfiguration {
 /// What is remembered from look to look.
 struct Memory {
     keeping: Keeping,
+    began: Instant,
     served: Vec<ServedKind>,
     asked_for_kinds: Option<Instant>,
     /// What was told last, so that it is told once.
@@ -117,6 +118,7 @@ impl WebhookConfiguration {
         let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
         let mut memory = Memory {
             keeping: Keeping::new(self.drift, (self.clock)()),
+            began: Instant::now(),
             served: Vec::new(),
             asked_for_kinds: None,
             told: Standing::default(),
@@ -168,7 +170,7 @@ impl WebhookConfiguration {
         let owner = self.owner.reference().await;
         let wanted = self.registration.manifest(authorities.as_deref(), &memory.served, owner.as_ref());
         let live = self.read(api).await?;
-        let act = memory.keeping.look(&wanted, live.as_ref(), self.leadership.leads(), std::time::Instant::now());
+        let act = memory.keeping.look(&wanted, live.as_ref(), self.leadership.leads(), memory.began.elapsed());
         let live = match act {
             Act::Nothing => live,
             Act::Delete(uid) => {
