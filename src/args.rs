@@ -4,6 +4,7 @@ mod asking;
 mod audit;
 mod history;
 mod relations;
+mod report;
 mod store;
 mod telemetry;
 mod values;
@@ -22,6 +23,7 @@ pub use asking::{DecisionsApiArgs, FilterArgs, QueryArgs, TailArgs};
 pub use audit::{Age, ExportArgs, ExportFormat, ImportArgs, KeepingArgs, VerifyArgs};
 pub use history::{PolicyTestArgs, ReplayArgs, RunningArgs, SimulateArgs};
 pub use relations::FlagsError;
+pub use report::{GroupBy, ReportArgs, ReportOutput};
 pub use store::AskedStore;
 pub use telemetry::{OtlpEndpoint, TelemetryArgs};
 
@@ -55,6 +57,9 @@ pub enum Command {
     /// Say what policies would have said to recorded decisions, or say to what runs: how many more and fewer refusals, and
     /// whose.
     Simulate(Box<SimulateArgs>),
+    /// Show which images will be refused when, and for each the one small next step: exit 0 shown, 2 something is
+    /// unreadable.
+    Report(Box<ReportArgs>),
     /// Look at policies.
     #[command(subcommand)]
     Policy(PolicyCommand),
