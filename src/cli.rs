@@ -11,6 +11,7 @@ mod output;
 mod policy;
 mod policy_test;
 mod replay;
+mod report;
 mod simulate;
 mod snapshot;
 mod time;
@@ -124,6 +125,10 @@ fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Snapshot(args) => {
             log_to_stderr("error", false);
             block_on(snapshot::snapshot(*args))
+        }
+        Command::Report(args) => {
+            log_to_stderr("error", false);
+            block_on(report::run(*args))
         }
         Command::Policy(command) => policy::run(&command),
         Command::Exception(ExceptionCommand::New(args)) => exception::new(*args),

@@ -5,7 +5,6 @@
 mod faults;
 mod indexes;
 mod real;
-mod real;
 mod sboms;
 mod snapshot;
 
