@@ -88,7 +88,8 @@ impl Node {
         wait_for("containerd's socket", || folder.join("containerd.sock").exists());
         let kubelet = from_source("kubelet", &configuration::kubelet(&address));
         let proxy = from_source("kube-proxy", &configuration::proxy());
-        let names = from_source("coredns", &["-conf".into(), "Corefile".into()]);
+        let mut names = from_source("coredns", &["-conf".into(), "Corefile".into()]);
+        names.wait_until(|| TcpStream::connect((&*address, 53)).is_ok());
 
         let others = vec![names, proxy, containerd, scheduler, controllers, etcd];
         let mut node = Self { api_server, kubelet, others, registry, address, folder };

@@ -131,6 +131,8 @@ state = "{shown}/containerd-state"
         "clusterDNS": [NAME_SERVICE], "clusterDomain": "cluster.local", "resolvConf": folder.join("resolv.conf"),
         "containerRuntimeEndpoint": format!("unix://{shown}/containerd.sock"),
         "tlsCertFile": folder.join("node.crt"), "tlsPrivateKeyFile": folder.join("node.key"),
+        // However full the machine's disk is, images stay: the registry is gone before they are.
+        "imageGCHighThresholdPercent": 100,
         "evictionHard": {"nodefs.available": "1%", "imagefs.available": "1%"},
     });
     std::fs::write(folder.join("kubelet.yaml"), kubelet.to_string()).unwrap();
