@@ -13,6 +13,7 @@ mod policy_test;
 mod replay;
 mod simulate;
 mod time;
+mod webhook;
 
 use std::error::Error;
 use std::io::{self, IsTerminal as _};
@@ -25,7 +26,7 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use tracing_subscriber::EnvFilter;
 
 use self::output::{print, print_bytes, say, tell, written};
-use crate::args::{Cli, Command, ExceptionCommand, ServeArgs};
+use crate::args::{Cli, Command, ExceptionCommand, ServeArgs, WebhookCommand};
 use crate::policy::crd;
 
 /// It was done, and the answer is yes.
@@ -121,6 +122,10 @@ fn run(cli: Cli) -> Result<u8, Failure> {
         }
         Command::Policy(command) => policy::run(&command),
         Command::Exception(ExceptionCommand::New(args)) => exception::new(*args),
+        Command::Webhook(WebhookCommand::Test(args)) => {
+            log_to_stderr("error", false);
+            block_on(webhook::test(args))
+        }
         Command::Crds => {
             print(&crd::yaml().map_err(|error| {
                 Failure::new(format!("the definitions cannot be written: {error}; report this as a bug"))
