@@ -1,7 +1,7 @@
 //! The gate on a real node: installed by Helm, run by a kubelet, reached by its Service, broken, upgraded, taken away.
 //!
 //! One node serves all scenarios; each installs what it needs and leaves nothing. Name scenarios to run some of them.
-//! It needs root and Linux; elsewhere it says so and does nothing, but not in CI. With `FRESHGATE_NODE_IMAGE` an archive
+//! With `--by-hand` the bed waits to be looked at, and says how. It needs root and Linux; elsewhere it says so and does nothing, but not in CI. With `FRESHGATE_NODE_IMAGE` an archive
 //! of the gate's image is used as it is, else one is built from this checkout without optimisation.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
@@ -52,7 +52,13 @@ fn main() -> ExitCode {
         }
         return ExitCode::SUCCESS;
     }
-    if node::is_inside() { run(&chosen) } else { go_inside(&arguments) }
+    if !node::is_inside() {
+        go_inside(&arguments)
+    } else if arguments.iter().any(|arg| arg == "--by-hand") {
+        by_hand()
+    } else {
+        run(&chosen)
+    }
 }
 
 fn go_inside(arguments: &[String]) -> ExitCode {
@@ -83,8 +89,35 @@ fn is_root() -> bool {
     Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout == b"0\n")
 }
 
+fn start() -> Bed {
+    Bed::start(&PathBuf::from(std::env::var_os(IMAGE).unwrap()))
+}
+
+/// Lets a person look around.
+fn by_hand() -> ExitCode {
+    let bed = start();
+    println!(
+        "
+In another terminal, as root:
+
+nsenter --net --mount --pid --target $(pgrep --newest --full -- \"$(basename {}) --by-hand\") \\
+    env KUBECONFIG={} PATH={}:$PATH bash
+
+There are kubectl, helm and crane; images {}, {} and {}, and the gate's {}. Enter ends it all.",
+        std::env::current_exe().unwrap().display(),
+        bed.node.kubeconfig().display(),
+        cluster::programs().display(),
+        bed.fresh,
+        bed.ageing,
+        bed.old,
+        bed.gate,
+    );
+    let _ = std::io::stdin().read_line(&mut String::new());
+    ExitCode::SUCCESS
+}
+
 fn run(scenarios: &[Scenario]) -> ExitCode {
-    let bed = Bed::start(&PathBuf::from(std::env::var_os(IMAGE).unwrap()));
+    let bed = start();
     let mut failed = Vec::new();
     for (name, scenario) in scenarios {
         let begun = std::time::Instant::now();

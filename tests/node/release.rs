@@ -83,7 +83,9 @@ impl<'a> Release<'a> {
             "drainDelaySeconds=2".to_owned(),
         ];
         for value in set.iter().map(String::as_str).chain(values.iter().copied()) {
-            args.extend(["--set".to_owned(), value.to_owned()]);
+            // A tag of digits alone is no number.
+            let flag = if value.starts_with("image.tag=") { "--set-string" } else { "--set" };
+            args.extend([flag.to_owned(), value.to_owned()]);
         }
         args
     }

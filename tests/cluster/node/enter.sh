@@ -52,5 +52,5 @@ ip route add default via "${FRESHGATE_NODE_ADDRESS%.*}.1" dev eth0
 sysctl -qw net.ipv4.ip_forward=1
 
 # This shell stays as the first process: it takes in what lost its parent.
-"$@" &
+"$@" <&0 &
 wait $!
