@@ -86,21 +86,28 @@ impl Bed {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    /// Prints what there is, after a failure.
-    pub fn tell_what_is(&self, scenario: &str) {
-        println!("-- after {scenario}:");
+    /// Writes down what there is after a failure, beside the logs of the node's programs.
+    pub fn keep_what_is(&self, when: &str) {
+        let mut kept = String::new();
         for args in [
-            &["get", "pods,deployments,statefulsets,jobs", "-A", "-o", "wide"][..],
+            &["get", "pods,deployments,statefulsets,daemonsets,jobs,services", "-A", "-o", "wide"][..],
             &["get", "events", "-A", "--sort-by=.lastTimestamp"],
-            &["get", "validatingwebhookconfigurations"],
+            &["get", "validatingwebhookconfigurations", "-o", "yaml"],
+            &["logs", "-n", crate::release::NAMESPACE, "-l", "app.kubernetes.io/instance=freshgate", "--tail=-1", "--prefix"],
         ] {
             let said = self.node.kubectl(args);
-            let lines: Vec<&str> = said.stdout.lines().collect();
-            println!("{}", lines[lines.len().saturating_sub(40)..].join("\n"));
+            kept.push_str(&format!("$ kubectl {}\n{}{}\n", args.join(" "), said.stdout, said.stderr));
         }
-        let logs =
-            ["logs", "-A", "-l", "app.kubernetes.io/name=freshgate", "--all-containers", "--tail=60", "--prefix"];
-        println!("{}", self.node.kubectl(&logs).stdout);
+        let name = format!("after {when}.txt").replace(' ', "-");
+        std::fs::write(self.node.folder().join("log").join(name), kept).unwrap();
+    }
+
+    /// Removes what a failed scenario left, so that it does not make others fail.
+    pub fn clear(&self) {
+        let all = self.node.get(&["get", "namespaces", "-o", "jsonpath={.items[*].metadata.name}"]);
+        for name in all.split(' ').filter(|name| !name.starts_with("kube-") && *name != "default") {
+            self.remove_namespace(name);
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::Scenario;
 use crate::bed::{Bed, deployment, pod};
+use crate::cluster::control_plane::wait_for;
 use crate::release::{NAME, NAMESPACE, Release, chart, volume};
 
 pub const SCENARIOS: &[Scenario] = &[
@@ -38,12 +39,12 @@ fn guards(bed: &Bed) {
     assert_eq!(release.figures(pod, "freshgate_webhook_drift"), [0.0]);
     assert_eq!(release.figures(pod, "freshgate_leader"), [1.0]);
 
-    let said = bed.node.helm(&["test", NAME, "--namespace", NAMESPACE, "--logs"]);
+    let said = bed.node.helm(&["test", NAME, "--namespace", NAMESPACE]);
     assert!(said.success, "helm test: {}{}", said.stdout, said.stderr);
 
     // The emergency command of the notes lets everything in.
     bed.node.get(&["delete", "validatingwebhookconfiguration", "freshgate"]);
-    crate::cluster::control_plane::wait_for("the way to be free", || {
+    wait_for("the way to be free", || {
         bed.try_to_create("shop", &deployment("old", &bed.old)).success
     });
     bed.node.get(&["-n", NAMESPACE, "rollout", "restart", "deployment", NAME]);
@@ -75,16 +76,17 @@ fn leaves(bed: &Bed) {
     assert!(said.success, "helm uninstall: {}{}", said.stdout, said.stderr);
     release.assert_deploys_work("probe");
     assert!(bed.try_to_create("probe", &pod("old", &bed.old)).success, "nobody judges any more");
-    assert_eq!(
-        release.what_is_left(),
-        [
-            "customresourcedefinition.apiextensions.k8s.io/budgetsources.freshgate.dev",
-            "customresourcedefinition.apiextensions.k8s.io/gateexceptions.freshgate.dev",
-            "customresourcedefinition.apiextensions.k8s.io/gatepolicies.freshgate.dev",
-            "gatepolicy.freshgate.dev/production",
-            "persistentvolumeclaim/freshgate",
-        ]
-    );
+    let kept = [
+        "customresourcedefinition.apiextensions.k8s.io/budgetsources.freshgate.dev",
+        "customresourcedefinition.apiextensions.k8s.io/gateexceptions.freshgate.dev",
+        "customresourcedefinition.apiextensions.k8s.io/gatepolicies.freshgate.dev",
+        "gatepolicy.freshgate.dev/production",
+        "persistentvolumeclaim/freshgate",
+    ];
+    // Helm does not wait for Pods that end.
+    let left = || release.what_is_left().into_iter().filter(|name| !name.starts_with("pod/")).collect::<Vec<_>>();
+    wait_for("the Pods to be gone", || left() == release.what_is_left());
+    assert_eq!(left(), kept);
 
     // Installed again it finds both, and what was denied is still on record.
     let said = release.helm("install", NAMESPACE, &chart(), &with_volume);
@@ -93,6 +95,6 @@ fn leaves(bed: &Bed) {
     release.upgrade(&[&with_volume[..], &["purge=true"]].concat());
     let said = release.uninstall();
     assert!(said.success, "helm uninstall: {}{}", said.stdout, said.stderr);
-    crate::cluster::control_plane::wait_for("everything to be gone", || release.what_is_left().is_empty());
+    wait_for("everything to be gone", || release.what_is_left().is_empty());
     bed.node.get(&["delete", "persistentvolume", "audit"]);
 }

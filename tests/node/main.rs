@@ -127,7 +127,8 @@ fn run(scenarios: &[Scenario]) -> ExitCode {
             println!("test {name} ... ok ({seconds} s)");
         } else {
             println!("test {name} ... FAILED ({seconds} s)");
-            bed.tell_what_is(name);
+            bed.keep_what_is(name);
+            bed.clear();
             failed.push(*name);
         }
     }

@@ -192,7 +192,7 @@ impl Drop for Release<'_> {
     fn drop(&mut self) {
         let node = &self.bed.node;
         if std::thread::panicking() {
-            self.bed.tell_what_is("a failure, before the release is removed");
+            self.bed.keep_what_is("a failure before the release was removed");
         }
         node.kubectl(&["uncordon", NODE]);
         self.uninstall();
