@@ -282,7 +282,7 @@ fn suffix_shape(suffix: &str) -> Result<(String, Vec<u64>), NoVersion> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::*;

@@ -34,13 +34,13 @@ pub struct Said {
     pub stderr: String,
 }
 
-struct Authority {
+pub(super) struct Authority {
     issuer: Issuer<'static, KeyPair>,
-    pem: String,
+    pub(super) pem: String,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
@@ -51,7 +51,14 @@ impl Authority {
     }
 
     /// Writes `<name>.crt` and `<name>.key`.
-    fn issue(&self, folder: &Path, name: &str, common_name: &str, organizations: &[&str], alternatives: &[&str]) {
+    pub(super) fn issue(
+        &self,
+        folder: &Path,
+        name: &str,
+        common_name: &str,
+        organizations: &[&str],
+        alternatives: &[&str],
+    ) {
         let alternatives: Vec<String> = alternatives.iter().map(|&name| name.to_owned()).collect();
         let mut params = CertificateParams::new(alternatives).unwrap();
         params.distinguished_name.push(DnType::CommonName, common_name);
@@ -89,7 +96,7 @@ impl ControlPlane {
         std::fs::write(path.join("sa.key"), service_accounts.serialize_pem()).unwrap();
         std::fs::write(path.join("sa.pub"), service_accounts.public_key_pem()).unwrap();
         for name in ["admin", "controllers"] {
-            write_kubeconfig(path, name, port);
+            write_kubeconfig(path, name, &format!("https://127.0.0.1:{port}"));
         }
 
         write_admission_configuration(path);
@@ -190,7 +197,7 @@ impl ControlPlane {
     /// Makes a user of these groups; its kubeconfig is then known by that name.
     pub fn add_user(&self, name: &str, groups: &[&str]) {
         self.authority.issue(self.folder.path(), name, name, groups, &[]);
-        write_kubeconfig(self.folder.path(), name, self.port);
+        write_kubeconfig(self.folder.path(), name, &format!("https://127.0.0.1:{}", self.port));
     }
 
     /// Runs kubectl as a user that was added.
@@ -218,11 +225,12 @@ pub fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-fn write_kubeconfig(folder: &Path, name: &str, port: u16) {
+/// A kubeconfig for the user whose certificate was issued under this name.
+pub(super) fn write_kubeconfig(folder: &Path, name: &str, server: &str) {
     let file = |suffix: &str| folder.join(format!("{name}.{suffix}")).display().to_string();
     let config = serde_json::json!({
         "apiVersion": "v1", "kind": "Config", "current-context": "bed",
-        "clusters": [{"name": "bed", "cluster": {"server": format!("https://127.0.0.1:{port}"), "certificate-authority": folder.join("ca.crt")}}],
+        "clusters": [{"name": "bed", "cluster": {"server": server, "certificate-authority": folder.join("ca.crt")}}],
         "users": [{"name": "user", "user": {"client-certificate": file("crt"), "client-key": file("key")}}],
         "contexts": [{"name": "bed", "context": {"cluster": "bed", "user": "user"}}],
     });
@@ -247,9 +255,14 @@ fn write_admission_configuration(folder: &Path) {
 }
 
 fn kubectl(folder: &Path, user: &str, args: &[&str], input: &str) -> Said {
-    let mut child = Command::new(programs().join("kubectl"))
+    say("kubectl", folder, user, args, input)
+}
+
+/// Runs a program that speaks to the API server as a user, `kubectl` or `helm`.
+pub(super) fn say(program: &str, folder: &Path, user: &str, args: &[&str], input: &str) -> Said {
+    let mut child = Command::new(programs().join(program))
         .env("KUBECONFIG", folder.join(format!("{user}.kubeconfig")))
-        .env("HOME", folder) // its discovery cache
+        .env("HOME", folder) // its caches
         .args(args)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
