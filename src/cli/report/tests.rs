@@ -5,7 +5,9 @@ use insta::assert_snapshot;
 
 use super::*;
 use crate::args::GroupBy;
-use crate::dependency::finding::{Finding, ImageReport, Kind, NotLookedUp, RefusedOn, Step, WorkloadReport, stable_id};
+use crate::dependency::finding::{
+    Finding, ImageReport, Kind, NotLookedUp, RefusedOn, Step, WorkloadReport, short, stable_id,
+};
 use crate::image::build_date::{BuildDate, Class, Source, read_date};
 
 const DIGEST: &str = "sha256:4f1c4f1c4f1c4f1c4f1c4f1c4f1c4f1c4f1c4f1c4f1c4f1c4f1c4f1c4f1c4f1c";
@@ -47,8 +49,12 @@ fn finding(image: &str, kind: Kind, step: Step, from: &str, to: &str) -> Finding
         from: from.to_owned(),
         to: to.to_owned(),
         age_days: Some(41),
-        why: format!("{to} is the newest patch of {from}, and was built 41 days ago."),
-        how: format!("image: node:{to}"),
+        why: format!("{} is what comes after {}, and was built 41 days ago.", short(to), short(from)),
+        how: match kind {
+            Kind::Rebuilt => format!("image: node:18.20.4@{to}"),
+            Kind::BaseDrift => "rebuild it with `docker build --pull`".to_owned(),
+            _ => format!("image: node:{to}"),
+        },
         refused_on: Some(day(12)),
         target_refused_on: None,
         target: None,
