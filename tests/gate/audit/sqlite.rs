@@ -35,6 +35,8 @@ mod million;
 mod refused;
 #[path = "retained.rs"]
 mod retained;
+#[path = "signed.rs"]
+mod signed;
 #[path = "tampered.rs"]
 mod tampered;
 #[path = "throughput.rs"]
