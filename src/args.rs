@@ -5,6 +5,7 @@ mod audit;
 mod history;
 mod indexes;
 mod relations;
+mod report;
 mod store;
 mod telemetry;
 mod values;
@@ -24,6 +25,7 @@ pub use audit::{Age, ExportArgs, ExportFormat, ImportArgs, KeepingArgs, VerifyAr
 pub use history::{PolicyTestArgs, ReplayArgs, RunningArgs, SimulateArgs};
 pub use indexes::{IndexArgs, SnapshotArgs};
 pub use relations::FlagsError;
+pub use report::{GroupBy, ReportArgs, ReportOutput};
 pub use store::AskedStore;
 pub use telemetry::{OtlpEndpoint, TelemetryArgs};
 
@@ -59,6 +61,9 @@ pub enum Command {
     Simulate(Box<SimulateArgs>),
     /// Write what package indexes say of some images' packages to a file, for where none may be asked.
     Snapshot(Box<SnapshotArgs>),
+    /// Show which images will be refused when, and for each the one small next step: exit 0 shown, 2 something is
+    /// unreadable.
+    Report(Box<ReportArgs>),
     /// Look at policies.
     #[command(subcommand)]
     Policy(PolicyCommand),

@@ -12,6 +12,7 @@ mod budgets;
 mod canary;
 mod command_line;
 mod dates;
+mod dependencies;
 mod exceptions;
 mod forged;
 mod history;
