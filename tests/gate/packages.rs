@@ -6,6 +6,7 @@ mod faults;
 mod indexes;
 mod real;
 mod real;
+mod report;
 mod sboms;
 mod snapshot;
 
