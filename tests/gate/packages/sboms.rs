@@ -159,7 +159,7 @@ async fn a_bill_is_found_however_it_is_attached() {
         let why = missing(&contents);
         let expected = [
             "end of life of go 1.26.8: ",
-            "newer versions of go:shop.example/checkout : the SBOM gives no version",
+            "newer versions of go:shop.example/checkout: the SBOM gives no version",
             "newer versions of maven:com.google.guava:guava: no index for packages of maven is configured",
             "newer versions of npm:shop: it is private, and no index is named that serves it",
             "newer versions of pypi:idna, pypi:requests: no index for packages of pypi is configured",
