@@ -5,7 +5,6 @@
 mod faults;
 mod indexes;
 mod real;
-mod real;
 mod report;
 mod sboms;
 mod snapshot;
