@@ -1,5 +1,5 @@
-# Nothing but the program, certificate authorities and time zones. The program is built outside (see image.sh), so that
-# any builder will do; the base is an argument.
+# Nothing but the program and certificate authorities; the program holds the time zones itself. It is built outside (see
+# image.sh), so that any builder will do. The base is an argument, for those who want a shell or authorities of their own.
 ARG BASE=scratch
 FROM ${BASE}
 ARG VERSION=dev
@@ -13,7 +13,6 @@ LABEL org.opencontainers.image.title="freshgate" \
       org.opencontainers.image.created="${CREATED}"
 COPY freshgate /freshgate
 COPY ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
-COPY zoneinfo /usr/share/zoneinfo
 USER 65532:65532
 EXPOSE 8443 8080
 ENTRYPOINT ["/freshgate"]

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use chrono::{TimeDelta, Utc};
 use cluster::control_plane::ControlPlane;
-use cluster::gate::Gate;
+use cluster::gate::{Gate, REGISTERED};
 use cluster::image::Config;
 use cluster::registry::Registry;
 
@@ -30,10 +30,9 @@ fn main() {
     let kubeconfig = plane.kubeconfig();
     let gate = Gate::start(
         &program,
-        &["--kubernetes", "--insecure-registry", &registry.host()],
+        &[&["--kubernetes", "--insecure-registry", &registry.host()][..], &REGISTERED].concat(),
         &[("KUBECONFIG", &kubeconfig)],
     );
-    gate.register(&plane);
     plane.namespace("production", &[]);
     println!(
         "

@@ -4,6 +4,7 @@ mod asking;
 mod audit;
 mod history;
 mod indexes;
+mod lifecycle;
 mod relations;
 mod report;
 mod store;
@@ -24,6 +25,7 @@ pub use asking::{DecisionsApiArgs, FilterArgs, QueryArgs, TailArgs};
 pub use audit::{Age, ExportArgs, ExportFormat, ImportArgs, KeepingArgs, VerifyArgs};
 pub use history::{PolicyTestArgs, ReplayArgs, RunningArgs, SimulateArgs};
 pub use indexes::{IndexArgs, SnapshotArgs};
+pub use lifecycle::{LifecycleArgs, WebhookCommand, WebhookTestArgs};
 pub use relations::FlagsError;
 pub use report::{GroupBy, ReportArgs, ReportOutput};
 pub use store::AskedStore;
@@ -70,6 +72,9 @@ pub enum Command {
     /// Make exceptions.
     #[command(subcommand)]
     Exception(ExceptionCommand),
+    /// Look at the webhook.
+    #[command(subcommand)]
+    Webhook(WebhookCommand),
     /// Print the custom resource definitions.
     Crds,
     /// Print a completion script for a shell.
@@ -149,7 +154,7 @@ pub struct ServeArgs {
     /// Make a certificate, for development
     #[arg(long, env = "FRESHGATE_TLS_SELF_SIGNED", value_parser = values::yes_or_no)]
     pub tls_self_signed: bool,
-    /// Names in the self-made certificate
+    /// Names in the certificate that is made
     #[arg(long, value_name = "NAME", env = "FRESHGATE_TLS_NAMES", value_delimiter = ',', default_values = ["localhost", "127.0.0.1"])]
     pub tls_name: Vec<String>,
     /// File to write the self-made certificate to, for a caBundle
@@ -196,6 +201,9 @@ pub struct ServeArgs {
     /// Log as JSON lines
     #[arg(long, env = "FRESHGATE_LOG_JSON", value_parser = values::yes_or_no)]
     pub log_json: bool,
+    /// The gate's life in a cluster.
+    #[command(flatten)]
+    pub lifecycle: LifecycleArgs,
     /// Decisions over HTTP.
     #[command(flatten)]
     pub decisions: DecisionsApiArgs,

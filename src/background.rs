@@ -1,14 +1,16 @@
 //! A runtime of its own for what can wait, on threads that give way: on one core, storing what is recorded must not hold
-//! up the answers. Threads started from it, SQLite's among them, inherit the lower priority.
+//! up the answers. Threads started from it, SQLite's among them, inherit that they give way.
 
 use std::future::Future;
 use std::io;
 
+use thread_priority::{
+    NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy, set_thread_priority_and_policy, thread_native_id,
+};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinHandle;
 
-/// Niceness of its threads, the greatest there is: where the processor is contended they get about a fiftieth of it, and
-/// all of it where not. Whoever waits for an answer comes first; what waits here is on the disk already.
+/// Niceness of its threads, the greatest there is; it counts where the system refuses more than that.
 const NICENESS: i32 = 19;
 
 /// The runtime. It ends when this is dropped, and what runs there with it.
@@ -44,11 +46,20 @@ impl Drop for Background {
     }
 }
 
-/// On Linux niceness is a thread's; elsewhere it would be the whole program's.
+/// On Linux priority is a thread's; elsewhere it would be the whole program's.
+///
+/// Niceness alone lets a thread finish its slice, some milliseconds, while the journal has an answer to give. One that is
+/// scheduled as idle gives way at once, and gets what the answers of this container leave.
 fn give_way() {
     #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
-        tracing::debug!(%error, "a background thread keeps the usual priority");
+    {
+        let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+        if let Err(error) = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle) {
+            tracing::debug!(?error, "a background thread is not scheduled as idle");
+        }
+        if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
+            tracing::debug!(%error, "a background thread keeps the usual priority");
+        }
     }
 }
 
@@ -71,19 +82,23 @@ pub async fn run_on<T: Send + 'static>(handle: &Handle, work: impl Future<Output
 
 #[cfg(test)]
 mod tests {
+    use thread_priority::thread_schedule_policy;
+
     use super::*;
 
     #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn its_threads_and_theirs_give_way_and_others_do_not() {
-        let niceness = || rustix::process::getpriority_process(None).unwrap();
-        let (here, background) = (niceness(), Background::start().unwrap());
+        let priority = || (thread_schedule_policy().unwrap(), rustix::process::getpriority_process(None).unwrap());
+        let (here, background) = (priority(), Background::start().unwrap());
         let there = run_on(&background.handle(), async move {
-            let blocking = finished(tokio::task::spawn_blocking(niceness)).await;
-            (niceness(), blocking, std::thread::spawn(niceness).join().unwrap())
+            let blocking = finished(tokio::task::spawn_blocking(priority)).await;
+            [priority(), blocking, std::thread::spawn(priority).join().unwrap()]
         })
         .await;
-        assert_eq!(there, (NICENESS, NICENESS, NICENESS));
-        assert_eq!(niceness(), here);
+        let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+        assert_eq!(there, [(idle, NICENESS); 3]);
+        assert_eq!(priority(), here);
+        assert_ne!(here, (idle, NICENESS));
     }
 }

@@ -15,6 +15,7 @@ mod report;
 mod simulate;
 mod snapshot;
 mod time;
+mod webhook;
 
 use std::error::Error;
 use std::io::{self, IsTerminal as _};
@@ -27,7 +28,7 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use tracing_subscriber::EnvFilter;
 
 use self::output::{print, print_bytes, say, tell, written};
-use crate::args::{Cli, Command, ExceptionCommand, ServeArgs};
+use crate::args::{Cli, Command, ExceptionCommand, ServeArgs, WebhookCommand};
 use crate::policy::crd;
 
 /// It was done, and the answer is yes.
@@ -121,16 +122,20 @@ fn run(cli: Cli) -> Result<u8, Failure> {
             log_to_stderr("error", false);
             block_on(simulate::run(*args))
         }
-        Command::Report(args) => {
-            log_to_stderr("error", false);
-            block_on(report::run(*args))
-        }
         Command::Snapshot(args) => {
             log_to_stderr("error", false);
             block_on(snapshot::snapshot(*args))
         }
+        Command::Report(args) => {
+            log_to_stderr("error", false);
+            block_on(report::run(*args))
+        }
         Command::Policy(command) => policy::run(&command),
         Command::Exception(ExceptionCommand::New(args)) => exception::new(*args),
+        Command::Webhook(WebhookCommand::Test(args)) => {
+            log_to_stderr("error", false);
+            block_on(webhook::test(args))
+        }
         Command::Crds => {
             print(&crd::yaml().map_err(|error| {
                 Failure::new(format!("the definitions cannot be written: {error}; report this as a bug"))

@@ -110,6 +110,12 @@ pub struct Metrics {
     pub certificate_not_after: Gauge,
     /// Certificate files that could not be used; the last good ones stay.
     pub certificate_reload_failures: Counter,
+    /// 1 while this replica leads.
+    pub leader: Gauge,
+    /// 1 while the webhook configuration stands in the cluster, and was as the gate wants it.
+    pub webhook_applied: Gauge,
+    /// 1 while somebody else's change of the webhook configuration stands; the leader tells.
+    pub webhook_drift: Gauge,
     /// Policies in force.
     pub policies: Gauge,
     /// Policies, or sets of them, that could not be used; the last good ones stay.
@@ -191,6 +197,9 @@ impl Default for Metrics {
             images: Family::default(),
             certificate_not_after: Gauge::default(),
             certificate_reload_failures: Counter::default(),
+            leader: Gauge::default(),
+            webhook_applied: Gauge::default(),
+            webhook_drift: Gauge::default(),
             policies: Gauge::default(),
             policy_failures: Counter::default(),
             policies_staleness: Gauge::default(),
@@ -250,6 +259,17 @@ impl Metrics {
             "certificate_reload_failures",
             "Certificate files that could not be used",
             self.certificate_reload_failures.clone(),
+        );
+        all.register("leader", "1 while this replica leads", self.leader.clone());
+        all.register(
+            "webhook_applied",
+            "1 while the webhook configuration that the gate made stands in the cluster",
+            self.webhook_applied.clone(),
+        );
+        all.register(
+            "webhook_drift",
+            "1 while somebody else's change of the webhook configuration stands, told by the leader",
+            self.webhook_drift.clone(),
         );
         all.register("policies", "Policies in force", self.policies.clone());
         all.register("policy_failures", "Policies that could not be used", self.policy_failures.clone());

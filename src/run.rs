@@ -1,50 +1,56 @@
 //! `freshgate serve`: puts the parts together and nothing else. Everything that can be wrong is told before the first
 //! review is answered.
 
+mod certificates;
+mod cluster;
+mod figures;
+mod granting;
 pub mod indexes;
 mod keeping;
+mod registration;
+mod registries;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use rustls::crypto::CryptoProvider;
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 
+use self::certificates::SecretSettings;
+pub use self::cluster::{client, synced};
+pub use self::registries::{RegistriesError, resolver};
 use crate::admin::decisions::DecisionsApi;
 use crate::admin::{self, Admin};
 use crate::admission::{AuditMode, Gate, Granting, Recording, RecordingSettings};
-use crate::args::{AuditDurability, RegistryArgs, ServeArgs, StoreArg};
+use crate::args::{AuditDurability, ServeArgs, StoreArg};
 use crate::audit::record::Labels;
-use crate::audit::{self, Audit, AuditError, AuditSettings, Durability};
+use crate::audit::{Audit, AuditError, AuditSettings, Durability};
 use crate::background::Background;
 use crate::budget::keeper::Keeper;
-use crate::budget::poller::{self, Poller};
-use crate::budget::snapshot::Snapshots;
+use crate::budget::poller::Poller;
 use crate::clock;
+use crate::cluster::Cluster;
 use crate::cluster::authorization::Authorizer;
-use crate::cluster::budget_materials::{self, ClusterMaterials};
+use crate::cluster::budget_materials::ClusterMaterials;
 use crate::cluster::budget_sources::ClusterBudgetSources;
 use crate::cluster::events::EventSink;
-use crate::cluster::exceptions::{ClusterExceptions, FindGrant};
+use crate::cluster::exceptions::ClusterExceptions;
+use crate::cluster::leadership::Leadership;
+use crate::cluster::lease::{Election, LeaseSettings};
+use crate::cluster::owner_reference::Owner;
 use crate::cluster::policies::ClusterPolicies;
-use crate::cluster::watch::WatchHealth;
-use crate::cluster::{self, Cluster};
+use crate::cluster::webhook_configuration::WebhookConfiguration;
 use crate::evidence::gather::{Budgets, Gatherer, StatedLabels};
-use crate::image::registry::credentials::{Credentials, InvalidCredentials};
-use crate::image::registry::settings::{MirrorLocation, RegistrySettings};
-use crate::image::registry::{Registries, SettingsError};
-use crate::image::resolver::Resolver;
 use crate::image::resolver::facts::{FactStore, LedgerOnly, StoredFacts};
 use crate::metrics::Metrics;
 use crate::policy_folder::{self, FolderError, InForce};
-use crate::server::certificates::{CertificateError, Certificates};
+use crate::server::callers::Callers;
+use crate::server::certificates::CertificateError;
 use crate::server::readiness::Readiness;
 use crate::server::{Drain, Listener, ServerError, signals};
-use crate::signing::{KeySource, KeySourceError};
+use crate::signing::KeySourceError;
 use crate::store::{Ledger, Store, StoreError};
 use crate::subject::kinds::WorkloadKinds;
 use crate::telemetry::{Telemetry, TelemetryError, TelemetrySettings, Traces};
@@ -54,9 +60,6 @@ const END_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long a collector may take for what is left to tell it.
 const TELL_WITHIN: Duration = Duration::from_secs(5);
-
-/// How long the first lists of a cluster may take.
-const SYNC_WITHIN: Duration = Duration::from_secs(30);
 
 /// How long exceptions may keep the gate from being ready: their definition may come later than the gate does.
 const BESIDE_POLICIES_WITHIN: Duration = Duration::from_secs(10);
@@ -109,71 +112,6 @@ pub enum StartError {
     Signals(std::io::Error),
 }
 
-/// Why registries cannot be asked.
-#[derive(Debug, Error)]
-pub enum RegistriesError {
-    /// A setting.
-    #[error(transparent)]
-    Settings(#[from] SettingsError),
-    /// The file with credentials cannot be read.
-    #[error(
-        "the registry credentials in {path} cannot be read: {why}; name a docker config with --registry-auth (FRESHGATE_REGISTRY_AUTH), or leave it out"
-    )]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        why: std::io::Error,
-    },
-    /// A folder that should stand in for a registry is no image layout: every image of it would be unreachable.
-    #[error(
-        "the image layout {folder} cannot be used: its index.json cannot be read: {why}; name the folder that holds index.json and blobs, as oci:DIR"
-    )]
-    Layout {
-        /// The folder.
-        folder: PathBuf,
-        /// What the system says.
-        why: std::io::Error,
-    },
-    /// The file with credentials is not one.
-    #[error("{path}: {why}")]
-    Credentials {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        why: InvalidCredentials,
-    },
-}
-
-/// The resolver that the flags describe.
-pub fn resolver(args: &RegistryArgs, store: Arc<dyn FactStore>) -> Result<Resolver, RegistriesError> {
-    let settings = RegistrySettings {
-        allow: args.allow_registry.clone(),
-        insecure: args.insecure_registry.clone(),
-        private: args.private_registry.clone(),
-        ca_files: args.registry_ca.clone(),
-        mirrors: args.mirror.clone(),
-        token_hosts: args.token_host.clone(),
-    };
-    for mirror in &settings.mirrors {
-        if let MirrorLocation::Layout(folder) = &mirror.location {
-            std::fs::File::open(folder.join("index.json"))
-                .map_err(|why| RegistriesError::Layout { folder: folder.clone(), why })?;
-        }
-    }
-    let default = std::env::var_os("DOCKER_CONFIG").map(|folder| PathBuf::from(folder).join("config.json"));
-    let file = args.registry_auth.clone().or(default.filter(|path| path.exists()));
-    let own = match file {
-        None => Credentials::default(),
-        Some(path) => {
-            let text =
-                std::fs::read_to_string(&path).map_err(|why| RegistriesError::Read { path: path.clone(), why })?;
-            Credentials::from_docker_config(&text).map_err(|why| RegistriesError::Credentials { path, why })?
-        }
-    };
-    Ok(Resolver::new(Registries::new(settings)?, own, store))
-}
-
 /// Serves until a signal, then ends in order.
 pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(), StartError> {
     let metrics = Arc::new(Metrics::default());
@@ -182,7 +120,7 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
 
     let args = args.with_journal();
     let background = Background::start().map_err(StartError::Background)?;
-    let certificates = Arc::new(certificates(&args, &provider)?);
+    let certificates = Arc::new(certificates::certificates(&args, &provider)?);
     if let Some(folder) = &args.policies {
         in_force.put(policy_folder::read_all_without_cluster(folder, clock::now())?, &metrics);
         readiness.policies_are_synced();
@@ -213,46 +151,78 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
     let resolver = resolver(&args.registries, facts)?;
     let kinds = WorkloadKinds::with(args.workload_kind.clone());
     let client = if args.kubernetes { Some(client().await?) } else { None };
+    let name = args.id.clone().unwrap_or_else(cluster::host_name);
+    let own_namespace = cluster::own_namespace(&args);
+    let owner = Arc::new(owner(&args, client.as_ref()));
+    let election = election(&args, client.as_ref(), &name, &own_namespace, &owner);
+    let leadership = election.as_ref().map_or_else(Leadership::alone, |election| election.leadership().clone());
+    let registration = registration::registration(&args.lifecycle, &own_namespace);
+    let (registered, told) = watch::channel(None);
+    let secret = SecretSettings {
+        namespace: own_namespace.clone(),
+        leadership: leadership.clone(),
+        owner: Arc::clone(&owner),
+        certificates: Arc::clone(&certificates),
+        readiness: Arc::clone(&readiness),
+        provider: Arc::clone(&provider),
+        metrics: Arc::clone(&metrics),
+        registered: registration.is_some().then_some(told),
+    };
+    let authorities = certificates::follow_secret(&args, client.as_ref(), secret);
     let cluster = client.as_ref().map(|client| Arc::new(Cluster::start(client, kinds.clone(), args.read_pull_secrets)));
     if let Some(cluster) = &cluster {
         synced(cluster).await?;
     }
 
-    let listener = Listener::bind(args.listen, Arc::clone(&certificates), Arc::clone(&provider)).await?;
+    let timeout = Duration::from_secs(args.lifecycle.webhook_timeout_seconds.into());
+    let mut listener = Listener::bind(args.listen, Arc::clone(&certificates), Arc::clone(&provider))
+        .await?
+        .with_default_timeout(timeout);
+    if let Some(file) = &args.lifecycle.client_ca {
+        let callers = Arc::new(Callers::from_file(file, args.lifecycle.client_name.clone(), &provider)?);
+        tokio::spawn(Arc::clone(&callers).follow(Arc::clone(&provider)));
+        listener = listener.only_for(callers);
+    }
     let admin_socket = admin::bind(args.admin_listen).await?;
 
-    let name = args.id.clone().unwrap_or_else(host_name);
     let telemetry = telemetry(&args, &name, &metrics, &background)?;
     let traces = telemetry.as_ref().map_or_else(Traces::default, |telemetry| telemetry.traces.clone());
     if let Some(telemetry) = &telemetry {
         audit.listen(telemetry.listener());
     }
-    let own_namespace = args.own_namespace.clone().or_else(budget_materials::own_namespace);
-    let own_namespace = own_namespace.unwrap_or_else(|| "freshgate".to_owned());
     // Where nothing is kept and nobody asks for exceptions, nothing is signed.
     let keys = match (&store, &client) {
         (None, None) => None,
-        _ => Some(key_source(&args).keys(client.as_ref()).await?),
+        _ => Some(granting::key_source(&args).keys(client.as_ref()).await?),
     };
     let checkpointer = store.as_ref().zip(keys.as_ref()).map(|(store, keys)| {
         let cluster = client.clone().map(|client| (client, own_namespace.clone()));
-        keeping::start(&args.keeping, (&audit, store), keys, cluster, &name, &metrics, &background.handle())
+        keeping::start(
+            &args.keeping,
+            (&audit, store),
+            keys,
+            cluster,
+            (&name, &leadership),
+            &metrics,
+            &background.handle(),
+        )
     });
-    let granting = match (&client, &cluster, keys) {
-        (Some(client), Some(cluster), Some(keys)) => {
+    let events = client.as_ref().map(|client| EventSink::start(client, kinds.clone(), &name, Arc::clone(&metrics)));
+    let granting = match (&client, &cluster, keys, &events) {
+        (Some(client), Some(cluster), Some(keys), Some(events)) => {
             tracing::info!(key_id = %keys.signer_id(), "exceptions are signed");
             Some(Granting {
                 authorizer: Authorizer::new(client.clone()),
                 exceptions: ClusterExceptions::start(
                     client,
                     keys,
-                    find_grant(&args.store),
+                    granting::find_grant(&args.store),
                     Arc::clone(&in_force.exceptions),
                     clock::now,
                     Arc::clone(&metrics),
                 ),
                 cluster: Arc::clone(cluster),
-                events: EventSink::start(client, kinds.clone(), &name, Arc::clone(&metrics)),
+                events: events.clone(),
             })
         }
         _ => None,
@@ -283,11 +253,12 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
         clock: clock::now,
     };
     keeper.take_up().await;
-    let cluster_budget_sources = client
-        .as_ref()
-        .map(|client| ClusterBudgetSources::start(client, Arc::clone(&in_force.budget_sources), reported));
+    let cluster_budget_sources = client.as_ref().map(|client| {
+        ClusterBudgetSources::start(client, Arc::clone(&in_force.budget_sources), reported, leadership.clone())
+    });
     let cluster_policies = client.as_ref().map(|client| {
-        let policies = ClusterPolicies::start(client, Arc::clone(&in_force.policies), Arc::clone(&metrics));
+        let policies =
+            ClusterPolicies::start(client, Arc::clone(&in_force.policies), leadership.clone(), Arc::clone(&metrics));
         let (health, readiness) = (Arc::clone(policies.health()), Arc::clone(&readiness));
         let exceptions = granting.as_ref().map(|granting| Arc::clone(granting.exceptions.health()));
         let sources = cluster_budget_sources.as_ref().map(|sources| Arc::clone(sources.health()));
@@ -319,7 +290,33 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
     if let Some(folder) = args.policies.clone() {
         tokio::spawn(policy_folder::follow(folder, in_force.clone(), clock::now, Arc::clone(&metrics)));
     }
-    tokio::spawn(certificates.follow(provider, Arc::clone(&metrics)));
+    tokio::spawn(certificates.follow(Arc::clone(&provider), Arc::clone(&metrics)));
+    if let (Some(registration), Some(client), Some(events), Ok(address)) =
+        (registration, client.clone(), events, listener.address())
+    {
+        readiness.await_self_check();
+        let configuration = WebhookConfiguration {
+            registration,
+            drift: args.lifecycle.webhook_drift,
+            authorities,
+            kinds: kinds.clone(),
+            leadership: leadership.clone(),
+            owner,
+            events,
+            metrics: Arc::clone(&metrics),
+            registered,
+            clock: clock::now,
+        };
+        let callers_are_checked = args.lifecycle.client_ca.is_some();
+        tokio::spawn(registration::register(
+            configuration,
+            address,
+            callers_are_checked,
+            client,
+            Arc::clone(&readiness),
+            provider,
+        ));
+    }
 
     let labels = Labels { id: name, version: env!("CARGO_PKG_VERSION").to_owned(), cluster: args.cluster };
     let gate = Arc::new(Gate {
@@ -355,12 +352,13 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
     let admin = Admin {
         readiness: Arc::clone(&readiness),
         metrics: Arc::clone(&metrics),
-        refresh: refresh(
+        refresh: figures::refresh(
             &metrics,
             &audit,
             resolver,
             cluster_policies.as_ref().map(|policies| Arc::clone(policies.health())),
             Arc::clone(&budgets.snapshots),
+            leadership.clone(),
         ),
         decisions: decisions_api(&args.store, client.as_ref().filter(|_| args.decisions.decisions_api)),
     };
@@ -380,7 +378,7 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
         std::future::pending::<()>().await;
     });
     let drain = Drain { delay: Duration::from_secs(args.drain_delay_seconds), within: END_WITHIN };
-    listener.serve(gate, readiness, metrics, wait_for(signalled), drain).await;
+    listener.serve(gate, readiness, metrics, wait_for(signalled), drain).await?;
 
     ending.send_replace(true);
     let _ = tokio::time::timeout(END_WITHIN, admin).await;
@@ -398,9 +396,13 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
         }
     }
     if let Some(checkpointer) = checkpointer
+        && leadership.leads()
         && let Err(error) = checkpointer.make(clock::now()).await
     {
         tracing::error!(%error, "the last checkpoint of the audit is not kept");
+    }
+    if let Some(election) = election {
+        election.release().await;
     }
     if let Some(store) = store
         && let Err(error) = store.flush_and_close().await
@@ -415,20 +417,36 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
     Ok(())
 }
 
+/// What the gate's own objects go with.
+fn owner(args: &ServeArgs, client: Option<&kube::Client>) -> Owner {
+    match (&args.lifecycle.webhook_owner, client) {
+        (Some(name), Some(client)) => Owner::named(client.clone(), name.clone()),
+        _ => Owner::default(),
+    }
+}
+
+/// Stands for election, where there is one.
+fn election(
+    args: &ServeArgs,
+    client: Option<&kube::Client>,
+    identity: &str,
+    namespace: &str,
+    owner: &Arc<Owner>,
+) -> Option<Election> {
+    let (name, client) = args.lifecycle.leader_lease.clone().zip(client)?;
+    let settings = LeaseSettings {
+        namespace: namespace.to_owned(),
+        name,
+        identity: identity.to_owned(),
+        owner: Arc::clone(owner),
+        clock: clock::now,
+    };
+    Some(Election::start(client, settings))
+}
+
 async fn wait_for(mut told: watch::Receiver<bool>) {
     // An error means that the teller is gone, and with it whatever would have been told.
     let _ = told.wait_for(|told| *told).await;
-}
-
-fn certificates(args: &ServeArgs, provider: &CryptoProvider) -> Result<Certificates, StartError> {
-    if let (Some(certificate), Some(key)) = (&args.tls_cert, &args.tls_key) {
-        return Ok(Certificates::from_files(certificate, key, provider)?);
-    }
-    let made = Certificates::self_made(&args.tls_name, provider)?;
-    if let (Some(path), Some(pem)) = (&args.tls_write_cert, made.self_made_pem()) {
-        std::fs::write(path, pem).map_err(|why| StartError::Write { path: path.clone(), why })?;
-    }
-    Ok(made)
 }
 
 /// What a collector is told, where one is named.
@@ -449,94 +467,10 @@ fn telemetry(
     Ok(Some(telemetry))
 }
 
-/// Where the signing key is: where a flag says, else beside the store.
-fn key_source(args: &ServeArgs) -> KeySource {
-    match (&args.signing_secret, &args.signing_key, &args.store) {
-        (Some(secret), _, _) => KeySource::Secret(secret.clone()),
-        (None, Some(file), _) => KeySource::File(file.clone()),
-        (None, None, StoreArg::Store(location)) if let Some(file) = location.signing_key() => KeySource::File(file),
-        (None, None, _) => {
-            tracing::warn!(
-                "exceptions granted now have no effect after this process; give --signing-secret or --signing-key"
-            );
-            KeySource::Memory
-        }
-    }
-}
-
 /// Decisions over HTTP, where there is a store to ask and a cluster that says who may.
 fn decisions_api(store: &StoreArg, client: Option<&kube::Client>) -> Option<DecisionsApi> {
     match (store, client) {
         (StoreArg::Store(location), Some(client)) => Some(DecisionsApi::new(location.clone(), client.clone())),
         _ => None,
     }
-}
-
-/// Finds grants in the audit; what is printed alone cannot be found.
-fn find_grant(store: &StoreArg) -> FindGrant {
-    let location = match store {
-        StoreArg::Store(location) => Some(location.clone()),
-        StoreArg::Stdout => None,
-    };
-    Arc::new(move |asked| {
-        let location = location.clone();
-        Box::pin(async move {
-            match location {
-                Some(location) => audit::find_grant(&location, &asked).await.map_err(|error| error.to_string()),
-                None => Ok(None),
-            }
-        })
-    })
-}
-
-/// A client of the cluster that the kubeconfig or the Pod's service account names; it answers.
-pub async fn client() -> Result<kube::Client, StartError> {
-    let client = cluster::connect(None).await.map_err(|error| StartError::Cluster(error.to_string()))?;
-    client.apiserver_version().await.map_err(|error| StartError::Cluster(error.to_string()))?;
-    Ok(client)
-}
-
-/// Waits until namespaces and nodes are known: before that a policy could be taken for one that does not match.
-pub async fn synced(cluster: &Cluster) -> Result<(), StartError> {
-    let both = async { tokio::join!(cluster.namespaces.health().synced(), cluster.nodes.health().synced()) };
-    match tokio::time::timeout(SYNC_WITHIN, both).await {
-        Ok(_) => Ok(()),
-        Err(_) => Err(StartError::Cluster("namespaces and nodes could not be listed within 30 seconds".to_owned())),
-    }
-}
-
-fn host_name() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    if name.trim().is_empty() { "freshgate".to_owned() } else { name.trim().to_owned() }
-}
-
-/// Brings figures into the metrics that are kept by their owners.
-fn refresh(
-    metrics: &Arc<Metrics>,
-    audit: &Arc<Audit>,
-    resolver: Resolver,
-    policies: Option<Arc<WatchHealth>>,
-    budgets: Arc<ArcSwap<Snapshots>>,
-) -> Arc<dyn Fn() + Send + Sync> {
-    let (metrics, audit) = (Arc::clone(metrics), Arc::downgrade(audit));
-    Arc::new(move || {
-        let whole = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-        if let Some(audit) = audit.upgrade() {
-            let counts = audit.counts();
-            metrics.audit_records.set(whole(counts.records));
-            metrics.audit_writes.set(whole(counts.writes));
-            metrics.audit_waiting.set(whole(counts.unstored_records));
-            metrics.audit_waiting_age.set(whole(counts.oldest_unstored_age.as_secs()));
-            metrics.audit_store_failing.set(i64::from(counts.store_failing));
-        }
-        if let Some(policies) = &policies {
-            metrics.policies_staleness.set(policies.staleness_seconds());
-        }
-        poller::show(&budgets.load(), &metrics);
-        let counters = resolver.counters();
-        metrics.facts_in_memory.set(counters.in_memory.load(Ordering::Relaxed));
-        metrics.facts_in_store.set(counters.in_store.load(Ordering::Relaxed));
-        metrics.registry_look_ups.set(counters.looked_up.load(Ordering::Relaxed));
-        metrics.stale_tags.set(counters.stale.load(Ordering::Relaxed));
-    })
 }

@@ -3,15 +3,18 @@
 //! One route does the work, so hyper is used as it is, without a router between: on one core the layers would cost more
 //! than a decision does. Handshakes run in each connection's own task; a slow or silent client holds up nobody.
 
+pub mod callers;
 pub mod certificates;
 pub mod deadline;
 pub mod readiness;
+pub mod self_check;
 pub mod signals;
 
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -28,12 +31,14 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
+use rustls::server::ResolvesServerCert;
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
+use self::callers::{Caller, Callers};
 use self::certificates::Certificates;
 use self::deadline::Deadline;
 use self::readiness::Readiness;
@@ -65,6 +70,16 @@ pub enum ServerError {
         /// What the system says.
         why: std::io::Error,
     },
+    /// The authority of callers cannot be used.
+    #[error(
+        "the certificate authority of callers in {file} cannot be used: {why}; name a PEM file with --client-ca (FRESHGATE_CLIENT_CA)"
+    )]
+    Callers {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// TLS cannot be set up.
     #[error("TLS cannot be set up: {0}")]
     Tls(#[from] rustls::Error),
@@ -83,7 +98,10 @@ pub trait Reviewer: Send + Sync + 'static {
 /// A listener with its socket open and its certificate proven.
 pub struct Listener {
     socket: TcpListener,
-    acceptor: TlsAcceptor,
+    certificates: Arc<Certificates>,
+    provider: Arc<CryptoProvider>,
+    callers: Option<Arc<Callers>>,
+    default_timeout: Duration,
 }
 
 /// How a listener ends.
@@ -99,6 +117,8 @@ struct Shared<R> {
     reviewer: Arc<R>,
     readiness: Arc<Readiness>,
     metrics: Arc<Metrics>,
+    callers: Option<Arc<Callers>>,
+    default_timeout: Duration,
     places: Semaphore,
     waiting: AtomicUsize,
     /// Room for bodies, in KiB.
@@ -112,13 +132,33 @@ impl Listener {
         certificates: Arc<Certificates>,
         provider: Arc<CryptoProvider>,
     ) -> Result<Self, ServerError> {
-        let mut config = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
-            .with_no_client_auth()
-            .with_cert_resolver(certificates);
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let socket = TcpListener::bind(address).await.map_err(|why| ServerError::Bind { address, why })?;
-        Ok(Self { socket, acceptor: TlsAcceptor::from(Arc::new(config)) })
+        Ok(Self { socket, certificates, provider, callers: None, default_timeout: deadline::DEFAULT_TIMEOUT })
+    }
+
+    /// Takes reviews from these callers alone.
+    #[must_use]
+    pub fn only_for(self, callers: Arc<Callers>) -> Self {
+        Self { callers: Some(callers), ..self }
+    }
+
+    /// Gives reviews that name no time-out this one.
+    #[must_use]
+    pub fn with_default_timeout(self, default_timeout: Duration) -> Self {
+        Self { default_timeout, ..self }
+    }
+
+    fn acceptor(&self) -> Result<TlsAcceptor, ServerError> {
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
+            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?;
+        let builder = match &self.callers {
+            Some(callers) => builder.with_client_cert_verifier(callers.verifier()),
+            None => builder.with_no_client_auth(),
+        };
+        let certificates: Arc<dyn ResolvesServerCert> = Arc::clone(&self.certificates) as _;
+        let mut config = builder.with_cert_resolver(certificates);
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(TlsAcceptor::from(Arc::new(config)))
     }
 
     /// The address, with the port that the system chose where 0 was asked for.
@@ -126,7 +166,7 @@ impl Listener {
         self.socket.local_addr()
     }
 
-    /// Serves until `stop`, then drains.
+    /// Serves until `stop`, then drains. An error says that TLS could not be set up.
     pub async fn serve<R: Reviewer>(
         self,
         reviewer: Arc<R>,
@@ -134,18 +174,23 @@ impl Listener {
         metrics: Arc<Metrics>,
         stop: impl Future<Output = ()>,
         drain: Drain,
-    ) {
+    ) -> Result<(), ServerError> {
+        let acceptor = self.acceptor()?;
         let shared = Arc::new(Shared {
             reviewer,
             readiness: Arc::clone(&readiness),
             metrics,
+            callers: self.callers,
+            default_timeout: self.default_timeout,
             places: Semaphore::new(MOST_IN_FLIGHT),
             waiting: AtomicUsize::new(0),
             room: Semaphore::new(MOST_BODY_KIBIBYTES as usize),
         });
         let connections = Arc::new(Semaphore::new(MOST_CONNECTIONS));
         let (ending, ended) = watch::channel(false);
-        readiness.tls_is_loaded();
+        if self.certificates.are_loaded() {
+            readiness.tls_is_loaded();
+        }
 
         let mut stop = pin!(stop);
         let mut last_call: Option<Instant> = None;
@@ -164,7 +209,7 @@ impl Listener {
                 () = closing => break,
                 accepted = accept(&self.socket, &connections) => {
                     let Some((stream, permit)) = accepted else { continue };
-                    let (acceptor, shared, ended) = (self.acceptor.clone(), Arc::clone(&shared), ended.clone());
+                    let (acceptor, shared, ended) = (acceptor.clone(), Arc::clone(&shared), ended.clone());
                     tokio::spawn(async move {
                         shared.metrics.connections.inc();
                         connection(stream, &acceptor, &shared, ended).await;
@@ -180,6 +225,7 @@ impl Listener {
         if tokio::time::timeout(drain.within, connections.acquire_many(all)).await.is_err() {
             tracing::warn!("some connections did not end in time");
         }
+        Ok(())
     }
 }
 
@@ -211,12 +257,14 @@ async fn connection<R: Reviewer>(
         shared.metrics.handshake_failures.inc();
         return;
     };
+    let caller = shared.callers.as_ref().map_or(Caller::Known, |callers| callers.caller(stream.get_ref().1));
+    let caller = Arc::new(caller);
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS_WITHIN);
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(30)).max_concurrent_streams(250);
     let service = service_fn(|request| {
-        let shared = Arc::clone(shared);
-        async move { Ok::<_, Infallible>(answer(&shared, request).await) }
+        let (shared, caller) = (Arc::clone(shared), Arc::clone(&caller));
+        async move { Ok::<_, Infallible>(answer(&shared, &caller, request).await) }
     });
     let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let mut ending = false;
@@ -232,13 +280,19 @@ async fn connection<R: Reviewer>(
     }
 }
 
-async fn answer<R: Reviewer>(shared: &Shared<R>, request: Request<Incoming>) -> Answer {
+async fn answer<R: Reviewer>(shared: &Shared<R>, caller: &Caller, request: Request<Incoming>) -> Answer {
     let version = request.version();
     let mut answer = match (request.method(), request.uri().path()) {
         (&Method::POST, "/validate") => {
             let arrived = Instant::now();
             shared.metrics.in_flight.inc();
-            let answer = match AssertUnwindSafe(review(shared, request, arrived)).catch_unwind().await {
+            let reviewed = async {
+                match caller.refusal() {
+                    Some((status, words)) => text(status, words),
+                    None => review(shared, request, arrived).await,
+                }
+            };
+            let answer = match AssertUnwindSafe(reviewed).catch_unwind().await {
                 Ok(answer) => answer,
                 Err(panic) => {
                     shared.metrics.panics.inc();
@@ -272,7 +326,7 @@ pub fn ready(readiness: &Readiness) -> Answer {
 }
 
 async fn review<R: Reviewer>(shared: &Shared<R>, request: Request<Incoming>, arrived: Instant) -> Answer {
-    let timeout = match deadline::timeout_of(request.uri().query()) {
+    let timeout = match deadline::timeout_of(request.uri().query(), shared.default_timeout) {
         Ok(timeout) => timeout,
         Err(problem) => return text(StatusCode::BAD_REQUEST, problem),
     };

@@ -32,7 +32,7 @@ pub use ledger::Ledger;
 use location::Place;
 pub use location::StoreLocation;
 pub use postgres::address::without_password;
-use postgres::{PostgresAddress, PostgresError, Purpose};
+use postgres::{PostgresAddress, PostgresError, Purpose, SchemaCheck};
 pub use read_only::ReadOnlyStore;
 use write_behind::WriteBehind;
 
@@ -205,6 +205,8 @@ struct Shared {
     readers: Pool,
     /// Of `SQLite` one connection: it has one writer at a time, and waiting here is cheaper than its busy loop.
     writer: Pool,
+    /// Of a server: whether its schema is known.
+    schema: Option<SchemaCheck>,
     write_behind: WriteBehind,
     memory: Arc<ledger::Memory>,
 }
@@ -213,14 +215,22 @@ impl Store {
     /// Opens the store for the server, makes it if there is none, and brings it to the present schema.
     /// Call it inside a tokio runtime, where it writes behind its callers' back.
     pub async fn open(location: &StoreLocation) -> Result<Self, StoreError> {
-        Self::open_on(location, &Handle::current()).await
+        Self::open_with(location, &Handle::current(), IfAway::Fail).await
     }
 
-    /// As [`Self::open`], with all writing done on the runtime `background`.
+    /// As [`Self::open`], with all writing done on the runtime `background`; a server that is away at this moment is
+    /// waited for there, and until then nothing is read from it nor written to it.
     pub async fn open_on(location: &StoreLocation, background: &Handle) -> Result<Self, StoreError> {
-        let (readers, writer) = match location.place() {
-            Place::Sqlite(file) => open_sqlite(file, background).await?,
-            Place::Postgres(address) => open_postgres(address, background).await?,
+        Self::open_with(location, background, IfAway::GoOn).await
+    }
+
+    async fn open_with(location: &StoreLocation, background: &Handle, if_away: IfAway) -> Result<Self, StoreError> {
+        let (readers, writer, schema) = match location.place() {
+            Place::Sqlite(file) => {
+                let (readers, writer) = open_sqlite(file, background).await?;
+                (readers, writer, None)
+            }
+            Place::Postgres(address) => open_postgres(address, background, if_away).await?,
         };
         let write_behind = WriteBehind::start(writer.clone(), background);
         let overlay =
@@ -230,6 +240,7 @@ impl Store {
             background: background.clone(),
             readers,
             writer,
+            schema,
             write_behind,
             memory: Arc::new(ledger::Memory::new(overlay)),
         };
@@ -332,9 +343,9 @@ impl Store {
 
     /// A connection of its own for records that answers wait for. Call it inside the runtime that is to use it.
     pub(crate) fn records(&self) -> Pool {
-        match self.shared.location.place() {
-            Place::Sqlite(_) => self.shared.writer.clone(),
-            Place::Postgres(address) => postgres::pool(address, Purpose::Records),
+        match (self.shared.location.place(), &self.shared.schema) {
+            (Place::Postgres(address), Some(schema)) => postgres::pool(address, Purpose::Records, schema),
+            _ => self.shared.writer.clone(),
         }
     }
 
@@ -382,13 +393,30 @@ async fn sqlite_writer(options: SqliteConnectOptions, file: PathBuf) -> Result<S
     Ok(writer)
 }
 
-/// The connections that read and those that write, to a server with the present schema.
-async fn open_postgres(address: &PostgresAddress, background: &Handle) -> Result<(Pool, Pool), StoreError> {
-    let readers = postgres::pool(address, Purpose::Decisions);
+/// What becomes of a start while the server is away.
+#[derive(Clone, Copy)]
+enum IfAway {
+    Fail,
+    GoOn,
+}
+
+/// The connections that read and those that write, to a server with the present schema, or to one that is away for now.
+async fn open_postgres(
+    address: &PostgresAddress,
+    background: &Handle,
+    if_away: IfAway,
+) -> Result<(Pool, Pool, Option<SchemaCheck>), StoreError> {
     let address = address.clone();
-    let writer = run_on(background, async move {
-        postgres::migrate(&address).await?;
-        Ok::<_, PostgresError>(postgres::pool(&address, Purpose::Background))
+    let opened = run_on(background, async move {
+        let schema = match if_away {
+            IfAway::GoOn => SchemaCheck::make(&address).await?,
+            IfAway::Fail => {
+                postgres::migrate(&address).await?;
+                SchemaCheck::passed()
+            }
+        };
+        let pool = |purpose| postgres::pool(&address, purpose, &schema);
+        Ok::<_, PostgresError>((pool(Purpose::Decisions), pool(Purpose::Background), Some(schema)))
     });
-    Ok((readers, writer.await?))
+    Ok(opened.await?)
 }

@@ -109,7 +109,7 @@ impl Annotations {
     /// Says where a record is missing, and whether the request is refused for that.
     pub fn add_unrecorded(&mut self, outcome: Outcome) {
         if outcome != Outcome::Recorded {
-            self.add("unrecorded", "the audit journal could not be written");
+            self.add("unrecorded", "the audit record could not be written");
         }
         if outcome == Outcome::Refused {
             self.add("refused", "audit mode strict");

@@ -20,7 +20,7 @@ pub enum FlagsError {
     PoliciesTwice,
     /// No certificate.
     #[error(
-        "there is no certificate to serve with: give --tls-cert and --tls-key (FRESHGATE_TLS_CERT and FRESHGATE_TLS_KEY), or, for development, --tls-self-signed (FRESHGATE_TLS_SELF_SIGNED=true)"
+        "there is no certificate to serve with: give --tls-cert and --tls-key (FRESHGATE_TLS_CERT and FRESHGATE_TLS_KEY), in a cluster --tls-secret (FRESHGATE_TLS_SECRET), or, for development, --tls-self-signed (FRESHGATE_TLS_SELF_SIGNED=true)"
     )]
     NoCertificate,
     /// A certificate from files, and one to be made.
@@ -28,6 +28,29 @@ pub enum FlagsError {
         "the certificate comes from files or is made, not both: leave out --tls-cert and --tls-key (FRESHGATE_TLS_CERT and FRESHGATE_TLS_KEY), or --tls-self-signed (FRESHGATE_TLS_SELF_SIGNED)"
     )]
     CertificateTwice,
+    /// Certificates in a Secret, and others.
+    #[error(
+        "the certificates of --tls-secret (FRESHGATE_TLS_SECRET) are made by the gate: leave out --tls-cert and --tls-key (FRESHGATE_TLS_CERT and FRESHGATE_TLS_KEY), --tls-self-signed (FRESHGATE_TLS_SELF_SIGNED) and --webhook-ca (FRESHGATE_WEBHOOK_CA), or --tls-secret"
+    )]
+    SecretTwice,
+    /// Authorities of a certificate that vouches for itself.
+    #[error(
+        "--webhook-ca (FRESHGATE_WEBHOOK_CA) names the authority of --tls-cert (FRESHGATE_TLS_CERT), and what --tls-self-signed (FRESHGATE_TLS_SELF_SIGNED) makes is its own: leave out one of them"
+    )]
+    AuthorityTwice,
+    /// What only a cluster has.
+    #[error("{0} is of a cluster: add --kubernetes (FRESHGATE_KUBERNETES=true), or leave it out")]
+    WithoutCluster(&'static str),
+    /// An authority of callers, and nobody who may call.
+    #[error(
+        "--client-ca (FRESHGATE_CLIENT_CA) alone would let in whoever else has a certificate of that authority: say which common names the API servers' certificates have with --client-name (FRESHGATE_CLIENT_NAMES)"
+    )]
+    NoClientNames,
+    /// Names, and no authority.
+    #[error(
+        "--client-name (FRESHGATE_CLIENT_NAMES) is of certificates, and nobody says whose: name the authority with --client-ca (FRESHGATE_CLIENT_CA), or leave it out"
+    )]
+    NoClientAuthority,
     /// A certificate without its key.
     #[error(
         "the certificate of --tls-cert (FRESHGATE_TLS_CERT) has no key: give it with --tls-key (FRESHGATE_TLS_KEY)"
@@ -100,7 +123,9 @@ impl ServeArgs {
         if self.audit_mode == AuditMode::Strict && self.audit_durability == AuditDurability::Async {
             return Err(FlagsError::StrictWithoutWaiting);
         }
+        self.check_cluster()?;
         match (&self.tls_cert, &self.tls_key, self.tls_self_signed) {
+            (None, None, false) if self.lifecycle.tls_secret.is_some() => Ok(()),
             (None, None, false) => Err(FlagsError::NoCertificate),
             (None, None, true) => Ok(()),
             (_, _, true) => Err(FlagsError::CertificateTwice),
@@ -108,6 +133,34 @@ impl ServeArgs {
             (None, Some(_), false) => Err(FlagsError::KeyAlone),
             (Some(_), Some(_), false) if self.tls_write_cert.is_some() => Err(FlagsError::NothingToWrite),
             (Some(_), Some(_), false) => Ok(()),
+        }
+    }
+
+    fn check_cluster(&self) -> Result<(), FlagsError> {
+        let lifecycle = &self.lifecycle;
+        for (flag, is_set) in [
+            ("--tls-secret (FRESHGATE_TLS_SECRET)", lifecycle.tls_secret.is_some()),
+            ("--leader-lease (FRESHGATE_LEADER_LEASE)", lifecycle.leader_lease.is_some()),
+            ("--webhook-configuration (FRESHGATE_WEBHOOK_CONFIGURATION)", lifecycle.webhook_configuration.is_some()),
+        ] {
+            if is_set && !self.kubernetes {
+                return Err(FlagsError::WithoutCluster(flag));
+            }
+        }
+        let other_certificate = self.tls_cert.is_some() || self.tls_key.is_some() || self.tls_self_signed;
+        if lifecycle.tls_secret.is_some() && (other_certificate || lifecycle.webhook_ca.is_some()) {
+            return Err(FlagsError::SecretTwice);
+        }
+        if lifecycle.webhook_ca.is_some() && self.tls_self_signed {
+            return Err(FlagsError::AuthorityTwice);
+        }
+        if lifecycle.tls_secret.is_some() && self.tls_write_cert.is_some() {
+            return Err(FlagsError::NothingToWrite);
+        }
+        match (&lifecycle.client_ca, lifecycle.client_name.is_empty()) {
+            (Some(_), true) => Err(FlagsError::NoClientNames),
+            (None, false) => Err(FlagsError::NoClientAuthority),
+            _ => Ok(()),
         }
     }
 
@@ -158,6 +211,23 @@ mod tests {
             (format!("{policies} --tls-cert c"), Err(FlagsError::NoKey)),
             (format!("{policies} --tls-key k"), Err(FlagsError::KeyAlone)),
             (format!("{policies} {files} --tls-write-cert w"), Err(FlagsError::NothingToWrite)),
+            ("--kubernetes --tls-secret s --leader-lease l --webhook-configuration w".to_owned(), Ok(())),
+            (
+                format!("{policies} --tls-secret s"),
+                Err(FlagsError::WithoutCluster("--tls-secret (FRESHGATE_TLS_SECRET)")),
+            ),
+            (
+                format!("{policies} {made} --leader-lease l"),
+                Err(FlagsError::WithoutCluster("--leader-lease (FRESHGATE_LEADER_LEASE)")),
+            ),
+            (format!("--kubernetes --tls-secret s {made}"), Err(FlagsError::SecretTwice)),
+            (format!("--kubernetes --tls-secret s {files}"), Err(FlagsError::SecretTwice)),
+            ("--kubernetes --tls-secret s --webhook-ca c".to_owned(), Err(FlagsError::SecretTwice)),
+            ("--kubernetes --tls-secret s --tls-write-cert w".to_owned(), Err(FlagsError::NothingToWrite)),
+            (format!("--kubernetes {made} --webhook-ca c"), Err(FlagsError::AuthorityTwice)),
+            (format!("{policies} {files} --client-ca c --client-name n"), Ok(())),
+            (format!("{policies} {files} --client-ca c"), Err(FlagsError::NoClientNames)),
+            (format!("{policies} {files} --client-name n"), Err(FlagsError::NoClientAuthority)),
         ] {
             let typed = format!("freshgate serve --store stdout {typed}");
             let Command::Serve(args) = Cli::try_parse_from(typed.split(' ')).unwrap().command else {

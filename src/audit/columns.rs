@@ -1,348 +1,154 @@
 //! What is derived from a record's line: the columns of its row in the store, and what it adds to the ledger.
 //! The filler writes these, the query filters by them, and `verify` derives them anew and compares.
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
+mod line;
 
-use chrono::{DateTime, Utc};
-use serde::Deserialize;
-use serde::de::IgnoredAny;
+use std::borrow::Cow;
+
 use thiserror::Error;
 
-use super::facet::{Facet, Facets};
-use crate::store::ledger::{LedgerUpdate, WorkloadKey, WorkloadLedger};
-use crate::store::time::to_column;
+use super::facet::{References, signature};
+use crate::store::ledger::LedgerUpdate;
+pub(crate) use line::Record;
 
 /// The line is not a record as this version knows them.
 #[derive(Debug, Error)]
 #[error("the record cannot be read: {0}")]
 pub struct UnreadableLine(#[from] serde_json::Error);
 
-/// The columns that are derived from a line.
+/// The columns that are derived from a line. Their texts are their own, or lie in the line or in the row.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Columns {
+pub struct Columns<Text = String> {
     /// The writer whose chain the record is in.
-    pub writer_id: String,
+    pub writer_id: Text,
     /// Its number in that chain, from 1.
     pub seq: u64,
     /// The decision's id.
-    pub decision_id: String,
+    pub decision_id: Text,
     /// When it was made: UTC, six decimals.
-    pub timestamp: String,
+    pub timestamp: Text,
     /// `allow`, `warn` or `deny`.
-    pub decision: String,
+    pub decision: Text,
     /// The object's namespace, or empty.
-    pub namespace: String,
+    pub namespace: Text,
     /// Its kind.
-    pub kind: String,
+    pub kind: Text,
     /// Its name.
-    pub name: String,
+    pub name: Text,
     /// `CREATE`, `UPDATE` …
-    pub operation: String,
+    pub operation: Text,
     /// Who asked.
-    pub username: String,
+    pub username: Text,
     /// Names of the rules that did not pass, each once, separated by commas.
-    pub rules: String,
+    pub rules: Text,
     /// References and digests of the images, each once, separated by spaces.
-    pub images: String,
+    pub images: Text,
     /// The id of the decision that this one repeats.
-    pub repeat_of: Option<String>,
+    pub repeat_of: Option<Text>,
     /// The hash of the record before it, as the line gives it.
-    pub prev_hash: String,
+    pub prev_hash: Text,
     /// By what it can be asked for: a JSON list of texts like `namespace=shop`.
-    pub facets: String,
+    pub facets: Text,
+    /// A few bits for each of them, by which most records that lack one are passed over; 0 for one that was stored before
+    /// there were signatures.
+    pub signature: i64,
 }
 
 impl Columns {
     /// Derives the columns, and the update of the ledger if something was admitted.
     pub fn derive(line: &str) -> Result<(Self, Option<LedgerUpdate>), UnreadableLine> {
-        let record: Record<'_> = serde_json::from_str(line)?;
-        let update = record.ledger_update();
-        Ok((record.columns(), update))
+        let record = Record::read(line)?;
+        let columns = record.columns(&mut References::default()).map(Cow::into_owned);
+        Ok((columns, record.ledger_update()))
     }
+}
 
+impl<Text: Default> Columns<Text> {
     /// For a line that cannot be read: its place in the chain and nothing else, so that it is kept all the same.
-    pub fn of_unreadable(writer_id: String, seq: u64) -> Self {
+    pub fn of_unreadable(writer_id: Text, seq: u64) -> Self {
         Self { writer_id, seq, ..Self::default() }
     }
+}
 
-    /// The name of the first column that differs from `other`'s.
-    pub fn first_difference(&self, other: &Self) -> Option<&'static str> {
+impl<Text> Columns<Text> {
+    /// The same columns, with `change` made to each of their texts.
+    pub fn map<Changed>(self, mut change: impl FnMut(Text) -> Changed) -> Columns<Changed> {
+        Columns {
+            writer_id: change(self.writer_id),
+            seq: self.seq,
+            decision_id: change(self.decision_id),
+            timestamp: change(self.timestamp),
+            decision: change(self.decision),
+            namespace: change(self.namespace),
+            kind: change(self.kind),
+            name: change(self.name),
+            operation: change(self.operation),
+            username: change(self.username),
+            rules: change(self.rules),
+            images: change(self.images),
+            repeat_of: self.repeat_of.map(&mut change),
+            prev_hash: change(self.prev_hash),
+            facets: change(self.facets),
+            signature: self.signature,
+        }
+    }
+}
+
+impl<Text: AsRef<str>> Columns<Text> {
+    /// The same columns, lent.
+    pub fn lent(&self) -> Columns<&str> {
+        Columns {
+            writer_id: self.writer_id.as_ref(),
+            seq: self.seq,
+            decision_id: self.decision_id.as_ref(),
+            timestamp: self.timestamp.as_ref(),
+            decision: self.decision.as_ref(),
+            namespace: self.namespace.as_ref(),
+            kind: self.kind.as_ref(),
+            name: self.name.as_ref(),
+            operation: self.operation.as_ref(),
+            username: self.username.as_ref(),
+            rules: self.rules.as_ref(),
+            images: self.images.as_ref(),
+            repeat_of: self.repeat_of.as_ref().map(AsRef::as_ref),
+            prev_hash: self.prev_hash.as_ref(),
+            facets: self.facets.as_ref(),
+            signature: self.signature,
+        }
+    }
+
+    /// The name of the first column that differs from `other`'s, which may be without a signature.
+    pub fn first_difference<Other: AsRef<str>>(&self, other: &Columns<Other>) -> Option<&'static str> {
+        let (own, other) = (self.lent(), other.lent());
         [
-            ("writer_id", self.writer_id != other.writer_id),
-            ("seq", self.seq != other.seq),
-            ("decision_id", self.decision_id != other.decision_id),
-            ("timestamp", self.timestamp != other.timestamp),
-            ("decision", self.decision != other.decision),
-            ("namespace", self.namespace != other.namespace),
-            ("kind", self.kind != other.kind),
-            ("name", self.name != other.name),
-            ("operation", self.operation != other.operation),
-            ("username", self.username != other.username),
-            ("rules", self.rules != other.rules),
-            ("images", self.images != other.images),
-            ("repeat_of", self.repeat_of != other.repeat_of),
-            ("prev_hash", self.prev_hash != other.prev_hash),
-            ("facets", self.facets != other.facets),
+            ("writer_id", own.writer_id != other.writer_id),
+            ("seq", own.seq != other.seq),
+            ("decision_id", own.decision_id != other.decision_id),
+            ("timestamp", own.timestamp != other.timestamp),
+            ("decision", own.decision != other.decision),
+            ("namespace", own.namespace != other.namespace),
+            ("kind", own.kind != other.kind),
+            ("name", own.name != other.name),
+            ("operation", own.operation != other.operation),
+            ("username", own.username != other.username),
+            ("rules", own.rules != other.rules),
+            ("images", own.images != other.images),
+            ("repeat_of", own.repeat_of != other.repeat_of),
+            ("prev_hash", own.prev_hash != other.prev_hash),
+            ("facets", own.facets != other.facets),
+            ("signature", own.signature != other.signature && other.signature != signature::UNSIGNED),
         ]
         .into_iter()
         .find_map(|(column, differs)| differs.then_some(column))
     }
 }
 
-/// The members of a record that columns and ledger come from.
-// A JSON object of which the names alone count: serde reads no set from it.
-#[allow(clippy::zero_sized_map_values)]
-#[derive(Deserialize)]
-struct Record<'a> {
-    #[serde(borrow)]
-    decision_id: Cow<'a, str>,
-    timestamp: DateTime<Utc>,
-    #[serde(borrow)]
-    decision: Cow<'a, str>,
-    #[serde(borrow)]
-    request: Request<'a>,
-    #[serde(borrow, default)]
-    policies: BTreeMap<Cow<'a, str>, IgnoredAny>,
-    #[serde(borrow, default)]
-    rules: Vec<Rule<'a>>,
-    #[serde(borrow, default)]
-    images: Vec<Image<'a>>,
-    #[serde(borrow, default)]
-    budgets: Vec<Budget<'a>>,
-    #[serde(borrow, default)]
-    exceptions: Vec<Exception<'a>>,
-    #[serde(borrow, default)]
-    exception: Option<Exception<'a>>,
-    #[serde(borrow, default)]
-    repeat_of: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    ledger: Option<LedgerMember<'a>>,
-    #[serde(borrow)]
-    writer_id: Cow<'a, str>,
-    seq: u64,
-    #[serde(borrow)]
-    prev_hash: Cow<'a, str>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Request<'a> {
-    #[serde(borrow)]
-    kind: Kind<'a>,
-    #[serde(borrow, default)]
-    namespace: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    name: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    operation: Cow<'a, str>,
-    #[serde(borrow, default)]
-    user_info: Option<UserInfo<'a>>,
-}
-
-#[derive(Deserialize)]
-struct Kind<'a> {
-    #[serde(borrow)]
-    kind: Cow<'a, str>,
-}
-
-#[derive(Deserialize)]
-struct UserInfo<'a> {
-    #[serde(borrow, default)]
-    username: Option<Cow<'a, str>>,
-}
-
-#[derive(Deserialize)]
-struct Rule<'a> {
-    #[serde(borrow)]
-    rule: Cow<'a, str>,
-    #[serde(borrow)]
-    result: Cow<'a, str>,
-    #[serde(borrow, default)]
-    properties: Option<Budget<'a>>,
-}
-
-/// What names a service: a budget, or the properties of a rule about one.
-#[derive(Deserialize)]
-struct Budget<'a> {
-    #[serde(borrow, default)]
-    service: Option<Cow<'a, str>>,
-}
-
-#[derive(Deserialize)]
-struct Exception<'a> {
-    #[serde(borrow)]
-    name: Cow<'a, str>,
-}
-
-#[derive(Deserialize)]
-struct Image<'a> {
-    #[serde(borrow, default, rename = "ref")]
-    reference: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    digest: Option<Cow<'a, str>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct LedgerMember<'a> {
-    #[serde(borrow, default)]
-    digests: Vec<Digest<'a>>,
-    #[serde(borrow, default)]
-    earlier_digests: Vec<EarlierDigest<'a>>,
-    #[serde(borrow, default)]
-    templates: Vec<Template<'a>>,
-    #[serde(borrow, default)]
-    services: Vec<Service<'a>>,
-    #[serde(borrow, default)]
-    ran: Vec<Cow<'a, str>>,
-}
-
-#[derive(Deserialize)]
-struct Service<'a> {
-    #[serde(borrow)]
-    source: Cow<'a, str>,
-    #[serde(borrow)]
-    service: Cow<'a, str>,
-}
-
-#[derive(Deserialize)]
-struct Digest<'a> {
-    #[serde(borrow)]
-    digest: Cow<'a, str>,
-    #[serde(borrow)]
-    reference: Cow<'a, str>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct EarlierDigest<'a> {
-    #[serde(borrow)]
-    digest: Cow<'a, str>,
-    #[serde(borrow)]
-    reference: Cow<'a, str>,
-    first_admitted_at: DateTime<Utc>,
-}
-
-#[derive(Deserialize)]
-struct Template<'a> {
-    #[serde(borrow)]
-    fingerprint: Cow<'a, str>,
-    at: DateTime<Utc>,
-}
-
-impl Record<'_> {
-    fn columns(&self) -> Columns {
-        let request = &self.request;
-        let not_passed = self.rules.iter().filter(|rule| rule.did_not_pass());
-        let images = self.images.iter().flat_map(|image| [&image.reference, &image.digest]).flatten();
-        Columns {
-            writer_id: self.writer_id.to_string(),
-            seq: self.seq,
-            decision_id: self.decision_id.to_string(),
-            timestamp: to_column(self.timestamp),
-            decision: self.decision.to_string(),
-            namespace: request.namespace.as_deref().unwrap_or_default().to_owned(),
-            kind: request.kind.kind.to_string(),
-            name: request.name.as_deref().unwrap_or_default().to_owned(),
-            operation: request.operation.to_string(),
-            username: request
-                .user_info
-                .as_ref()
-                .and_then(|user| user.username.as_deref())
-                .unwrap_or_default()
-                .to_owned(),
-            rules: each_once(not_passed.map(|rule| &*rule.rule), ","),
-            images: each_once(images.map(|image| &**image), " "),
-            repeat_of: self.repeat_of.as_deref().map(str::to_owned),
-            prev_hash: self.prev_hash.to_string(),
-            facets: self.facets(),
-        }
-    }
-
-    fn facets(&self) -> String {
-        let request = &self.request;
-        let user = request.user_info.as_ref().and_then(|user| user.username.as_deref());
-        let mut facets = Facets::default();
-        facets.add(Facet::Namespace, request.namespace.as_deref().unwrap_or_default());
-        facets.add(Facet::Kind, &request.kind.kind);
-        facets.add(Facet::Name, request.name.as_deref().unwrap_or_default());
-        facets.add(Facet::User, user.unwrap_or_default());
-        facets.add(Facet::Decision, &self.decision);
-        for rule in self.rules.iter().filter(|rule| rule.did_not_pass()) {
-            facets.add(Facet::Rule, &rule.rule);
-        }
-        for policy in self.policies.keys() {
-            facets.add(Facet::Policy, policy);
-        }
-        let of_rules = self.rules.iter().filter_map(|rule| rule.properties.as_ref());
-        for service in of_rules.chain(&self.budgets).filter_map(|budget| budget.service.as_deref()) {
-            facets.add(Facet::Service, service);
-        }
-        for Service { service, .. } in self.ledger.iter().flat_map(|ledger| &ledger.services) {
-            facets.add(Facet::Service, service);
-        }
-        for image in &self.images {
-            if let Some(reference) = &image.reference {
-                facets.add_reference(reference);
-            }
-            if let Some(digest) = &image.digest {
-                facets.add(Facet::Digest, digest);
-            }
-        }
-        for exception in self.exceptions.iter().chain(&self.exception) {
-            facets.add(Facet::Exception, &exception.name);
-        }
-        facets.column()
-    }
-
-    fn ledger_update(&self) -> Option<LedgerUpdate> {
-        let ledger = self.ledger.as_ref()?;
-        let mut admitted = WorkloadLedger::default();
-        for earlier in &ledger.earlier_digests {
-            admitted.admit(&earlier.digest, &earlier.reference, earlier.first_admitted_at);
-        }
-        for Digest { digest, reference } in &ledger.digests {
-            admitted.admit(digest, reference, self.timestamp);
-        }
-        for template in &ledger.templates {
-            admitted.admit_template(&template.fingerprint, template.at);
-        }
-        for Service { source, service } in &ledger.services {
-            admitted.belongs_to(source, service, self.timestamp);
-        }
-        for reference in &ledger.ran {
-            admitted.ran_until(reference, self.timestamp);
-        }
-        let text = |text: &Option<Cow<'_, str>>| text.as_deref().unwrap_or_default().to_owned();
-        let workload = WorkloadKey {
-            namespace: text(&self.request.namespace),
-            kind: self.request.kind.kind.to_string(),
-            name: text(&self.request.name),
-        };
-        Some(LedgerUpdate { workload, admitted })
-    }
-}
-
-impl Rule<'_> {
-    fn did_not_pass(&self) -> bool {
-        !matches!(&*self.result, "pass" | "skip")
-    }
-}
-
-fn each_once<'a>(items: impl Iterator<Item = &'a str>, separator: &str) -> String {
-    let mut seen: Vec<&str> = Vec::new();
-    for item in items {
-        if !seen.contains(&item) {
-            seen.push(item);
-        }
-    }
-    seen.join(separator)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::audit::facet;
+    use crate::store::ledger::{WorkloadKey, WorkloadLedger};
+    use chrono::{DateTime, Utc};
     use serde_json::json;
 
     #[test]
@@ -397,7 +203,10 @@ mod tests {
                 "exception=retry-storm",
             ])
             .to_string(),
+            signature: columns.signature,
         };
+        let bits = facet::read(&expected.facets).iter().fold(0, |bits, facet| bits | signature::bits(facet));
+        assert_eq!(columns.signature, bits);
         assert_eq!(columns, expected);
         let time = |text: &str| text.parse::<DateTime<Utc>>().unwrap();
         let mut admitted = WorkloadLedger::default();

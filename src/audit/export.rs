@@ -9,7 +9,6 @@ use super::journal::segment::{Entry, JournalRecord};
 use super::query::{ReadError, StoredRecord};
 use super::verify::stretch::{self, Stretch};
 use super::verify::{self, Rows, Tail};
-use crate::store::decisions::DecisionRow;
 use crate::store::{ReadOnlyStore, Store, StoreLocation, boundaries};
 
 /// What a question that fails was for.
@@ -61,7 +60,7 @@ async fn all(
         let mut rows = Rows::after(store, &writer_id, i64::try_from(last).unwrap_or(i64::MAX));
         let mut tail = tail.of(&writer_id);
         loop {
-            let row = rows.first().await?.map(|row| row.columns.seq);
+            let row = rows.first().await?;
             let in_journal = tail.first()?.map(Entry::seq);
             if in_journal.is_some_and(|seq| seq <= last) {
                 tail.take();
@@ -78,9 +77,13 @@ async fn all(
             last = seq;
             let kept = if in_journal == Some(seq) { tail.take() } else { None };
             let record = match (rows.take_if(seq), kept) {
-                (Some(DecisionRow { columns, hash, line }), _) => {
-                    StoredRecord { writer_id: writer_id.clone(), seq, hash, line, timestamp: columns.timestamp }
-                }
+                (Some(row), _) => StoredRecord {
+                    writer_id: writer_id.clone(),
+                    seq,
+                    hash: row.hash().to_owned(),
+                    line: row.line().to_owned(),
+                    timestamp: row.timestamp().to_owned(),
+                },
                 (None, Some(Entry::Record(JournalRecord { hash, line, .. }))) => {
                     let timestamp = Columns::derive(&line).map(|(columns, _)| columns.timestamp).unwrap_or_default();
                     StoredRecord { writer_id: writer_id.clone(), seq, hash, line, timestamp }

@@ -1,6 +1,7 @@
 //! The filler moves records from the journal into the store, in order and in large batches, behind the answers' back.
 //! While the store is away it waits and tries again; a segment goes when the store has all of it.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,8 @@ use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
 use super::backlog::{Backlog, Work};
-use super::columns::Columns;
+use super::columns::{Columns, Record};
+use super::facet::References;
 use super::journal::Batch;
 use super::journal::segment::{self, Entry, JournalRecord, Segment, SegmentReader};
 use crate::background::finished;
@@ -44,6 +46,7 @@ pub(super) struct Filler {
 pub(super) struct Rows {
     decisions: Vec<DecisionRow>,
     updates: Vec<LedgerUpdate>,
+    references: References,
 }
 
 impl Filler {
@@ -219,10 +222,10 @@ impl Rows {
     }
 
     fn add(&mut self, writer_id: &str, seq: u64, hash: &str, line: String) {
-        let columns = match Columns::derive(&line) {
-            Ok((columns, update)) => {
-                self.updates.extend(update);
-                columns
+        let columns = match Record::read(&line) {
+            Ok(record) => {
+                self.updates.extend(record.ledger_update());
+                record.columns(&mut self.references).map(Cow::into_owned)
             }
             Err(error) => {
                 tracing::error!(writer_id, seq, %error, "a record is stored without its columns");

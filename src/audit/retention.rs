@@ -93,7 +93,7 @@ enum Until<'a> {
 
 impl Retention {
     /// Looks now and then, for ever; `clock` says when that is.
-    pub async fn run(self, clock: fn() -> DateTime<Utc>) {
+    pub async fn run(&self, clock: fn() -> DateTime<Utc>) {
         loop {
             match self.sweep(clock()).await {
                 Ok(0) => {}

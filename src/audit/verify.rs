@@ -11,12 +11,13 @@ use std::collections::{BTreeSet, VecDeque};
 use super::boundary::Boundary;
 use super::chain::{ChainHash, link};
 use super::checkpoint::Mark;
-use super::columns::Columns;
+use super::columns::{Columns, Record};
+use super::facet::References;
 use super::journal::segment::{Entry, JournalRecord, Segment, SegmentReader};
 use super::prove::{Proven, Question, prove};
 use super::query::{ReadError, segments};
-use crate::store::database::{Query, Value};
-use crate::store::decisions::{self, DecisionRow};
+use crate::store::database::Dialect;
+use crate::store::decisions::{self, PAGE_ROWS, StoredRow};
 use crate::store::{ReadOnlyStore, StoreLocation, boundaries};
 pub use report::{BadRecord, Fault, VerifyReport};
 use stretch::Stretch;
@@ -24,8 +25,8 @@ use stretch::Stretch;
 /// What a question that fails was for.
 const ACT: &str = "reading the records";
 
-/// Rows of the store in memory at a time.
-const PAGE: u64 = 1000;
+/// Records between two words to whoever watches.
+const TOLD_EVERY: u64 = 1000;
 
 /// Walks all chains of the store and its journal. Changes nothing, and may run beside a server.
 pub async fn verify(location: &StoreLocation) -> Result<VerifyReport, ReadError> {
@@ -47,6 +48,7 @@ pub(super) async fn writers(store: &ReadOnlyStore, tail: &Tail) -> Result<BTreeS
 pub(super) struct Walk<'a> {
     rows: Rows<'a>,
     tail: Tail,
+    references: References,
     writer_id: &'a str,
     /// Number and hash of the last record that fitted.
     seq: u64,
@@ -82,6 +84,7 @@ impl<'a> Walk<'a> {
         Self {
             rows: Rows::after(store, writer_id, after),
             tail,
+            references: References::default(),
             writer_id,
             seq,
             head,
@@ -123,10 +126,10 @@ impl<'a> Walk<'a> {
         }
         self.pass_checkpoints();
         loop {
-            if self.fitted.is_multiple_of(PAGE) {
+            if self.fitted.is_multiple_of(TOLD_EVERY) {
                 watch(self.fitted);
             }
-            let row = self.rows.first().await?.map(|row| row.columns.seq);
+            let row = self.rows.first().await?;
             let tail = self.tail.first()?.map(Entry::seq);
             if let Some(seq) = tail
                 && self.stretch.anchor.is_some_and(|(before, _)| seq <= before)
@@ -150,13 +153,13 @@ impl<'a> Walk<'a> {
             // One question gave the rows, so where a later one is there and this one is not, it was not there. The filler
             // keeps the order: it was, once.
             let passed_over = row.is_some_and(|row| row > seq);
-            let row = if row == Some(seq) { self.rows.take() } else { None };
+            let row = self.rows.take_if(seq);
             let (record, damage) = match if tail == Some(seq) { self.tail.take() } else { None } {
                 Some(Entry::Record(record)) => (Some(record), None),
                 Some(Entry::Damaged { detail, .. }) => (None, Some(detail)),
                 None => (None, None),
             };
-            if let Some(bad) = self.step(seq, row, record.as_ref(), passed_over) {
+            if let Some(bad) = self.step(seq, row.as_ref(), record.as_ref(), passed_over) {
                 return Ok(Some(bad));
             }
             if let Some(detail) = damage {
@@ -170,42 +173,41 @@ impl<'a> Walk<'a> {
     fn step(
         &mut self,
         seq: u64,
-        row: Option<DecisionRow>,
+        row: Option<&StoredRow>,
         record: Option<&JournalRecord>,
         passed_over: bool,
     ) -> Option<BadRecord> {
-        let (hash, line) = match (&row, record) {
-            (Some(row), _) => (&row.hash, &row.line),
-            (None, Some(record)) => (&record.hash, &record.line),
+        let (hash, line) = match (row, record) {
+            (Some(row), _) => (row.hash(), row.line()),
+            (None, Some(record)) => (&*record.hash, &*record.line),
             (None, None) => return None,
         };
-        let derived = Columns::derive(line).map(|(columns, _)| columns).ok();
+        let read = Record::read(line).ok();
+        // Nothing is copied: this is done for every record there is.
+        let derived = read.as_ref().map(|read| read.columns(&mut self.references));
         let (head, fault) = match self.chain_hash(seq, line, hash, derived.as_ref()) {
             Ok(head) => (head, None),
             Err(fault) => (self.head, Some(fault)),
         };
         let fault = fault
             .or_else(|| {
-                let columns = &row.as_ref()?.columns;
-                // Not a copy: this is done for every record there is.
+                let columns = row?.columns();
                 let name = match &derived {
-                    Some(expected) => {
-                        decisions::first_difference(self.rows.store.pool().dialect(), expected, columns, line)
-                    }
-                    None => Columns::of_unreadable(self.writer_id.to_owned(), seq).first_difference(columns),
+                    Some(expected) => decisions::first_difference(self.rows.dialect(), expected, &columns, line),
+                    None => Columns::of_unreadable(self.writer_id, seq).first_difference(&columns),
                 }?;
                 Some(Fault::Column { name })
             })
             .or_else(|| {
-                let (row, record) = (row.as_ref()?, record?);
-                (row.hash != record.hash || row.line != record.line).then_some(Fault::StoreAndJournalDiffer)
+                let (row, record) = (row?, record?);
+                (row.hash() != record.hash || row.line() != record.line).then_some(Fault::StoreAndJournalDiffer)
             })
             .or_else(|| passed_over.then_some(Fault::RemovedFromStore))
             .or_else(|| self.not_as_checkpointed(seq, head));
         if let Some(fault) = fault {
             // The columns help to find the record when its line does not.
-            let columns = derived.or(row.map(|row| row.columns)).unwrap_or_default();
-            let known = |text: String| (!text.is_empty()).then_some(text);
+            let columns = derived.as_ref().map(Columns::lent).or(row.map(StoredRow::columns)).unwrap_or_default();
+            let known = |text: &str| (!text.is_empty()).then(|| text.to_owned());
             return Some(BadRecord {
                 writer_id: self.writer_id.to_owned(),
                 seq,
@@ -222,20 +224,28 @@ impl<'a> Walk<'a> {
     }
 
     /// The record's hash, if it is the one kept with it and the record follows the one before.
-    fn chain_hash(&self, seq: u64, line: &str, hash: &str, derived: Option<&Columns>) -> Result<ChainHash, Fault> {
-        let kept: Option<ChainHash> = hash.parse().ok();
+    fn chain_hash(
+        &self,
+        seq: u64,
+        line: &str,
+        hash: &str,
+        derived: Option<&Columns<impl AsRef<str>>>,
+    ) -> Result<ChainHash, Fault> {
+        let derived = derived.map(Columns::lent);
         let has_hash = |prev_hash: ChainHash, seq: u64| {
-            Some(link(prev_hash, seq, line.as_bytes())).filter(|own| kept == Some(*own))
+            // Compared as it is written, which costs less than reading it.
+            Some(link(prev_hash, seq, line.as_bytes())).filter(|own| own.to_hex() == hash.as_bytes())
         };
         // What the line says of its own place, if it is as it was written.
-        let own_place = derived.and_then(|columns| {
-            let prev_hash = columns.prev_hash.parse().ok()?;
+        let own_place = derived.as_ref().and_then(|columns| {
+            let follows = self.head.to_hex() == columns.prev_hash.as_bytes();
+            let prev_hash = if follows { self.head } else { columns.prev_hash.parse().ok()? };
             Some((columns, prev_hash, has_hash(prev_hash, columns.seq)?))
         });
         if let Some((own, ..)) = own_place
             && (own.seq != seq || own.writer_id != self.writer_id)
         {
-            return Err(Fault::Moved { writer_id: own.writer_id.clone(), seq: own.seq });
+            return Err(Fault::Moved { writer_id: own.writer_id.to_owned(), seq: own.seq });
         }
         if seq <= self.removed_up_to {
             return Err(Fault::BeforeBoundary);
@@ -246,7 +256,7 @@ impl<'a> Walk<'a> {
         if seq > self.seq + 1 {
             return Err(Fault::RemovedBefore { first: self.seq + 1, last: seq - 1 });
         }
-        match (own_place, derived) {
+        match (own_place, &derived) {
             (Some((_, prev_hash, _)), _) if prev_hash != self.head => Err(Fault::DoesNotFollow),
             (Some((.., own_hash)), _) => Ok(own_hash),
             // A line that this version cannot read still has its place and its hash.
@@ -305,7 +315,7 @@ impl<'a> Walk<'a> {
 pub(super) struct Rows<'a> {
     store: &'a ReadOnlyStore,
     writer_id: &'a str,
-    page: VecDeque<DecisionRow>,
+    page: VecDeque<StoredRow>,
     after: i64,
     /// The last page was not full. More may have come since, but only [`Self::read_again`] looks.
     exhausted: bool,
@@ -317,40 +327,43 @@ impl<'a> Rows<'a> {
         Self { store, writer_id, page: VecDeque::new(), after, exhausted: false }
     }
 
-    pub(super) async fn first(&mut self) -> Result<Option<&DecisionRow>, ReadError> {
+    fn dialect(&self) -> Dialect {
+        self.store.pool().dialect()
+    }
+
+    /// The number of the next one.
+    pub(super) async fn first(&mut self) -> Result<Option<u64>, ReadError> {
         if self.page.is_empty() && !self.exhausted {
             self.read_page().await?;
         }
-        Ok(self.page.front())
-    }
-
-    pub(super) fn take(&mut self) -> Option<DecisionRow> {
-        self.page.pop_front()
+        Ok(self.page.front().map(StoredRow::seq))
     }
 
     /// Takes the next row if it is this one.
-    pub(super) fn take_if(&mut self, seq: u64) -> Option<DecisionRow> {
-        if self.page.front().is_some_and(|row| row.columns.seq == seq) { self.take() } else { None }
+    pub(super) fn take_if(&mut self, seq: u64) -> Option<StoredRow> {
+        if self.begins_with(seq) { self.page.pop_front() } else { None }
     }
 
     /// Looks again for what follows `seq`; true if the record right after it has come.
     pub(super) async fn read_again(&mut self, seq: u64) -> Result<bool, ReadError> {
-        if self.page.front().is_some_and(|row| row.columns.seq == seq + 1) {
+        if self.begins_with(seq + 1) {
             return Ok(false);
         }
         self.after = i64::try_from(seq).unwrap_or(i64::MAX);
         self.read_page().await?;
-        Ok(self.page.front().is_some_and(|row| row.columns.seq == seq + 1))
+        Ok(self.begins_with(seq + 1))
+    }
+
+    fn begins_with(&self, seq: u64) -> bool {
+        self.page.front().is_some_and(|row| row.seq() == seq)
     }
 
     async fn read_page(&mut self) -> Result<(), ReadError> {
-        let sql = format!("{} WHERE writer_id = $1 AND seq > $2 ORDER BY seq LIMIT {PAGE}", decisions::SELECT);
-        let query = Query::new(sql).bind(Value::key(self.writer_id)).bind(self.after);
-        let rows = self.store.pool().rows(query).await.map_err(self.store.failed(ACT))?;
-        self.page = rows.iter().map(DecisionRow::read).collect::<Result<_, _>>().map_err(self.store.failed(ACT))?;
-        self.exhausted = (self.page.len() as u64) < PAGE;
+        let page = decisions::page(self.store.pool(), self.writer_id, self.after).await;
+        self.page = page.map_err(self.store.failed(ACT))?;
+        self.exhausted = self.page.len() < PAGE_ROWS;
         if let Some(last) = self.page.back() {
-            self.after = i64::try_from(last.columns.seq).unwrap_or(i64::MAX);
+            self.after = i64::try_from(last.seq()).unwrap_or(i64::MAX);
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::budget_status::{Accepted, StatusWriter};
 use super::error::ReadError;
+use super::leadership::Leadership;
 use super::watch::{Change, Task, WatchHealth, follow, list_all};
 use crate::budget::api::{BudgetSource, BudgetSourceSpec};
 use crate::budget::compile::{CompiledSource, Origin};
@@ -23,16 +24,17 @@ pub struct ClusterBudgetSources {
 }
 
 impl ClusterBudgetSources {
-    /// Begins to watch, and sends the list in force. What polls bring is written into the status of the objects.
+    /// Begins to watch, and sends the list in force. The leader writes what its polls bring into the status of the objects.
     pub fn start(
         client: &Client,
         in_force: Arc<watch::Sender<SourceList>>,
         reports: mpsc::UnboundedReceiver<PollReport>,
+        leadership: Leadership,
     ) -> Self {
         let resource = ApiResource::erase::<BudgetSource>(&());
         let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
         let health = Arc::new(WatchHealth::default());
-        let statuses = StatusWriter::start(api.clone(), reports);
+        let statuses = StatusWriter::start(api.clone(), leadership, reports);
         let mut known = Known::default();
         let watch = Task::spawn(follow(
             api,

@@ -2,7 +2,7 @@
 //! its samples are, and what is wrong.
 //!
 //! Ages are told in few steps and times of failures are fixed, so that a source whose situation stays the same is not
-//! written again after each poll.
+//! written again after each poll. Where a leader is elected it alone writes.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
 use super::error::{ReadError, within};
+use super::leadership::Leadership;
 use super::watch::Task;
 use crate::budget::api::{BudgetSource, BudgetSourceStatus};
 use crate::budget::poller::PollReport;
@@ -163,9 +164,13 @@ pub(super) struct StatusWriter {
 }
 
 impl StatusWriter {
-    pub(super) fn start(api: Api<DynamicObject>, reports: mpsc::UnboundedReceiver<PollReport>) -> Self {
+    pub(super) fn start(
+        api: Api<DynamicObject>,
+        leadership: Leadership,
+        reports: mpsc::UnboundedReceiver<PollReport>,
+    ) -> Self {
         let (seen, received) = mpsc::unbounded_channel();
-        Self { seen, _task: Task::spawn(write_all(api, received, reports)) }
+        Self { seen, _task: Task::spawn(write_all(api, leadership, received, reports)) }
     }
 
     /// A source was seen: its status is written, if it differs from what stands there.
@@ -177,47 +182,57 @@ impl StatusWriter {
 
 async fn write_all(
     api: Api<DynamicObject>,
+    leadership: Leadership,
     mut seen: mpsc::UnboundedReceiver<Accepted>,
     mut reports: mpsc::UnboundedReceiver<PollReport>,
 ) {
     let mut known: BTreeMap<String, Accepted> = BTreeMap::new();
     let mut last: BTreeMap<String, PollReport> = BTreeMap::new();
+    let mut led = false;
     loop {
-        let name = tokio::select! {
+        let (leads, led_before) = (leadership.leads(), led);
+        led = leads;
+        let names: Vec<String> = tokio::select! {
+            biased;
+            // What was found while another led is written now, unless that one has.
+            () = std::future::ready(()), if leads && !led_before => known.keys().cloned().collect(),
+            () = leadership.gained(), if !leads => continue,
             accepted = seen.recv() => match accepted {
                 Some(accepted) => {
                     let name = accepted.name.clone();
                     known.insert(name.clone(), accepted);
-                    name
+                    vec![name]
                 }
                 None => return,
             },
             Some(report) = reports.recv() => {
                 let name = report.source.clone();
                 last.insert(name.clone(), report);
-                name
+                vec![name]
             }
         };
-        let Some(accepted) = known.get_mut(&name) else { continue };
-        let mut wanted = vec![accepted.words()];
-        // Until it was asked, what another replica, or this one before, found of it stays.
-        if let Some(report) = last.get(&name).filter(|_| accepted.generation_in_force.is_some()) {
-            wanted.push(reach(report, clock::now()));
-        }
-        let is_current = accepted.standing.observed_generation == Some(accepted.generation);
-        if is_current && wanted.iter().all(|words| words.stand_in(&accepted.standing)) {
-            continue;
-        }
-        match write(&api, accepted, &wanted).await {
-            Ok(written) => accepted.standing = written,
-            // It is gone, or another by now, whose own event will come.
-            Err(ReadError::NotFound { .. } | ReadError::Refused { code: 409, .. }) => {
-                known.remove(&name);
-                last.remove(&name);
+        for name in names {
+            let Some(accepted) = known.get_mut(&name).filter(|_| leadership.leads()) else { continue };
+            let mut wanted = vec![accepted.words()];
+            // Until it was asked, what another replica, or this one before, found of it stays.
+            if let Some(report) = last.get(&name).filter(|_| accepted.generation_in_force.is_some()) {
+                wanted.push(reach(report, clock::now()));
             }
-            Err(error) => {
-                tracing::debug!(source = name, %error, "the status of a budget source cannot be written; the next poll tries again");
-                sleep(RETRY_AFTER).await;
+            let is_current = accepted.standing.observed_generation == Some(accepted.generation);
+            if is_current && wanted.iter().all(|words| words.stand_in(&accepted.standing)) {
+                continue;
+            }
+            match write(&api, accepted, &wanted).await {
+                Ok(written) => accepted.standing = written,
+                // It is gone, or another by now, whose own event will come.
+                Err(ReadError::NotFound { .. } | ReadError::Refused { code: 409, .. }) => {
+                    known.remove(&name);
+                    last.remove(&name);
+                }
+                Err(error) => {
+                    tracing::debug!(source = name, %error, "the status of a budget source cannot be written; the next poll tries again");
+                    sleep(RETRY_AFTER).await;
+                }
             }
         }
     }

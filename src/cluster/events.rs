@@ -25,7 +25,10 @@ use super::watch::Task;
 use crate::clock;
 use crate::metrics::Metrics;
 use crate::subject::kinds::WorkloadKinds;
+use crate::webhook;
 
+/// Where Events stand about what has no namespace.
+const OF_THE_CLUSTER: &str = "default";
 /// Who says it.
 const CONTROLLER: &str = "freshgate.dev/gate";
 /// For how long the same is not said again of the same object; controllers retry what is refused.
@@ -47,7 +50,7 @@ const LONGEST_INSTANCE_BYTES: usize = 128;
 /// A workload that an Event is about.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct About {
-    /// Its namespace.
+    /// Its namespace; none for what is the cluster's.
     pub namespace: String,
     /// Its kind.
     pub kind: String,
@@ -98,9 +101,21 @@ impl EventSink {
         self.say(about, "BreakGlass", "GrantException", message);
     }
 
+    /// Says that somebody else has changed the gate's webhook configuration.
+    pub fn webhook_drifted(&self, name: &str, uid: Option<&str>, message: &str) {
+        let about = About {
+            namespace: String::new(),
+            kind: webhook::KIND.to_owned(),
+            name: name.to_owned(),
+            uid: uid.map(str::to_owned),
+        };
+        self.say(about, "WebhookChanged", "CheckWebhook", message);
+    }
+
     fn say(&self, about: About, reason: &'static str, action: &'static str, note: &str) {
         // What has no namespace has no Events of its own, and a name that is yet to be generated names nothing.
-        if about.namespace.is_empty() || about.name.is_empty() || about.name.ends_with('*') {
+        let belongs_nowhere = about.namespace.is_empty() && about.kind != webhook::KIND;
+        if belongs_nowhere || about.name.is_empty() || about.name.ends_with('*') {
             return;
         }
         let note = cut(note, LONGEST_NOTE_BYTES).to_owned();
@@ -160,17 +175,21 @@ impl Writer {
             (None, None) => None,
         };
         let regarding = ObjectReference {
-            api_version: resource.map(|resource| resource.api_version),
+            api_version: match kind.as_str() {
+                webhook::KIND => Some(webhook::API_VERSION.to_owned()),
+                _ => resource.map(|resource| resource.api_version),
+            },
             kind: Some(kind.clone()),
-            namespace: Some(namespace.clone()),
+            namespace: Some(namespace.clone()).filter(|namespace| !namespace.is_empty()),
             name: Some(name.clone()),
             uid,
             ..ObjectReference::default()
         };
+        let said_in = if namespace.is_empty() { OF_THE_CLUSTER } else { namespace };
         let event = Event {
             metadata: ObjectMeta {
                 name: Some(format!("freshgate.{}", uuid::Uuid::now_v7().simple())),
-                namespace: Some(namespace.clone()),
+                namespace: Some(said_in.to_owned()),
                 ..ObjectMeta::default()
             },
             event_time: micro_time(clock::now()),
@@ -183,7 +202,7 @@ impl Writer {
             regarding: Some(regarding),
             ..Event::default()
         };
-        let api: Api<Event> = Api::namespaced(self.client.clone(), namespace);
+        let api: Api<Event> = Api::namespaced(self.client.clone(), said_in);
         within(deadline, "an Event", api.create(&PostParams::default(), &event)).await.map(|_| ())
     }
 

@@ -10,6 +10,7 @@ use kube::api::{Api, ApiResource, DynamicObject};
 use kube::{Client, Resource, ResourceExt};
 
 use super::error::ReadError;
+use super::leadership::Leadership;
 use super::policy_status::{Observed, StatusWriter, Verdict};
 use super::watch::{Change, Task, WatchHealth, follow, list_all};
 use crate::metrics::Metrics;
@@ -24,13 +25,18 @@ pub struct ClusterPolicies {
 }
 
 impl ClusterPolicies {
-    /// Begins to watch, and swaps the set in force. The status of each policy says whether it is.
-    pub fn start(client: &Client, in_force: Arc<ArcSwap<PolicySet>>, metrics: Arc<Metrics>) -> Self {
+    /// Begins to watch, and swaps the set in force. The leader writes into the status of each policy whether it is.
+    pub fn start(
+        client: &Client,
+        in_force: Arc<ArcSwap<PolicySet>>,
+        leadership: Leadership,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let resource = ApiResource::erase::<GatePolicy>(&());
         let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
         let health = Arc::new(WatchHealth::default());
         let mut known = Known::default();
-        let statuses = StatusWriter::start(api.clone());
+        let statuses = StatusWriter::start(api.clone(), leadership);
         let watch = Task::spawn(follow(
             api,
             "GatePolicies",

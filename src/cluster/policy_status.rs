@@ -1,7 +1,8 @@
 //! Writing into a policy's status whether it is accepted, and if not, why.
 //!
 //! Several replicas write the same words, so each writes only what differs from what it sees, and only once for a
-//! generation: replicas of two versions of the gate do not fight over the words during an upgrade.
+//! generation: replicas of two versions of the gate do not fight over the words during an upgrade. Where a leader is elected
+//! it alone writes.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -11,9 +12,10 @@ use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use kube::{Resource, ResourceExt};
 use serde_json::json;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep};
 
 use super::error::{ReadError, within};
+use super::leadership::Leadership;
 use super::watch::Task;
 use crate::clock;
 use crate::policy::api::{Condition, GatePolicy, GatePolicyStatus};
@@ -118,9 +120,9 @@ pub(super) struct StatusWriter {
 }
 
 impl StatusWriter {
-    pub(super) fn start(api: Api<DynamicObject>) -> Self {
+    pub(super) fn start(api: Api<DynamicObject>, leadership: Leadership) -> Self {
         let (verdicts, received) = mpsc::unbounded_channel();
-        Self { verdicts, _task: Task::spawn(write_all(api, received)) }
+        Self { verdicts, _task: Task::spawn(write_all(api, leadership, received)) }
     }
 
     /// Writes what was found, if it differs from what stands there.
@@ -130,22 +132,43 @@ impl StatusWriter {
     }
 }
 
-async fn write_all(api: Api<DynamicObject>, mut verdicts: mpsc::UnboundedReceiver<Verdict>) {
+async fn write_all(api: Api<DynamicObject>, leadership: Leadership, mut verdicts: mpsc::UnboundedReceiver<Verdict>) {
     let mut waiting: BTreeMap<String, Verdict> = BTreeMap::new();
     let mut written: HashMap<String, (String, Words)> = HashMap::new();
-    let mut failing = false;
+    let (mut failing, mut led) = (false, false);
     loop {
-        let received = if waiting.is_empty() {
-            verdicts.recv().await
-        } else {
-            match timeout_at(Instant::now() + RETRY_AFTER, verdicts.recv()).await {
-                Ok(received) => received,
-                Err(_) => waiting.pop_first().map(|(_, verdict)| verdict),
+        let (leads, led_before) = (leadership.leads(), led);
+        led = leads;
+        if leads && !led_before {
+            // What was found while another led is written now, unless that one has.
+            let all = std::mem::take(&mut waiting);
+            write_batch(&api, &leadership, all.into_values(), &mut waiting, &mut written, &mut failing).await;
+            continue;
+        }
+        let batch: Vec<Verdict> = tokio::select! {
+            received = verdicts.recv() => match received {
+                Some(verdict) => vec![verdict],
+                None => return,
+            },
+            () = sleep(RETRY_AFTER), if leads && !waiting.is_empty() => {
+                waiting.pop_first().map(|(_, verdict)| verdict).into_iter().collect()
             }
+            () = leadership.gained(), if !leads => continue,
         };
-        let Some(verdict) = received else {
-            return;
-        };
+        write_batch(&api, &leadership, batch, &mut waiting, &mut written, &mut failing).await;
+    }
+}
+
+/// Writes what differs from what stands there; what cannot be written now is left waiting.
+async fn write_batch(
+    api: &Api<DynamicObject>,
+    leadership: &Leadership,
+    batch: impl IntoIterator<Item = Verdict>,
+    waiting: &mut BTreeMap<String, Verdict>,
+    written: &mut HashMap<String, (String, Words)>,
+    failing: &mut bool,
+) {
+    for verdict in batch {
         waiting.remove(&verdict.observed.name);
         let words = verdict.words();
         let name = verdict.observed.name.clone();
@@ -153,15 +176,19 @@ async fn write_all(api: Api<DynamicObject>, mut verdicts: mpsc::UnboundedReceive
         if this.1.stand_in(&verdict.observed) || written.get(&name) == Some(&this) {
             continue;
         }
-        match write(&api, &verdict.observed, &this.1).await {
+        if !leadership.leads() {
+            waiting.insert(name, verdict);
+            continue;
+        }
+        match write(api, &verdict.observed, &this.1).await {
             Ok(()) => {
                 written.insert(name, this);
-                failing = false;
+                *failing = false;
             }
             // It is gone, or another by now, whose own event will come.
             Err(ReadError::NotFound { .. } | ReadError::Refused { code: 409, .. }) => {}
             Err(error) => {
-                if !std::mem::replace(&mut failing, true) {
+                if !std::mem::replace(failing, true) {
                     tracing::warn!(policy = name, %error, "the status of policies cannot be written");
                 }
                 waiting.insert(name, verdict);

@@ -1,4 +1,5 @@
-//! What looks after the records once they are in the store: checkpoints that leave it, and retention.
+//! What looks after the records once they are in the store: checkpoints that leave it, and retention. The leader's work
+//! alone, where one is elected.
 
 use std::sync::Arc;
 
@@ -10,17 +11,18 @@ use crate::audit::checkpointer::{Checkpointer, LastHeads, Sinks};
 use crate::audit::retention::{Limits, Retention};
 use crate::clock;
 use crate::cluster::checkpoints::ClusterCheckpoints;
+use crate::cluster::leadership::Leadership;
 use crate::metrics::Metrics;
 use crate::signing::Keys;
 use crate::store::Store;
 
-/// Starts both in the background; the checkpointer makes one more at the end.
+/// Starts both in the background; the checkpointer of the leader makes one more at the end.
 pub(super) fn start(
     args: &KeepingArgs,
     (audit, store): (&Arc<Audit>, &Store),
     keys: &Keys,
     cluster: Option<(kube::Client, String)>,
-    made_by: &str,
+    (made_by, leadership): (&str, &Leadership),
     metrics: &Arc<Metrics>,
     background: &Handle,
 ) -> Arc<Checkpointer> {
@@ -40,11 +42,15 @@ pub(super) fn start(
         metrics: Arc::clone(metrics),
         last: LastHeads::default(),
     });
-    background.spawn(Arc::clone(&checkpointer).run(args.checkpoint_every, clock::now));
+    let (of_checkpoints, of_retention) = (leadership.clone(), leadership.clone());
+    let (making, every) = (Arc::clone(&checkpointer), args.checkpoint_every);
+    background.spawn(async move {
+        of_checkpoints.whenever_leading(|| Arc::clone(&making).run(every, clock::now)).await;
+    });
     let limits = Limits { age: args.retain_for.0, bytes: args.retain_bytes };
     if limits != Limits::default() {
         let retention = Retention { store: store.clone(), keys: keys.clone(), limits, metrics: Arc::clone(metrics) };
-        background.spawn(retention.run(clock::now));
+        background.spawn(async move { of_retention.whenever_leading(|| retention.run(clock::now)).await });
     }
     checkpointer
 }

@@ -1,4 +1,5 @@
-//! The serving certificate: from files that may change under us, or made by ourselves for development.
+//! The serving certificate: from files that may change under us, made by ourselves for development, or handed in by
+//! whoever reads it elsewhere.
 //!
 //! Files are compared by their bytes every few seconds, so that a Secret's symlink swap is seen each time, not only the
 //! first. A pair that cannot be used changes nothing: the one in use stays.
@@ -7,13 +8,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
+use rustls::RootCertStore;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier as _;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use thiserror::Error;
+use x509_parser::extensions::GeneralName;
 
 use crate::metrics::Metrics;
 
@@ -31,21 +36,21 @@ pub enum CertificateError {
         /// What the system says.
         why: std::io::Error,
     },
-    /// A file is not what it should be.
-    #[error("the TLS file {path} cannot be used: {why}")]
+    /// What should be a certificate or a key is none.
+    #[error("the TLS {place} cannot be used: {why}")]
     Unusable {
-        /// The file.
-        path: PathBuf,
+        /// The file, or the entry of a Secret.
+        place: String,
         /// What is wrong with it.
         why: String,
     },
     /// Certificate and key are not a pair.
     #[error("the TLS certificate in {certificate} and the key in {key} are not a pair: {why}")]
     NoPair {
-        /// The certificate's file.
-        certificate: PathBuf,
-        /// The key's file.
-        key: PathBuf,
+        /// Where the certificate is.
+        certificate: String,
+        /// Where the key is.
+        key: String,
         /// What rustls says.
         why: String,
     },
@@ -57,7 +62,7 @@ pub enum CertificateError {
 /// The certificate in use; connections made after a change see the new one.
 #[derive(Debug)]
 pub struct Certificates {
-    current: ArcSwap<CertifiedKey>,
+    current: ArcSwapOption<CertifiedKey>,
     files: Option<Files>,
     /// The certificate in PEM, for a `caBundle`; only for a self-made one.
     self_made_pem: Option<String>,
@@ -74,9 +79,9 @@ impl Certificates {
     /// Loads a chain and its key from PEM files.
     pub fn from_files(certificate: &Path, key: &Path, provider: &CryptoProvider) -> Result<Self, CertificateError> {
         let bytes = (read(certificate)?, read(key)?);
-        let pair = pair(certificate, key, &bytes, provider)?;
+        let pair = pair_of_files(certificate, key, &bytes, provider)?;
         Ok(Self {
-            current: ArcSwap::from_pointee(pair),
+            current: ArcSwapOption::from_pointee(pair),
             files: Some(Files {
                 certificate: certificate.to_owned(),
                 key: key.to_owned(),
@@ -94,7 +99,42 @@ impl Certificates {
             .map_err(|error| CertificateError::Make(error.to_owned()))?;
         let pair = CertifiedKey::from_der(vec![made.cert.der().clone()], key, provider)
             .map_err(|error| CertificateError::Make(error.to_string()))?;
-        Ok(Self { current: ArcSwap::from_pointee(pair), files: None, self_made_pem: Some(made.cert.pem()) })
+        Ok(Self { current: ArcSwapOption::from_pointee(pair), files: None, self_made_pem: Some(made.cert.pem()) })
+    }
+
+    /// None yet: handshakes fail until one is handed in.
+    pub fn awaited() -> Self {
+        Self { current: ArcSwapOption::empty(), files: None, self_made_pem: None }
+    }
+
+    /// Whether there is one.
+    pub fn are_loaded(&self) -> bool {
+        self.current.load().is_some()
+    }
+
+    /// Serves this chain and key from now on, where they are a pair and a caller with these authorities believes it. Places
+    /// are named in errors; where there is one, nothing changes.
+    pub fn hand_in(
+        &self,
+        (chain, key): (&str, &str),
+        authorities: &str,
+        places: (&str, &str),
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<(), CertificateError> {
+        let unusable = |why: String| CertificateError::Unusable { place: places.0.to_owned(), why };
+        let pair = pair(places.0, places.1, &(chain.into(), key.into()), provider)?;
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(CertificateDer::pem_slice_iter(authorities.as_bytes()).filter_map(Result::ok));
+        let leaf = pair.cert.first().ok_or_else(|| unusable("there is no certificate in it".to_owned()))?;
+        let name = first_name(leaf).ok_or_else(|| unusable("it is for no name".to_owned()))?;
+        let verifier = WebPkiServerVerifier::builder_with_provider(roots.into(), Arc::clone(provider))
+            .build()
+            .map_err(|error| unusable(format!("the authorities beside it cannot be used: {error}")))?;
+        verifier
+            .verify_server_cert(leaf, pair.cert.get(1..).unwrap_or_default(), &name, &[], UnixTime::now())
+            .map_err(|error| unusable(format!("no caller would believe it: {error}")))?;
+        self.current.store(Some(Arc::new(pair)));
+        Ok(())
     }
 
     /// The self-made certificate in PEM.
@@ -124,9 +164,9 @@ impl Certificates {
         if *loaded == bytes || failed.as_ref() == Some(&bytes) {
             return;
         }
-        match pair(&files.certificate, &files.key, &bytes, provider) {
+        match pair_of_files(&files.certificate, &files.key, &bytes, provider) {
             Ok(pair) => {
-                self.current.store(Arc::new(pair));
+                self.current.store(Some(Arc::new(pair)));
                 *loaded = bytes;
                 *failed = None;
                 metrics.certificate_not_after.set(self.not_after());
@@ -141,10 +181,10 @@ impl Certificates {
     }
 
     /// When the certificate in use ends, as a Unix time in seconds; 0 where it does not say.
-    fn not_after(&self) -> i64 {
+    pub fn not_after(&self) -> i64 {
         let current = self.current.load();
-        let leaf = current.cert.first().map(|certificate| x509_parser::parse_x509_certificate(certificate));
-        match leaf {
+        let leaf = current.as_ref().and_then(|pair| pair.cert.first());
+        match leaf.map(|certificate| x509_parser::parse_x509_certificate(certificate)) {
             Some(Ok((_, leaf))) => leaf.validity().not_after.timestamp(),
             _ => 0,
         }
@@ -153,7 +193,7 @@ impl Certificates {
 
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.current.load_full())
+        self.current.load_full()
     }
 }
 
@@ -161,13 +201,40 @@ fn read(path: &Path) -> Result<Vec<u8>, CertificateError> {
     std::fs::read(path).map_err(|why| CertificateError::Read { path: path.to_owned(), why })
 }
 
-fn pair(
+fn pair_of_files(
     certificate: &Path,
     key: &Path,
+    bytes: &(Vec<u8>, Vec<u8>),
+    provider: &CryptoProvider,
+) -> Result<CertifiedKey, CertificateError> {
+    let unusable = |error| match error {
+        CertificateError::Unusable { place, why } => CertificateError::Unusable { place: format!("file {place}"), why },
+        other => other,
+    };
+    pair(&certificate.display().to_string(), &key.display().to_string(), bytes, provider).map_err(unusable)
+}
+
+/// A name that a certificate is for.
+fn first_name(leaf: &CertificateDer<'_>) -> Option<ServerName<'static>> {
+    let (_, leaf) = x509_parser::parse_x509_certificate(leaf).ok()?;
+    let names = leaf.subject_alternative_name().ok()??;
+    names.value.general_names.iter().find_map(|name| match name {
+        GeneralName::DNSName(name) => ServerName::try_from((*name).to_owned()).ok(),
+        GeneralName::IPAddress(bytes) => match bytes.len() {
+            4 => <[u8; 4]>::try_from(*bytes).ok().map(|bytes| ServerName::from(std::net::IpAddr::from(bytes))),
+            _ => <[u8; 16]>::try_from(*bytes).ok().map(|bytes| ServerName::from(std::net::IpAddr::from(bytes))),
+        },
+        _ => None,
+    })
+}
+
+fn pair(
+    certificate: &str,
+    key: &str,
     (certificate_pem, key_pem): &(Vec<u8>, Vec<u8>),
     provider: &CryptoProvider,
 ) -> Result<CertifiedKey, CertificateError> {
-    let unusable = |path: &Path, why: String| CertificateError::Unusable { path: path.to_owned(), why };
+    let unusable = |place: &str, why: String| CertificateError::Unusable { place: place.to_owned(), why };
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(certificate_pem)
         .collect::<Result<_, _>>()
         .map_err(|error| unusable(certificate, error.to_string()))?;

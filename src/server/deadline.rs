@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// What an API server waits by default.
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest time-out a webhook can have.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// The API server rounds its time-out up to whole seconds, so the true deadline may be almost this much earlier.
@@ -45,11 +45,12 @@ impl Deadline {
     }
 }
 
-/// Reads the time-out of a request's query, as `timeout=10s`; one that no webhook can have is the longest there is.
-pub fn timeout_of(query: Option<&str>) -> Result<Duration, String> {
+/// Reads the time-out of a request's query, as `timeout=10s`; one that no webhook can have is the longest there is, and
+/// where there is none, `otherwise` counts.
+pub fn timeout_of(query: Option<&str>, otherwise: Duration) -> Result<Duration, String> {
     let written = query.into_iter().flat_map(|query| query.split('&')).find_map(|pair| pair.strip_prefix("timeout="));
     match written {
-        None | Some("") => Ok(DEFAULT_TIMEOUT),
+        None | Some("") => Ok(otherwise),
         Some(written) => humantime::parse_duration(written)
             .map(|timeout| timeout.min(LONGEST_TIMEOUT))
             .map_err(|_| format!("timeout={written:?} is no duration; write it as `timeout=10s`")),
@@ -63,17 +64,17 @@ mod tests {
     #[test]
     fn timeouts_are_read_as_the_api_server_writes_them() {
         for (query, seconds) in [
-            (None, 10.0),
+            (None, 7.0),
             (Some("timeout=10s"), 10.0),
             (Some("a=b&timeout=1m30s"), 30.0),
             (Some("timeout=500ms"), 0.5),
             (Some("timeout=584000000000y"), 30.0),
         ] {
-            let read = timeout_of(query).map(|timeout| timeout.as_secs_f64());
+            let read = timeout_of(query, Duration::from_secs(7)).map(|timeout| timeout.as_secs_f64());
             assert_eq!(read, Ok(seconds), "{query:?}");
         }
         assert_eq!(
-            timeout_of(Some("timeout=soon")),
+            timeout_of(Some("timeout=soon"), DEFAULT_TIMEOUT),
             Err(r#"timeout="soon" is no duration; write it as `timeout=10s`"#.to_owned())
         );
     }

@@ -1,5 +1,6 @@
-//! Whether the gate should be sent reviews: TLS is loaded, policies are there, and it is not about to end. What it
-//! depends on for single facts does not count: a dead registry must not take the gate away from all others.
+//! Whether the gate should be sent reviews: TLS is loaded, policies are there, it has answered itself where it is to, and it
+//! is not about to end. What it depends on for single facts does not count: a dead registry must not take the gate away
+//! from all others.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -8,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub struct Readiness {
     tls: AtomicBool,
     policies: AtomicBool,
+    awaits_self_check: AtomicBool,
     draining: AtomicBool,
 }
 
@@ -20,6 +22,21 @@ impl Readiness {
     /// The policies are those of their source.
     pub fn policies_are_synced(&self) {
         self.policies.store(true, Ordering::Release);
+    }
+
+    /// A self-check is to pass first.
+    pub fn await_self_check(&self) {
+        self.awaits_self_check.store(true, Ordering::Release);
+    }
+
+    /// The gate has answered itself as it would an API server.
+    pub fn self_check_passed(&self) {
+        self.awaits_self_check.store(false, Ordering::Release);
+    }
+
+    /// Whether nothing but the self-check is missing, or nothing at all.
+    pub fn can_be_checked(&self) -> bool {
+        self.tls.load(Ordering::Acquire) && self.policies.load(Ordering::Acquire)
     }
 
     /// The gate is about to end.
@@ -43,6 +60,9 @@ impl Readiness {
         }
         if !self.policies.load(Ordering::Acquire) {
             missing.push("policies are not synced");
+        }
+        if self.awaits_self_check.load(Ordering::Acquire) {
+            missing.push("the self-check has not passed");
         }
         missing
     }

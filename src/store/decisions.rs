@@ -1,15 +1,19 @@
 //! The table `decisions`: writing batches of records into it, and what a row reads as.
 
+mod page;
+
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use super::database::{Connection, Dialect, Insert, Kind, Pool, Query, Row, Value, without_nul};
 use crate::audit::columns::Columns;
+pub(crate) use page::{PAGE_ROWS, StoredRow, page};
 
 /// The columns, in the order in which [`DecisionRow::read`] expects them.
 macro_rules! columns {
     () => {
         "d.writer_id, d.seq, d.decision_id, d.timestamp, d.decision, d.namespace, d.kind, d.name, d.operation, \
-         d.username, d.rules, d.images, d.repeat_of, d.prev_hash, d.facets, d.hash, d.line"
+         d.username, d.rules, d.images, d.repeat_of, d.prev_hash, d.facets, d.hash, d.line, d.signature"
     };
 }
 
@@ -47,6 +51,7 @@ impl DecisionRow {
                 repeat_of: row.text_or_null(12)?,
                 prev_hash: row.text(13)?,
                 facets: row.text(14)?,
+                signature: row.integer(17)?,
             },
             hash: row.text(15)?,
             line: row.text(16)?,
@@ -56,7 +61,7 @@ impl DecisionRow {
 
 /// How rows are added. What retention removed stays removed: another replica may have done that while this one's journal
 /// still held the records.
-const INSERT: Insert<17> = Insert {
+const INSERT: Insert<18> = Insert {
     table: "decisions",
     columns: [
         ("writer_id", Kind::Text),
@@ -76,6 +81,7 @@ const INSERT: Insert<17> = Insert {
         ("facets", Kind::Text),
         ("hash", Kind::Text),
         ("line", Kind::Text),
+        ("signature", Kind::Integer),
     ],
     on_conflict: " ON CONFLICT (writer_id, seq) DO NOTHING",
     postgres_where: " WHERE NOT EXISTS (SELECT 1 FROM boundaries b WHERE b.writer_id = v.writer_id AND b.seq >= v.seq)",
@@ -105,6 +111,7 @@ pub(crate) async fn insert(connection: &mut Connection, rows: &[DecisionRow]) ->
             Value::from(&columns.facets),
             Value::from(hash),
             Value::from(line),
+            Value::from(columns.signature),
         ]
     };
     let values: Vec<_> = rows.iter().map(values).collect();
@@ -118,33 +125,17 @@ pub(crate) async fn insert(connection: &mut Connection, rows: &[DecisionRow]) ->
 /// character.
 pub(crate) fn first_difference(
     dialect: Dialect,
-    expected: &Columns,
-    columns: &Columns,
+    expected: &Columns<impl AsRef<str>>,
+    columns: &Columns<impl AsRef<str>>,
     line: &str,
 ) -> Option<&'static str> {
     // In JSON it can only be written as an escape, and hardly any record has one.
     if dialect == Dialect::Sqlite || memchr::memmem::find(line.as_bytes(), br"\u0000").is_none() {
         return expected.first_difference(columns);
     }
-    let kept = |text: &String| without_nul(text).into_owned();
-    let expected = Columns {
-        writer_id: kept(&expected.writer_id),
-        seq: expected.seq,
-        decision_id: kept(&expected.decision_id),
-        timestamp: expected.timestamp.clone(),
-        decision: kept(&expected.decision),
-        namespace: kept(&expected.namespace),
-        kind: kept(&expected.kind),
-        name: kept(&expected.name),
-        operation: kept(&expected.operation),
-        username: kept(&expected.username),
-        rules: kept(&expected.rules),
-        images: kept(&expected.images),
-        repeat_of: expected.repeat_of.as_ref().map(kept),
-        prev_hash: kept(&expected.prev_hash),
-        facets: expected.facets.clone(),
-    };
-    expected.first_difference(columns)
+    // Times and facets are written without one.
+    let kept: Columns<Cow<'_, str>> = expected.lent().map(without_nul);
+    kept.first_difference(columns)
 }
 
 /// All writers that have rows. Jumps from one to the next along the key: reading all rows for that takes long.

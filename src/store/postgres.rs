@@ -5,6 +5,7 @@ pub(super) mod address;
 mod error;
 mod outage;
 pub(crate) mod pool;
+mod schema_check;
 
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ pub use address::PostgresAddress;
 pub use error::PostgresError;
 use outage::Outage;
 use pool::{PostgresPool, Terms};
+pub(super) use schema_check::SchemaCheck;
 
 /// The schema that holds the tables. Its name stands in the SQL of the schema as well.
 pub(super) const SCHEMA: &str = "freshgate";
@@ -111,8 +113,8 @@ pub(super) async fn remove(address: &PostgresAddress) -> Result<(), PostgresErro
     dropped.map(|_| ()).map_err(|source| PostgresError::of("removing the schema", address, source))
 }
 
-/// Connections for a purpose; none is made before it is needed.
-pub(super) fn pool(address: &PostgresAddress, purpose: Purpose) -> Pool {
+/// Connections for a purpose; none is made before it is needed, nor before the schema is known.
+pub(super) fn pool(address: &PostgresAddress, purpose: Purpose, schema: &SchemaCheck) -> Pool {
     let (most, acquire_within) = match purpose {
         Purpose::Decisions => (READERS, DECISION_WAITS),
         Purpose::Background => (WRITERS, WRITER_WAITS),
@@ -126,6 +128,7 @@ pub(super) fn pool(address: &PostgresAddress, purpose: Purpose) -> Pool {
         acquire_within,
         answer_within: purpose.answer_within(),
         outage: (purpose == Purpose::Decisions).then(Outage::default),
+        schema: schema.clone(),
     }))
 }
 
@@ -134,7 +137,7 @@ pub(super) async fn pool_for_questions(address: &PostgresAddress) -> Result<Pool
     let mut connection = connect(address, Purpose::Questions).await?;
     let checked = schema::postgres::check(&mut connection, address).await;
     drop(timeout(DECISION_WAITS, connection.close()).await);
-    checked.map(|()| pool(address, Purpose::Questions))
+    checked.map(|()| pool(address, Purpose::Questions, &SchemaCheck::passed()))
 }
 
 /// One connection, made at once: a pool would try again and forget why.

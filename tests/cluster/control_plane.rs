@@ -13,6 +13,9 @@ use tempfile::TempDir;
 use super::process::{Process, free_ports};
 use super::programs;
 
+/// Common name of the certificate that the API server shows to webhooks.
+pub const CALLER: &str = "apiserver-webhooks";
+
 /// A running control plane.
 pub struct ControlPlane {
     pub api_server: Process,
@@ -31,13 +34,13 @@ pub struct Said {
     pub stderr: String,
 }
 
-struct Authority {
+pub(super) struct Authority {
     issuer: Issuer<'static, KeyPair>,
-    pem: String,
+    pub(super) pem: String,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
@@ -48,7 +51,14 @@ impl Authority {
     }
 
     /// Writes `<name>.crt` and `<name>.key`.
-    fn issue(&self, folder: &Path, name: &str, common_name: &str, organizations: &[&str], alternatives: &[&str]) {
+    pub(super) fn issue(
+        &self,
+        folder: &Path,
+        name: &str,
+        common_name: &str,
+        organizations: &[&str],
+        alternatives: &[&str],
+    ) {
         let alternatives: Vec<String> = alternatives.iter().map(|&name| name.to_owned()).collect();
         let mut params = CertificateParams::new(alternatives).unwrap();
         params.distinguished_name.push(DnType::CommonName, common_name);
@@ -80,13 +90,16 @@ impl ControlPlane {
             &["localhost", "127.0.0.1", "10.0.0.1", "kubernetes.default.svc"],
         );
         authority.issue(path, "admin", "admin", &["system:masters"], &[]);
+        authority.issue(path, "caller", CALLER, &[], &[]);
         authority.issue(path, "controllers", "system:kube-controller-manager", &[], &[]);
         let service_accounts = KeyPair::generate().unwrap();
         std::fs::write(path.join("sa.key"), service_accounts.serialize_pem()).unwrap();
         std::fs::write(path.join("sa.pub"), service_accounts.public_key_pem()).unwrap();
         for name in ["admin", "controllers"] {
-            write_kubeconfig(path, name, port);
+            write_kubeconfig(path, name, &format!("https://127.0.0.1:{port}"));
         }
+
+        write_admission_configuration(path);
 
         let client_url = format!("http://127.0.0.1:{etcd_client}");
         let peer_url = format!("http://127.0.0.1:{etcd_peer}");
@@ -113,6 +126,7 @@ impl ControlPlane {
                     "--authorization-mode=Node,RBAC",
                     "--allow-privileged=true",
                 ])
+                .arg(format!("--admission-control-config-file={}", file("admission.json")))
                 .arg(format!("--cert-dir={}", file("certificates")))
                 .arg(format!("--tls-cert-file={}", file("server.crt")))
                 .arg(format!("--tls-private-key-file={}", file("server.key")))
@@ -150,6 +164,11 @@ impl ControlPlane {
         self.folder.path().join("admin.kubeconfig")
     }
 
+    /// Path of the certificate of its authority, which its own client certificate is of.
+    pub fn authority(&self) -> PathBuf {
+        self.folder.path().join("ca.crt")
+    }
+
     /// Path of the kubeconfig of a user that was added.
     pub fn kubeconfig_of(&self, user: &str) -> PathBuf {
         self.folder.path().join(format!("{user}.kubeconfig"))
@@ -178,7 +197,7 @@ impl ControlPlane {
     /// Makes a user of these groups; its kubeconfig is then known by that name.
     pub fn add_user(&self, name: &str, groups: &[&str]) {
         self.authority.issue(self.folder.path(), name, name, groups, &[]);
-        write_kubeconfig(self.folder.path(), name, self.port);
+        write_kubeconfig(self.folder.path(), name, &format!("https://127.0.0.1:{}", self.port));
     }
 
     /// Runs kubectl as a user that was added.
@@ -206,21 +225,44 @@ pub fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-fn write_kubeconfig(folder: &Path, name: &str, port: u16) {
+/// A kubeconfig for the user whose certificate was issued under this name.
+pub(super) fn write_kubeconfig(folder: &Path, name: &str, server: &str) {
     let file = |suffix: &str| folder.join(format!("{name}.{suffix}")).display().to_string();
     let config = serde_json::json!({
         "apiVersion": "v1", "kind": "Config", "current-context": "bed",
-        "clusters": [{"name": "bed", "cluster": {"server": format!("https://127.0.0.1:{port}"), "certificate-authority": folder.join("ca.crt")}}],
+        "clusters": [{"name": "bed", "cluster": {"server": server, "certificate-authority": folder.join("ca.crt")}}],
         "users": [{"name": "user", "user": {"client-certificate": file("crt"), "client-key": file("key")}}],
         "contexts": [{"name": "bed", "context": {"cluster": "bed", "user": "user"}}],
     });
     std::fs::write(folder.join(format!("{name}.kubeconfig")), config.to_string()).unwrap();
 }
 
+/// Has the API server show a client certificate to webhooks that ask for one.
+fn write_admission_configuration(folder: &Path) {
+    let file = |name: &str| folder.join(name).display().to_string();
+    let user = serde_json::json!({"client-certificate": file("caller.crt"), "client-key": file("caller.key")});
+    let kubeconfig = serde_json::json!({"apiVersion": "v1", "kind": "Config", "users": [{"name": "*", "user": user}]});
+    std::fs::write(folder.join("caller.kubeconfig"), kubeconfig.to_string()).unwrap();
+    let webhooks = serde_json::json!({
+        "apiVersion": "apiserver.config.k8s.io/v1", "kind": "WebhookAdmissionConfiguration",
+        "kubeConfigFile": file("caller.kubeconfig"),
+    });
+    let configuration = serde_json::json!({
+        "apiVersion": "apiserver.config.k8s.io/v1", "kind": "AdmissionConfiguration",
+        "plugins": [{"name": "ValidatingAdmissionWebhook", "configuration": webhooks}],
+    });
+    std::fs::write(folder.join("admission.json"), configuration.to_string()).unwrap();
+}
+
 fn kubectl(folder: &Path, user: &str, args: &[&str], input: &str) -> Said {
-    let mut child = Command::new(programs().join("kubectl"))
+    say("kubectl", folder, user, args, input)
+}
+
+/// Runs a program that speaks to the API server as a user, `kubectl` or `helm`.
+pub(super) fn say(program: &str, folder: &Path, user: &str, args: &[&str], input: &str) -> Said {
+    let mut child = Command::new(programs().join(program))
         .env("KUBECONFIG", folder.join(format!("{user}.kubeconfig")))
-        .env("HOME", folder) // its discovery cache
+        .env("HOME", folder) // its caches
         .args(args)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

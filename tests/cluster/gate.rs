@@ -1,14 +1,21 @@
-//! The gate itself, as a process, and its registration with an API server.
+//! The gate itself, as a process.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use tempfile::TempDir;
 
-use super::control_plane::ControlPlane;
 use super::process::{Process, free_ports, listens};
+
+/// Flags with which it registers itself with an API server on this machine, which then waits for it.
+pub const REGISTERED: [&str; 6] = [
+    "--webhook-configuration",
+    "freshgate",
+    "--webhook-url",
+    "https://127.0.0.1:{port}/validate",
+    "--webhook-failure-policy",
+    "fail",
+];
 
 /// A running gate.
 pub struct Gate {
@@ -34,7 +41,17 @@ impl Gate {
 
     /// The same, with its store in a folder that outlives it.
     pub fn in_folder(program: &Path, folder: &Path, args: &[&str], env: &[(&str, &Path)]) -> Self {
-        let [port, admin_port] = free_ports();
+        Self::on_ports(program, folder, free_ports(), args, env)
+    }
+
+    /// The same, on ports that others know already. In flags, `{port}` stands for that of reviews.
+    pub fn on_ports(
+        program: &Path,
+        folder: &Path,
+        [port, admin_port]: [u16; 2],
+        args: &[&str],
+        env: &[(&str, &Path)],
+    ) -> Self {
         let args: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
         let env: Vec<_> = env.iter().map(|(name, path)| ((*name).to_owned(), path.display().to_string())).collect();
         let mut process = spawn(program, folder, port, admin_port, &args, &env);
@@ -84,6 +101,20 @@ impl Gate {
         self.process = spawn(&self.program, &self.folder, self.port, self.admin_port, &self.args, &self.env);
     }
 
+    /// Starts it again with other flags, on the same ports and store.
+    pub fn restart_with(&mut self, args: &[&str]) {
+        self.args = args.iter().map(|&arg| arg.to_owned()).collect();
+        self.crash_and_restart();
+    }
+
+    /// A figure of its metrics, by its name with labels; none where it is not there, or nobody answers.
+    pub fn metric(&self, name: &str) -> Option<f64> {
+        let url = format!("http://127.0.0.1:{}/metrics", self.admin_port);
+        let output = Command::new("curl").args(["-s", "--max-time", "5", &url]).output().unwrap();
+        let page = String::from_utf8(output.stdout).unwrap();
+        page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+    }
+
     /// Runs the program with other arguments, as `audit query`.
     pub fn run(&self, args: &[&str]) -> (Option<i32>, String, String) {
         let output = Command::new(&self.program).args(args).env("NO_COLOR", "1").output().unwrap();
@@ -99,17 +130,6 @@ impl Gate {
         let (code, stdout, stderr) = self.run(&all);
         assert_eq!(code, Some(0), "{stderr}");
         serde_json::from_str(&stdout).unwrap()
-    }
-
-    /// Registers it with an API server.
-    pub fn register(&self, bed: &ControlPlane) {
-        let manifest = include_str!("webhook.yaml")
-            .replace("{{url}}", &self.url())
-            .replace("{{ca}}", &STANDARD.encode(self.certificate()));
-        // kubectl knows no anchors; written out it is the same.
-        let manifest: serde_json::Value = serde_saphyr::from_str(&manifest).unwrap();
-        let said = bed.apply(&manifest.to_string());
-        assert!(said.success, "the webhook was not registered: {}", said.stderr);
     }
 }
 
@@ -129,12 +149,12 @@ fn spawn(
     command
         .arg("serve")
         .args(["--listen", &format!("127.0.0.1:{port}"), "--admin-listen", &format!("127.0.0.1:{admin_port}")])
-        .args(args)
+        .args(args.iter().map(|arg| arg.replace("{port}", &port.to_string())))
         .envs(env.iter().map(|(name, value)| (name, value)));
     if !args.iter().any(|arg| arg == "--store") {
         command.args(["--store", &store(folder)]);
     }
-    if !args.iter().any(|arg| arg == "--tls-cert") {
+    if !args.iter().any(|arg| arg == "--tls-cert" || arg == "--tls-secret") {
         command.arg("--tls-self-signed").arg("--tls-write-cert").arg(folder.join("gate.pem"));
     }
     Process::start("freshgate", folder, &mut command)

@@ -13,6 +13,7 @@ pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+const OCI_PLAIN_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 const ATTESTATION_ARTIFACT: &str = "application/vnd.docker.attestation.manifest.v1+json";
 const SCHEMA_1: &str = "application/vnd.docker.distribution.manifest.v1+json";
 const SIGNED_SCHEMA_1: &str = "application/vnd.docker.distribution.manifest.v1+prettyjws";
@@ -72,14 +73,22 @@ impl Config {
 
     /// The image of this config, with annotations on its manifest.
     pub fn image_with(&self, annotations: &Value) -> Image {
+        self.image_from(annotations, OCI_LAYER, b"a layer")
+    }
+
+    /// The image of this config with a layer that can be unpacked: a tar, not compressed.
+    pub fn image_of(&self, layer: &[u8]) -> Image {
+        self.image_from(&json!({}), OCI_PLAIN_LAYER, layer)
+    }
+
+    fn image_from(&self, annotations: &Value, media_type: &str, layer: &[u8]) -> Image {
         let config = serde_json::to_vec(&self.0).unwrap();
-        let layer = b"a layer".to_vec();
         let manifest = json!({
             "schemaVersion": 2, "mediaType": OCI_MANIFEST, "annotations": annotations,
             "config": {"mediaType": OCI_CONFIG, "digest": digest(&config), "size": config.len()},
-            "layers": [{"mediaType": OCI_LAYER, "digest": digest(&layer), "size": layer.len()}],
+            "layers": [{"mediaType": media_type, "digest": digest(layer), "size": layer.len()}],
         });
-        let blobs = [config, layer].into_iter().map(|blob| (digest(&blob), blob)).collect();
+        let blobs = [config, layer.to_vec()].into_iter().map(|blob| (digest(&blob), blob)).collect();
         Image::new(OCI_MANIFEST, serde_json::to_vec(&manifest).unwrap(), Vec::new(), blobs)
     }
 }

@@ -11,6 +11,7 @@ pub mod exposition;
 pub mod faulty;
 pub mod gate;
 pub mod image;
+pub mod node;
 pub mod postgres;
 pub mod process;
 pub mod prometheus;
@@ -23,12 +24,18 @@ use std::sync::OnceLock;
 /// The folder with the programs of the bed; built where they are missing.
 pub fn programs() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    FOLDER.get_or_init(|| {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster/build.sh");
-        let output = Command::new(&script).stderr(std::process::Stdio::inherit()).output().unwrap();
-        assert!(output.status.success(), "the test bed cannot be built; {} says why above", script.display());
-        PathBuf::from(String::from_utf8(output.stdout).unwrap().trim())
+    FOLDER.get_or_init(|| match std::env::var_os(node::PROGRAMS) {
+        Some(folder) => folder.into(),
+        None => build("loopback"),
     })
+}
+
+/// Builds what is missing of a bed, and gives its folder.
+fn build(what: &str) -> PathBuf {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster/build.sh");
+    let output = Command::new(&script).arg(what).stderr(std::process::Stdio::inherit()).output().unwrap();
+    assert!(output.status.success(), "the test bed cannot be built; {} says why above", script.display());
+    PathBuf::from(String::from_utf8(output.stdout).unwrap().trim())
 }
 
 /// One rustls provider, as in the program.

@@ -58,10 +58,11 @@ impl Postgres {
     /// The server of this test program; started where it does not run yet.
     pub fn shared() -> &'static Self {
         static SERVER: OnceLock<Postgres> = OnceLock::new();
-        SERVER.get_or_init(Self::start)
+        SERVER.get_or_init(|| Self::start(&["127.0.0.1"]))
     }
 
-    fn start() -> Self {
+    /// A server on these addresses, 127.0.0.1 among them.
+    pub fn start(addresses: &[&str]) -> Self {
         let link = programs().join("postgresql");
         let programs = std::fs::read_link(&link).unwrap_or_else(|error| {
             panic!(
@@ -73,8 +74,9 @@ impl Postgres {
         let [port] = free_ports();
         let ca = write_certificates(&folder);
         let shown = folder.display();
+        let addresses = addresses.join(",");
         let mut configuration =
-            format!("listen_addresses = '127.0.0.1'\nport = {port}\nunix_socket_directories = '{shown}'\n");
+            format!("listen_addresses = '{addresses}'\nport = {port}\nunix_socket_directories = '{shown}'\n");
         writeln!(configuration, "ssl = on\nssl_cert_file = '{shown}/server.pem'\nssl_key_file = '{shown}/server.key'")
             .unwrap();
         writeln!(
@@ -85,7 +87,7 @@ impl Postgres {
         std::fs::write(folder.join("postgresql.conf"), configuration).unwrap();
         std::fs::write(
             folder.join("pg_hba.conf"),
-            "local all admin trust\nhost all admin 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n",
+            "local all admin trust\nhost all admin 127.0.0.1/32 trust\nhost all all all scram-sha-256\n",
         )
         .unwrap();
         let keeper = Command::new("bash")
@@ -141,7 +143,16 @@ impl Database {
 
     /// The same through a proxy at this port.
     pub fn url_through(&self, port: u16) -> String {
-        format!("postgres://freshgate:{PASSWORD}@127.0.0.1:{port}/{}?sslmode=disable", self.name)
+        self.url_at("127.0.0.1", port)
+    }
+
+    /// The same for those who know the server by another address.
+    pub fn url_from(&self, address: &str) -> String {
+        self.url_at(address, self.port)
+    }
+
+    fn url_at(&self, address: &str, port: u16) -> String {
+        format!("postgres://freshgate:{PASSWORD}@{address}:{port}/{}?sslmode=disable", self.name)
     }
 }
 

@@ -13,7 +13,7 @@ use super::programs;
 #[derive(Debug)]
 pub struct Registry {
     pub process: Process,
-    port: u16,
+    host: String,
     scheme: &'static str,
     _folder: TempDir,
 }
@@ -100,12 +100,23 @@ impl Registry {
         configure(&mut command, port);
         let mut process = Process::start(name, folder.path(), &mut command);
         process.wait_until(|| listens(port));
-        Self { process, port, scheme, _folder: folder }
+        Self { process, host: format!("127.0.0.1:{port}"), scheme, _folder: folder }
     }
 
-    /// `127.0.0.1:PORT`.
+    /// The same registry on every address of this network, by the name that others have for it.
+    pub fn known_as(address: &str) -> Self {
+        let [port] = free_ports();
+        let mut registry =
+            Self::start(tempfile::tempdir().unwrap(), port, "http", "registry-with-referrers", |program, port| {
+                program.arg(format!(":{port}"));
+            });
+        registry.host = format!("{address}:{port}");
+        registry
+    }
+
+    /// `127.0.0.1:PORT`, or what others call it.
     pub fn host(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        self.host.clone()
     }
 
     /// Pushes an image; gives its reference by tag.

@@ -6,7 +6,7 @@ use chrono::{TimeDelta, Utc};
 use serde_json::{Value, json};
 
 use crate::cluster::control_plane::{ControlPlane, Said, wait_for};
-use crate::cluster::gate::Gate;
+use crate::cluster::gate::{Gate, REGISTERED};
 use crate::cluster::image::{Config, Image};
 use crate::cluster::install_tls;
 use crate::cluster::registry::Registry;
@@ -63,19 +63,22 @@ impl Bed {
         let gate = Gate::start(
             program,
             &[
-                "--kubernetes",
-                "--decisions-api",
-                "--read-pull-secrets",
-                "--insecure-registry",
-                &registry.host(),
-                "--checkpoint-every",
-                "1s",
-                "--checkpoint-config-map",
-                "freshgate-checkpoints",
-            ],
+                &[
+                    "--kubernetes",
+                    "--decisions-api",
+                    "--read-pull-secrets",
+                    "--insecure-registry",
+                    &registry.host(),
+                    "--checkpoint-every",
+                    "1s",
+                    "--checkpoint-config-map",
+                    "freshgate-checkpoints",
+                ][..],
+                &REGISTERED,
+            ]
+            .concat(),
             &[("KUBECONFIG", &kubeconfig)],
         );
-        gate.register(&plane);
 
         let old = built_days_ago("old", 112);
         let bed = Self {

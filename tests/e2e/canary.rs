@@ -13,7 +13,7 @@ use crate::cluster::canary::{CANARY, assert_clean, docker_config, files};
 use crate::cluster::collector::Collector;
 use crate::cluster::control_plane::{ControlPlane, wait_for};
 use crate::cluster::faulty::{Fault, FaultyRegistry};
-use crate::cluster::gate::Gate;
+use crate::cluster::gate::{Gate, REGISTERED};
 use crate::cluster::registry::Registry;
 
 pub const SCENARIOS: &[Scenario] = &[("no_secret_is_in_an_event_a_status_or_any_other_sink", planted)];
@@ -82,13 +82,13 @@ fn planted(_: &Bed) {
         "--signing-secret",
         "freshgate-signing-key",
     ];
+    let args = [&args[..], &REGISTERED].concat();
     let env = [
         ("KUBECONFIG", &*kubeconfig),
         ("FRESHGATE_LOG", Path::new("trace")),
         ("OTEL_EXPORTER_OTLP_HEADERS", Path::new(&headers)),
     ];
     let mut gate = Gate::in_folder(program, folder.path(), &args, &env);
-    gate.register(&plane);
     let create = |object: &Value, more: &[&str]| {
         plane.kubectl_as("admin", &[&["-n", "shop", "create", "-f", "-"], more].concat(), &object.to_string())
     };

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::Scenario;
 use crate::bed::{Bed, POLICY, allowed, deployment, pod};
 use crate::cluster::control_plane::{ControlPlane, Said, wait_for};
-use crate::cluster::gate::Gate;
+use crate::cluster::gate::{Gate, REGISTERED};
 
 pub const SCENARIOS: &[Scenario] = &[
     ("an_exception_is_granted_by_who_has_the_verb_and_recorded", granted),
@@ -395,8 +395,12 @@ fn edited(bed: &Bed) {
     assert!(plane.kubectl(&["label", "gexc", "edited", "team=shop"]).success, "labels may");
 }
 
-/// Takes the webhook away while something is done, as an operator might.
+/// Takes the webhook away while something is done, as an operator might, and puts it back.
 fn while_unregistered<T>(bed: &Bed, act: impl FnOnce() -> T) -> T {
+    let said = bed.plane.kubectl(&["get", "validatingwebhookconfiguration", "freshgate", "-o", "json"]);
+    let mut configuration: Value = serde_json::from_str(&said.stdout).unwrap();
+    let metadata = configuration["metadata"].as_object_mut().unwrap();
+    metadata.retain(|name, _| name == "name" || name == "labels");
     assert!(bed.plane.kubectl(&["delete", "validatingwebhookconfiguration", "freshgate"]).success);
     let glob = exception("probe", "boredom-is-refused-by-the-schema", &["x"], 24).to_string();
     assert!(!bed.plane.create(&glob).success);
@@ -405,7 +409,8 @@ fn while_unregistered<T>(bed: &Bed, act: impl FnOnce() -> T) -> T {
     let passes = || bed.plane.kubectl_as("admin", &["create", "--dry-run=server", "-f", "-"], &past).success;
     wait_for("the webhook's end", passes);
     let done = act();
-    bed.gate.register(&bed.plane);
+    let said = bed.plane.create(&configuration.to_string());
+    assert!(said.success, "{}", said.stderr);
     wait_for("the webhook", || !passes());
     done
 }
@@ -463,6 +468,11 @@ fn restarted(_: &Bed) {
                 rule(&["freshgate.dev"], &["gateexceptions/status"], status_verbs),
                 rule(&["authorization.k8s.io"], &["subjectaccessreviews"], &["create"]),
                 rule(&[""], &["secrets"], &["get", "create"]),
+                rule(
+                    &["admissionregistration.k8s.io"],
+                    &["validatingwebhookconfigurations"],
+                    &["get", "create", "patch"],
+                ),
             ],
         });
         let binding = json!({
@@ -482,8 +492,8 @@ fn restarted(_: &Bed) {
     wait_for("the gate's permissions", || can("get"));
     let kubeconfig = plane.kubeconfig_of("gate");
     let args = ["--kubernetes", "--signing-secret", "freshgate-signing-key"];
-    let mut gate = Gate::start(program, &args, &[("KUBECONFIG", &kubeconfig)]);
-    gate.register(&plane);
+    let registered = [&args[..], &REGISTERED].concat();
+    let mut gate = Gate::start(program, &registered, &[("KUBECONFIG", &kubeconfig)]);
     let past = exception("probe", "security", &["x"], -1).to_string();
     wait_for("the webhook", || !plane.kubectl_as("admin", &["create", "--dry-run=server", "-f", "-"], &past).success);
     let said = create_as(&plane, "admin", &exception("survivor", "security", &["x"], 24));
@@ -500,7 +510,6 @@ fn restarted(_: &Bed) {
     let status = get(&plane, "survivor")["status"].clone();
     assert_eq!(status["grantedBy"]["username"], "admin");
     // The same key signs before and after, because it is the Secret's. Its certificate is another.
-    gate.register(&plane);
     wait_for("the webhook", || {
         let said = plane.kubectl_as("admin", &["create", "--dry-run=server", "-f", "-"], &past);
         said.stderr.contains(" is past; write ")

@@ -14,10 +14,13 @@ mod cluster;
 mod decisions;
 mod exceptions;
 mod freeze;
+mod leaders;
+mod lifecycle;
 mod objects;
 mod outages;
 mod places;
 mod policies;
+mod registration;
 mod returns;
 mod running;
 mod strict;
@@ -46,6 +49,8 @@ fn main() -> ExitCode {
         strict::SCENARIOS,
         canary::SCENARIOS,
         running::SCENARIOS,
+        registration::SCENARIOS,
+        leaders::SCENARIOS,
     ]
     .concat();
     let chosen: Vec<&Scenario> = scenarios

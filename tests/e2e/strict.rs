@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::Scenario;
 use crate::bed::{Bed, POLICY, allowed, built_days_ago, deployment};
 use crate::cluster::control_plane::{ControlPlane, wait_for};
-use crate::cluster::gate::Gate;
+use crate::cluster::gate::{Gate, REGISTERED};
 
 pub const SCENARIOS: &[Scenario] =
     &[("an_audit_that_is_down_refuses_what_is_new_and_breaks_nothing_that_runs", audit_down)];
@@ -25,8 +25,8 @@ fn audit_down(bed: &Bed) {
     let folder = tempfile::tempdir().unwrap();
     let (kubeconfig, host) = (plane.kubeconfig(), bed.registry_host());
     let args = ["--kubernetes", "--insecure-registry", &host, "--audit-mode", "strict", "--contact", "#platform"];
+    let args = [&args[..], &REGISTERED].concat();
     let gate = Gate::in_folder(program, folder.path(), &args, &[("KUBECONFIG", &kubeconfig)]);
-    gate.register(&plane);
     plane.namespace("shop", &["environment=production"]);
     let create = |object: &serde_json::Value, more: &[&str]| {
         let args = [&["-n", "shop", "create", "-f", "-"], more].concat();

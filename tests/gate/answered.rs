@@ -29,7 +29,7 @@ async fn a_decision_goes_out_though_the_journal_is_gone() {
         .body(review("x", "169.254.169.254/x").to_string());
     let answer: Value = call.send().await.unwrap().json().await.unwrap();
     assert_eq!(answer["response"]["allowed"], false);
-    assert_eq!(answer["response"]["auditAnnotations"]["unrecorded"], "the audit journal could not be written");
+    assert_eq!(answer["response"]["auditAnnotations"]["unrecorded"], "the audit record could not be written");
     let metrics =
         reqwest::get(format!("http://127.0.0.1:{}/metrics", gate.admin_port)).await.unwrap().text().await.unwrap();
     assert!(metrics.contains("freshgate_audit_unrecorded_total 1"), "{metrics}");

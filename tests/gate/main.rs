@@ -9,6 +9,7 @@ mod access;
 mod answered;
 mod audit;
 mod budgets;
+mod callers;
 mod canary;
 mod command_line;
 mod dates;

@@ -68,8 +68,8 @@ async fn serve(drain_delay: Duration) -> Served {
     let stopped = async move {
         let _ = stopped.await;
     };
-    let serving =
-        tokio::spawn(listener.serve(Arc::new(Obedient { released }), readiness, Arc::clone(&metrics), stopped, drain));
+    let serving = listener.serve(Arc::new(Obedient { released }), readiness, Arc::clone(&metrics), stopped, drain);
+    let serving = tokio::spawn(async move { serving.await.unwrap() });
     Served { address, metrics, stop, release, serving, pem }
 }
 

@@ -102,7 +102,7 @@ async fn what_cannot_be_recorded_is_refused_until_the_disk_is_mended() {
         "auditAnnotations": {
             "decision": "allow", "decision-id": id(&refused), "change": "NewImage",
             "digests": refused["auditAnnotations"]["digests"],
-            "unrecorded": "the audit journal could not be written", "refused": "audit mode strict",
+            "unrecorded": "the audit record could not be written", "refused": "audit mode strict",
         },
     });
     assert_eq!(refused, expected);

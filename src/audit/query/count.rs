@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::super::columns::Columns;
-use super::super::facet::{self, Facet};
+use super::super::facet::{self, Facet, signature};
 use super::super::journal::segment::JournalRecord;
 use super::filter::QueryFilter;
 use super::journal::{self, Visitor};
@@ -94,14 +94,15 @@ async fn in_store(
 async fn by_facet(connection: &mut Connection, filter: &QueryFilter, by: Facet) -> Result<Counts, sqlx::Error> {
     let prefix = by.of_nothing();
     let after_prefix = format!("{}>", by.as_str()); // the character after "="
-    let timed = QueryFilter { since: filter.since, until: filter.until, ..QueryFilter::default() };
     let plan;
+    let facets = filter.facets();
     let mut select = Query::once("");
-    if *filter == timed && !stored::is_short(connection, filter).await? {
+    if is_of_an_index(connection, filter).await? {
         // The index alone, all of the facet's part of it.
         select.push("SELECT f.facet, count(*) FROM decision_facets f WHERE f.facet >= ").push_bind(&prefix);
         select.push(" AND f.facet < ").push_bind(after_prefix);
         stored::push_time(&mut select, "f", filter);
+        stored::push_facets(&mut select, connection.dialect(), "f", &facets);
         select.push(" GROUP BY f.facet");
     } else {
         plan = Plan::of(connection, filter).await?;
@@ -123,4 +124,19 @@ async fn by_facet(connection: &mut Connection, filter: &QueryFilter, by: Facet) 
         }
     }
     Ok(counts)
+}
+
+/// Whether the index of the facet that is counted by has all that is asked: for much of what there is, or for all records
+/// of one decision, which their signatures tell.
+async fn is_of_an_index(connection: &mut Connection, filter: &QueryFilter) -> Result<bool, sqlx::Error> {
+    let timed = QueryFilter { since: filter.since, until: filter.until, ..QueryFilter::default() };
+    let of_decision = QueryFilter { decision: filter.decision.clone(), ..timed.clone() };
+    if *filter == timed {
+        return Ok(!stored::is_short(connection, filter).await?);
+    }
+    let [facet] = &filter.facets()[..] else {
+        return Ok(false);
+    };
+    let is_told = *filter == of_decision && signature::exactly(facet).is_some();
+    Ok(is_told && connection.dialect() == Dialect::Sqlite && stored::is_common(connection, facet, filter).await?)
 }

@@ -1,12 +1,16 @@
 //! Questions to the store, each led by the index that has the fewest records to walk over.
 
+use super::super::facet::signature;
 use super::filter::QueryFilter;
 use crate::store::database::{Connection, Dialect, Query, Value};
 use crate::store::decisions::{self, DecisionRow};
 use crate::store::time::to_column;
 
-/// Up to where a facet's records are counted to find the rarest; beyond it the one that is rare as a rule leads.
+/// Up to where records are counted to tell whether there are few or many.
 const COUNTED: i64 = 20_000;
+
+/// Up to where a facet's records are counted to find the rarest.
+const COMPARED: i64 = 5_000;
 
 /// What leads to the records. Whatever else is asked for is looked at record by record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,17 +46,11 @@ impl Plan {
             let by_both = QueryFilter { namespace: None, name: None, ..filter.clone() };
             return Ok(Self { lead: Lead::Workload(namespace.clone(), name.clone()), facets: by_both.facets() });
         }
-        let mut rarest = 0;
         // PostgreSQL knows by its statistics which one is rare, whichever leads here.
-        if facets.len() > 1 && connection.dialect() == Dialect::Sqlite {
-            let mut fewest = COUNTED;
-            for (index, facet) in facets.iter().enumerate() {
-                let count = count_up_to(connection, facet, filter, fewest).await?;
-                if count < fewest {
-                    (rarest, fewest) = (index, count);
-                }
-            }
-        }
+        let rarest = match connection.dialect() {
+            Dialect::Sqlite if facets.len() > 1 => rarest(connection, &facets, filter).await?,
+            _ => 0,
+        };
         let lead = match (facets.is_empty(), &filter.image) {
             (false, _) => Lead::Facet(facets.swap_remove(rarest)),
             (true, None) => Lead::Time,
@@ -102,13 +100,7 @@ impl Plan {
             select.push_bind(&after.timestamp).push(", ").push_bind(Value::key(&after.writer_id)).push(", ");
             select.push_bind(Value::number(after.seq)).push(")");
         }
-        for facet in &self.facets {
-            select.push(" AND EXISTS (SELECT 1 FROM decision_facets o WHERE o.facet = ");
-            push_facet(select, dialect, facet);
-            select.push(format!(
-                " AND o.timestamp = {place}.timestamp AND o.writer_id = {place}.writer_id AND o.seq = {place}.seq)"
-            ));
-        }
+        push_facets(select, dialect, place, &self.facets);
         if let Some(image) = &filter.image {
             let place_in = if dialect == Dialect::Sqlite { "instr" } else { "strpos" };
             select.push(format!(" AND {place_in}(d.images, ")).push_bind(image).push(") > 0");
@@ -140,18 +132,42 @@ pub(super) async fn matching(
     connection.rows(select).await?.iter().map(DecisionRow::read).collect()
 }
 
-/// How many records have the facet, or `up_to` where there are as many.
-async fn count_up_to(
+/// Which of the facets the fewest records have.
+async fn rarest(connection: &mut Connection, facets: &[String], filter: &QueryFilter) -> Result<usize, sqlx::Error> {
+    let mut rarest = (0, COMPARED, String::new());
+    for (index, facet) in facets.iter().enumerate() {
+        let (count, oldest) = newest_of(connection, facet, filter, rarest.1).await?;
+        // Of two that many records have, the one whose newest few reach back furthest is rare.
+        if index == 0 || count < rarest.1 || (rarest.1 == COMPARED && oldest < rarest.2) {
+            rarest = (index, count, oldest);
+        }
+    }
+    Ok(rarest.0)
+}
+
+/// Whether the facet is one that so many records have that reading all of an index costs less than looking them up.
+pub(super) async fn is_common(
+    connection: &mut Connection,
+    facet: &str,
+    filter: &QueryFilter,
+) -> Result<bool, sqlx::Error> {
+    Ok(newest_of(connection, facet, filter, COUNTED).await?.0 == COUNTED)
+}
+
+/// How many records have the facet, or `up_to` where there are as many, and the oldest of the newest so many.
+async fn newest_of(
     connection: &mut Connection,
     facet: &str,
     filter: &QueryFilter,
     up_to: i64,
-) -> Result<i64, sqlx::Error> {
-    let mut select = Query::once("SELECT count(*) FROM (SELECT 1 FROM decision_facets f WHERE f.facet = ");
+) -> Result<(i64, String), sqlx::Error> {
+    let mut select = Query::once(
+        "SELECT count(*), coalesce(min(timestamp), '') FROM (SELECT f.timestamp FROM decision_facets f WHERE f.facet = ",
+    );
     push_facet(&mut select, connection.dialect(), facet);
     push_time(&mut select, "f", filter);
-    select.push(" LIMIT ").push_bind(up_to).push(") counted");
-    counted(connection, select).await
+    select.push(" ORDER BY f.timestamp DESC LIMIT ").push_bind(up_to).push(") newest");
+    connection.row(select).await?.map_or(Ok((0, String::new())), |row| Ok((row.integer(0)?, row.text(1)?)))
 }
 
 /// Whether there are fewer records in the filter's time than one facet is counted for.
@@ -176,6 +192,28 @@ fn push_facet<'a>(select: &mut Query<'a>, dialect: Dialect, facet: &'a str) {
         Dialect::Sqlite => select.push_bind(facet),
         Dialect::Postgres => select.push("facet_key(").push_bind(facet).push(")"),
     };
+}
+
+/// That the record at `place` has all these facets.
+pub(super) fn push_facets<'a>(select: &mut Query<'a>, dialect: Dialect, place: &str, facets: &'a [String]) {
+    // Where a facet leads, its index has the record's signature beside it: hardly any is looked up in vain.
+    let is_signed = dialect == Dialect::Sqlite && place == "f" && !facets.is_empty();
+    if is_signed {
+        let bits = facets.iter().fold(0, |bits, facet| bits | signature::bits(facet));
+        select.push(format!(" AND ({place}.signature & ")).push_bind(bits).push(" = ").push_bind(bits);
+        select.push(format!(" OR {place}.signature = {})", signature::UNSIGNED));
+    }
+    for facet in facets {
+        let known = match signature::exactly(facet) {
+            Some(_) if is_signed => format!("{place}.signature <> {} OR ", signature::UNSIGNED),
+            _ => String::new(),
+        };
+        select.push(format!(" AND ({known}EXISTS (SELECT 1 FROM decision_facets o WHERE o.facet = "));
+        push_facet(select, dialect, facet);
+        select.push(format!(
+            " AND o.timestamp = {place}.timestamp AND o.writer_id = {place}.writer_id AND o.seq = {place}.seq))"
+        ));
+    }
 }
 
 /// The filter's bounds of time.

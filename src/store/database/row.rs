@@ -16,6 +16,11 @@ impl Row {
         self.get(column)
     }
 
+    /// The same, not copied.
+    pub(crate) fn text_lent(&self, column: usize) -> Result<&str, sqlx::Error> {
+        self.get(column)
+    }
+
     pub(crate) fn text_or_null(&self, column: usize) -> Result<Option<String>, sqlx::Error> {
         self.get(column)
     }

@@ -148,6 +148,11 @@ pub enum PostgresError {
 }
 
 impl PostgresError {
+    /// Whether it may pass by itself: nobody answers, or the server has no connection left.
+    pub(super) fn is_outage(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::Full { .. })
+    }
+
     pub(super) fn connecting(address: &PostgresAddress, source: sqlx::Error) -> Self {
         Self::of("connecting", address, source)
     }

@@ -16,6 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::outage::Outage;
+use super::schema_check::SchemaCheck;
 
 /// A connection that was used so lately is taken to be sound; others are asked first.
 const SOUND_FOR: Duration = Duration::from_secs(1);
@@ -35,6 +36,8 @@ pub(super) struct Terms {
     pub(super) answer_within: Duration,
     /// Where askers must not wait for a server that did not answer a moment ago.
     pub(super) outage: Option<Outage>,
+    /// Before it has passed there is no connection.
+    pub(super) schema: SchemaCheck,
 }
 
 /// Connections to a server; clones share them.
@@ -76,6 +79,7 @@ impl PostgresPool {
     /// One to be used alone, until it is dropped.
     pub(crate) async fn acquire(&self) -> Result<Lease, sqlx::Error> {
         let terms = &self.shared.terms;
+        terms.schema.check()?;
         if let Some(outage) = &terms.outage {
             outage.check()?;
         }

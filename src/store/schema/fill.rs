@@ -8,7 +8,7 @@ use crate::audit::columns::Columns;
 /// Rows in memory at a time.
 const PAGE: i64 = 1000;
 
-/// Fills `facets` where it is empty; its index follows by the triggers.
+/// Fills `facets`, and its signature, where it is empty; its index follows by the triggers.
 pub(super) async fn facets(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     let (mut writer_id, mut seq) = (String::new(), i64::MIN);
     loop {
@@ -26,10 +26,11 @@ pub(super) async fn facets(connection: &mut SqliteConnection) -> Result<(), sqlx
             seq = row.try_get(1)?;
             // A line that cannot be read has no facets, neither now nor if it came today.
             if let Ok((columns, _)) = Columns::derive(row.try_get(2)?) {
-                sqlx::query("UPDATE decisions SET facets = ?1 WHERE writer_id = ?2 AND seq = ?3")
+                sqlx::query("UPDATE decisions SET facets = ?1, signature = ?4 WHERE writer_id = ?2 AND seq = ?3")
                     .bind(columns.facets)
                     .bind(&writer_id)
                     .bind(seq)
+                    .bind(columns.signature)
                     .execute(&mut *connection)
                     .await?;
             }

@@ -131,6 +131,44 @@ async fn counts_are_the_same_wherever_the_records_are() {
     check("store").await;
 }
 
+/// So many that the index of what is counted by is read, and not the records.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_records_of_one_decision_are_counted_as_few_are() {
+    let place = Place::new();
+    let (store, audit) = place.open().await;
+    four(&audit).await;
+    close(store, audit).await;
+    let mut connection = place.connect().await;
+    connection
+        .run(
+            "INSERT INTO decisions (writer_id, seq, decision_id, timestamp, decision, namespace, kind, name, operation,
+                username, rules, images, repeat_of, prev_hash, hash, line, facets, signature)
+            WITH RECURSIVE copies (copy) AS (SELECT 1 UNION ALL SELECT copy + 1 FROM copies WHERE copy < 10000)
+            SELECT writer_id, seq + copy * 10, decision_id, timestamp, decision, namespace, kind, name, operation,
+                username, rules, images, repeat_of, prev_hash, hash, line, facets, signature
+            FROM decisions, copies WHERE seq <> 4",
+        )
+        .await;
+    let denied = QueryFilter { decision: Some("deny".to_owned()), ..QueryFilter::default() };
+    let counted = async |filter: &QueryFilter, by: Facet| {
+        let counts = count(&place.location(), filter, by).await.unwrap();
+        counts.into_iter().map(|Count { value, records }| (value, records)).collect::<Vec<_>>()
+    };
+    let both = [("bank".to_owned(), 10_001), ("shop".to_owned(), 10_001)];
+    assert_eq!(counted(&denied, Facet::Namespace).await, both);
+    let of_users = [("jane".to_owned(), 20_003), ("joe".to_owned(), 10_001)];
+    assert_eq!(counted(&QueryFilter::default(), Facet::User).await, of_users);
+    // As rows are that were stored before there were signatures.
+    connection.run("UPDATE decisions SET signature = 0 WHERE seq % 20 < 10").await;
+    connection.close().await;
+    assert_eq!(counted(&denied, Facet::Namespace).await, both);
+    let text = |text: &str| Some(text.to_owned());
+    for (policy, user, found) in [("production", "jane", 10_001), ("strict", "jane", 10_001), ("strict", "joe", 0)] {
+        let filter = QueryFilter { policy: text(policy), user: text(user), ..denied.clone() };
+        assert_eq!(seqs(&place, &filter).await.len(), found, "{policy}, {user}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_hold_each_record_once_though_many_are_of_one_moment() {
     let place = Place::new();

@@ -79,7 +79,7 @@ async fn a_record_that_is_late_holds_up_no_answer_and_is_pointed_to_by_none() {
     let gate = gate(&store, &audit, &metrics, AuditMode::BestEffort, "Deny");
     let late = ask(&gate, long_ago()).await;
     assert_eq!(late["allowed"], false, "the decision goes out");
-    assert_eq!(late["auditAnnotations"]["unrecorded"], "the audit journal could not be written");
+    assert_eq!(late["auditAnnotations"]["unrecorded"], "the audit record could not be written");
     assert!(metrics.render().contains("freshgate_audit_unrecorded_total 1"));
     // The same denial again is a first one: its record has all the evidence.
     let again = ask(&gate, Instant::now()).await;

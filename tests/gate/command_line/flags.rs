@@ -53,7 +53,7 @@ fn what_a_variable_says_counts_and_not_that_it_is_there() {
     let folder = policies(POLICY);
     let folder = folder.path().display().to_string();
     let base = ["serve", "--store", "stdout", "--policies", &folder];
-    let no_certificate = "error: there is no certificate to serve with: give --tls-cert and --tls-key (FRESHGATE_TLS_CERT and FRESHGATE_TLS_KEY), or, for development, --tls-self-signed (FRESHGATE_TLS_SELF_SIGNED=true)\nhint: freshgate serve --help says more\n";
+    let no_certificate = "error: there is no certificate to serve with: give --tls-cert and --tls-key (FRESHGATE_TLS_CERT and FRESHGATE_TLS_KEY), in a cluster --tls-secret (FRESHGATE_TLS_SECRET), or, for development, --tls-self-signed (FRESHGATE_TLS_SELF_SIGNED=true)\nhint: freshgate serve --help says more\n";
     for no in ["false", "no", "0", "off"] {
         assert_eq!(with(&[("FRESHGATE_TLS_SELF_SIGNED", no)], &base), (2, no_certificate.to_owned()), "{no}");
         // It gets as far as reading the certificate.

@@ -117,7 +117,7 @@ async fn answers_wait_for_the_store_and_say_where_it_did_not_take_the_record() {
     between.set(Way::Cut);
     let answer = decide(&gate, "second").await;
     assert_eq!(answer["allowed"], false, "the decision goes out");
-    assert_eq!(unrecorded(&answer), "the audit journal could not be written");
+    assert_eq!(unrecorded(&answer), "the audit record could not be written");
     assert_eq!(metric(&gate, "freshgate_audit_unrecorded_total").await.to_string(), "1");
     assert_eq!(metric(&gate, "freshgate_audit_store_failing").await.to_string(), "1");
     assert_eq!(metric(&gate, "freshgate_audit_waiting ").await.to_string(), "1");
@@ -129,6 +129,51 @@ async fn answers_wait_for_the_store_and_say_where_it_did_not_take_the_record() {
     let (code, stdout, _) = run(&["audit", "verify", "--store", &place.url()], "");
     assert_eq!(code, 0);
     assert!(stdout.starts_with("all records fit: 3 records of 1 writer; "), "{stdout}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gate_that_starts_while_its_server_is_away_decides_and_stores_later() {
+    let place = Place::new();
+    let database = place.database.clone().unwrap();
+    let between = Between::start(database.port).await;
+    between.set(Way::Cut);
+    let (store, journal) = (database.url_through(between.port), place.journal().display().to_string());
+    let (mut gate, _rules) = gate(&["--store", &store, "--audit-journal", &journal]);
+    let answer = decide(&gate, "first").await;
+    assert_eq!(answer["allowed"], false);
+    assert_eq!(answer["auditAnnotations"]["unrecorded"], serde_json::Value::Null, "the journal has it");
+    let away = "the store is away at the start; records stay in the journal until it is back";
+    assert!(gate.process.log().contains(away), "{}", gate.process.log());
+    until(async || metric(&gate, "freshgate_audit_store_failing").await.to_string() == "1").await;
+    between.set(Way::Open);
+    until(async || metric(&gate, "freshgate_audit_waiting ").await.to_string() == "0").await;
+    decide(&gate, "second").await;
+    gate.process.signal("TERM");
+    assert!(gate.process.wait().success());
+    let (code, stdout, _) = run(&["audit", "verify", "--store", &place.url()], "");
+    assert_eq!(code, 0);
+    assert!(stdout.starts_with("all records fit: 2 records of 1 writer; "), "{stdout}");
+}
+
+/// A rollback of the gate during an outage must not write into what a newer version has made.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_comes_back_with_a_newer_schema_is_not_written_to() {
+    let place = Place::new();
+    Store::open(&place.location()).await.unwrap().flush_and_close().await.unwrap();
+    place.connect().await.run("UPDATE about SET version = version + 1").await;
+    let between = Between::start(place.database.as_ref().unwrap().port).await;
+    between.set(Way::Cut);
+    let store = place.database.as_ref().unwrap().url_through(between.port);
+    let journal = place.journal().display().to_string();
+    let (mut gate, _rules) = gate(&["--store", &store, "--audit-journal", &journal]);
+    between.set(Way::Open);
+    let said = "the store answers and cannot be used; records stay in the journal";
+    until(async || gate.process.log().contains(said)).await;
+    assert_eq!(decide(&gate, "first").await["auditAnnotations"]["unrecorded"], serde_json::Value::Null);
+    until(async || metric(&gate, "freshgate_audit_store_failing").await.to_string() == "1").await;
+    gate.process.signal("TERM");
+    assert!(gate.process.wait().success());
+    assert_eq!(place.connect().await.number("SELECT count(*) FROM decisions").await, 0);
 }
 
 /// R18 where answers wait for the store: whatever was answered is there, however the process ends.

@@ -41,10 +41,26 @@ async fn emptied(statements: &str) -> Place {
 async fn a_schema_of_a_newer_version() {
     let place = emptied("UPDATE about SET version = 7").await;
     let expected = format!(
-        "the store {} has schema version 7, and this freshgate knows versions up to 4: run the newer freshgate that wrote it, or name another store",
+        "the store {} has schema version 7, and this freshgate knows versions up to 5: run the newer freshgate that wrote it, or name another store",
         shown(&place)
     );
     assert_eq!(refused_alike(&place.url()).await, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schema_of_before_signatures_is_brought_to_the_present_one() {
+    let place = Place::new();
+    let (store, audit) = place.open().await;
+    audit.record(body(1), None).await.unwrap();
+    close(store, audit).await;
+    let mut connection = place.connect().await;
+    connection.run("ALTER TABLE decisions DROP COLUMN signature; UPDATE about SET version = 4").await;
+    connection.close().await;
+    let (store, audit) = place.open().await;
+    audit.record(body(2), None).await.unwrap();
+    close(store, audit).await;
+    let report = verify(&place.location()).await.unwrap();
+    assert_eq!((report.records, report.first_bad), (2, None));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -54,7 +70,7 @@ async fn a_schema_of_an_older_version_is_for_the_server_to_bring_up_to_date() {
     assert_eq!(
         read,
         format!(
-            "the store {} has schema version 3, and this freshgate reads version 4: start this version's `freshgate serve` once, which brings it there",
+            "the store {} has schema version 3, and this freshgate reads version 5: start this version's `freshgate serve` once, which brings it there",
             shown(&place)
         )
     );
