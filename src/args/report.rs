@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, ValueEnum, value_parser};
 
-use super::{RegistryArgs, TIMEOUT_SECONDS};
+use super::{IndexArgs, RegistryArgs, TIMEOUT_SECONDS};
 use crate::subject::kinds::WorkloadKind;
 
 /// Flags of `report`.
@@ -47,6 +47,9 @@ pub struct ReportArgs {
     /// Seconds for all look-ups of one image, 1 to 3600
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = value_parser!(u64).range(TIMEOUT_SECONDS))]
     pub timeout_seconds: u64,
+    /// Package indexes.
+    #[command(flatten)]
+    pub indexes: IndexArgs,
     /// Registries.
     #[command(flatten)]
     pub registries: RegistryArgs,

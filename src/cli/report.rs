@@ -4,6 +4,7 @@ mod grouped;
 mod html;
 mod input;
 mod markdown;
+mod packages;
 mod table;
 mod trend;
 
@@ -24,8 +25,11 @@ use super::output::{print, print_json, progress, say, tell};
 use super::{FAILED, Failure, OK};
 use crate::args::{ReportArgs, ReportOutput};
 use crate::clock;
+use crate::dependency::contents::{Asked, Contents, LookInto};
 use crate::dependency::finding::{Findings, Report};
+use crate::dependency::index::indexes::Indexes;
 use crate::dependency::look_up::{LookUps, Used};
+use crate::dependency::package::libyear::Libyears;
 use crate::dependency::workload::{report_on, whole};
 use crate::evidence::gather::StatedLabels;
 use crate::evidence::{Evidence, Fact, ResolvedImage};
@@ -61,7 +65,12 @@ pub async fn run(args: ReportArgs) -> Result<u8, Failure> {
         unknown_labels.look_at(&workload.subject, &inputs.stated);
     }
 
-    let looked_up = look_up(&inputs.workloads, &resolver, Duration::from_secs(args.timeout_seconds), now).await;
+    let indexes = crate::run::indexes::indexes(&args.indexes).await.map_err(Failure::of)?;
+    let within = Duration::from_secs(args.timeout_seconds);
+    if let Some(indexes) = indexes.as_ref().filter(|_| args.indexes.show_lookups) {
+        return packages::show_look_ups(&references(&inputs.workloads), &resolver, indexes, within, now).await;
+    }
+    let looked_up = look_up(&inputs.workloads, &resolver, indexes.as_ref(), within, now).await;
     let report = assemble(&inputs, &looked_up, &policies, &exceptions, now);
 
     unknown_labels.warn();
@@ -104,27 +113,53 @@ fn in_force(args: &ReportArgs, stated: &StatedLabels) -> Result<(PolicySet, Exce
 struct LookedUp {
     images: BTreeMap<String, Fact<ResolvedImage>>,
     findings: BTreeMap<String, Findings>,
+    libyears: BTreeMap<String, Libyears>,
 }
 
-async fn look_up(workloads: &[Workload], resolver: &Resolver, within: Duration, now: DateTime<Utc>) -> LookedUp {
-    let references: BTreeSet<&str> =
-        workloads.iter().flat_map(|one| &one.subject.images).map(|used| used.image.as_str()).collect();
+/// The images of all workloads, each once, as written.
+fn references(workloads: &[Workload]) -> BTreeSet<&str> {
+    workloads.iter().flat_map(|one| &one.subject.images).map(|used| used.image.as_str()).collect()
+}
+
+async fn look_up(
+    workloads: &[Workload],
+    resolver: &Resolver,
+    indexes: Option<&Indexes>,
+    within: Duration,
+    now: DateTime<Utc>,
+) -> LookedUp {
+    let references = references(workloads);
     let look_ups = LookUps::new(resolver, within);
+    let look_into = indexes.map(|indexes| LookInto::new(resolver, indexes, within));
     let bar = progress(Some(references.len() as u64), "images looked up:");
     let each = stream::iter(references).map(|reference| {
-        let look_ups = &look_ups;
+        let (look_ups, look_into) = (&look_ups, &look_into);
         async move {
             let request = Request { credentials: None, platforms: &[], now, deadline: Instant::now() + within };
             let found = resolver.resolve(reference, request).await;
             let used = Used { written: reference, running: None, found: &found, credentials: None, platforms: &[] };
-            let findings = look_ups.findings(used, now).await;
-            (reference.to_owned(), found, findings)
+            let contents = async {
+                match (look_into, found.known()) {
+                    (Some(look_into), Some(image)) => {
+                        let asked =
+                            Asked { written: reference, digest: &image.digest, credentials: None, platforms: &[] };
+                        look_into.contents(asked, now).await
+                    }
+                    _ => Contents::default(),
+                }
+            };
+            let (mut findings, contents) = tokio::join!(look_ups.findings(used, now), contents);
+            findings.merge(contents.findings);
+            (reference.to_owned(), found, findings, contents.libyears)
         }
     });
     let mut each = each.buffer_unordered(AT_ONCE);
     let mut looked_up = LookedUp::default();
-    while let Some((reference, found, findings)) = each.next().await {
+    while let Some((reference, found, findings, libyears)) = each.next().await {
         bar.inc(1);
+        if let Some(libyears) = libyears {
+            looked_up.libyears.insert(reference.clone(), libyears);
+        }
         looked_up.images.insert(reference.clone(), found);
         looked_up.findings.insert(reference, findings);
     }
@@ -152,7 +187,11 @@ fn assemble(
             exceptions: exceptions.of(&subject.namespace, &subject.kind, &subject.name),
             ..Evidence::default()
         };
-        report_on(workload.named.clone(), subject, &evidence, policies, &looked_up.findings, now)
+        let mut report = report_on(workload.named.clone(), subject, &evidence, policies, &looked_up.findings, now);
+        for image in &mut report.images {
+            image.libyears = looked_up.libyears.get(&image.image).cloned();
+        }
+        report
     });
     let not_looked_up = looked_up.findings.values().flat_map(|findings| findings.not_looked_up.clone());
     whole(workloads.collect(), not_looked_up.collect(), now)

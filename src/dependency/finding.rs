@@ -9,6 +9,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::package::libyear::Libyears;
 use crate::evidence::{Fact, ResolvedImage};
 use crate::image::build_date::BuildDate;
 
@@ -260,6 +261,9 @@ pub struct ImageReport {
     pub unknown: Option<String>,
     /// The day from which on it would be refused, by policy.
     pub refusals: Vec<RefusedOn>,
+    /// How far its packages are behind, where indexes say so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub libyears: Option<Libyears>,
 }
 
 /// The day from which on a policy refuses an image.

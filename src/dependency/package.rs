@@ -82,7 +82,10 @@ pub struct Package {
 
 impl fmt::Display for Package {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} {}", self.name, self.version)
+        match self.version.as_str() {
+            "" => self.name.fmt(formatter),
+            version => write!(formatter, "{} {version}", self.name),
+        }
     }
 }
 

@@ -87,6 +87,7 @@ fn image_report(reference: &str, evidence: &Evidence, refusals: &[Refusal], now:
             .filter(|refusal| refusal.image == reference)
             .map(|refusal| RefusedOn { policy: refusal.policy.clone(), on: refusal.day() })
             .collect(),
+        libyears: None,
     }
 }
 

@@ -5,6 +5,7 @@
 mod faults;
 mod indexes;
 mod real;
+mod report;
 mod sboms;
 mod snapshot;
 
@@ -113,7 +114,7 @@ impl StaticIndex {
     pub fn settings(&self) -> String {
         let url = self.url();
         format!(
-            "indexes:\n- {{kind: Cargo, url: '{url}/cargo', timeout: 2s}}\n- {{kind: Npm, url: '{url}/npm', timeout: 2s}}\n- {{kind: Go, url: '{url}/go', timeout: 2s}}\nprivate: ['npm:@acme/*', 'npm:shop']\nendOfLife: {{url: '{url}/eol', timeout: 2s}}\n"
+            "indexes:\n- {{kind: Cargo, url: '{url}/cargo', timeout: 6s, requestsPerSecond: 50}}\n- {{kind: Npm, url: '{url}/npm', timeout: 6s, requestsPerSecond: 50}}\n- {{kind: Go, url: '{url}/go', timeout: 6s, requestsPerSecond: 50}}\nprivate: ['npm:@acme/*', 'npm:shop']\nendOfLife: {{url: '{url}/eol', timeout: 6s, requestsPerSecond: 50}}\n"
         )
     }
 

@@ -131,7 +131,7 @@ mod tests {
                     "cargo:serde 1.0.100",
                     "go:github.com/google/uuid v1.3.0",
                     "go:golang.org/x/mod v0.12.0",
-                    "go:shop.example/checkout ",
+                    "go:shop.example/checkout",
                     "maven:com.google.guava:guava 31.1-jre",
                     "npm:@babel/runtime 7.20.0",
                     "npm:left-pad 1.1.0",

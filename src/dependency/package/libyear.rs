@@ -23,6 +23,9 @@ pub struct Libyears {
     pub packages: usize,
 }
 
+// Its figures are of counted seconds, and never NaN.
+impl Eq for Libyears {}
+
 /// A time in years.
 pub fn years(time: TimeDelta) -> f64 {
     // Far below 2^53 seconds, where they would no longer be exact.

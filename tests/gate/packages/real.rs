@@ -17,6 +17,12 @@ fn said(program: &str, args: &[&str]) -> Option<String> {
     (output.status.success() && address.starts_with("http")).then_some(address)
 }
 
+/// The index that pip is set up for, else the one that it comes with.
+fn pip() -> Option<String> {
+    let built_in = "from pip._internal.models.index import PyPI; print(PyPI.simple_url)";
+    said("pip", &["config", "get", "global.index-url"]).or_else(|| said("python3", &["-c", built_in]))
+}
+
 /// The sparse index whose answers Cargo keeps: the folder is named for its host.
 fn cargo() -> Option<String> {
     let home =
@@ -35,7 +41,7 @@ async fn the_machines_own_indexes_are_read() {
         ("Cargo", Ecosystem::Cargo, "itoa", "0.4.0", cargo()),
         ("Npm", Ecosystem::Npm, "left-pad", "1.1.0", said("npm", &["config", "get", "registry"])),
         ("Go", Ecosystem::Go, "github.com/google/uuid", "v1.3.0", said("go", &["env", "GOPROXY"])),
-        ("PyPISimple", Ecosystem::PyPi, "idna", "2.10", said("pip", &["config", "get", "global.index-url"])),
+        ("PyPISimple", Ecosystem::PyPi, "idna", "2.10", pip()),
     ];
     for (kind, ecosystem, name, used, address) in indexes {
         let Some(address) = address else {

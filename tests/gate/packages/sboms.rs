@@ -17,7 +17,7 @@ use crate::cluster::registry::Registry;
 const SPDX: &str = "https://spdx.dev/Document";
 const CYCLONEDX: &str = "https://cyclonedx.org/bom";
 
-fn spdx() -> Value {
+pub fn spdx() -> Value {
     let text = std::fs::read(fixture("sboms/shop-of-six-ecosystems.spdx.json")).unwrap();
     serde_json::from_slice(&text).unwrap()
 }
@@ -27,7 +27,7 @@ fn cyclonedx() -> Value {
     serde_json::from_slice(&text).unwrap()
 }
 
-fn statement(subject: &str, predicate_type: &str, predicate: Value) -> Value {
+pub fn statement(subject: &str, predicate_type: &str, predicate: Value) -> Value {
     json!({
         "_type": "https://in-toto.io/Statement/v0.1", "predicateType": predicate_type,
         "subject": [{"name": "shop", "digest": {"sha256": subject.trim_start_matches("sha256:")}}],
@@ -60,7 +60,7 @@ fn app(seed: &str) -> Image {
 }
 
 /// As BuildKit attaches it: an index that lists image and attestation.
-fn by_buildkit(seed: &str, statement_of: impl Fn(&Image) -> Value) -> Image {
+pub fn by_buildkit(seed: &str, statement_of: impl Fn(&Image) -> Value) -> Image {
     let image = app(seed);
     let layer = statement_of(&image).to_string().into_bytes();
     let annotations = json!({"in-toto.io/predicate-type": SPDX});
@@ -159,7 +159,7 @@ async fn a_bill_is_found_however_it_is_attached() {
         let why = missing(&contents);
         let expected = [
             "end of life of go 1.26.8: ",
-            "newer versions of go:shop.example/checkout : the SBOM gives no version",
+            "newer versions of go:shop.example/checkout: the SBOM gives no version",
             "newer versions of maven:com.google.guava:guava: no index for packages of maven is configured",
             "newer versions of npm:shop: it is private, and no index is named that serves it",
             "newer versions of pypi:idna, pypi:requests: no index for packages of pypi is configured",
