@@ -127,13 +127,15 @@ scenario() { # helm
   may watch gatepolicies.freshgate.dev
   may patch gateexceptions.freshgate.dev --subresource status
   may create subjectaccessreviews.authorization.k8s.io
-  may watch secrets/freshgate-tls --namespace $namespace
+  may update secrets/freshgate-tls --namespace $namespace
   may update leases.coordination.k8s.io/freshgate --namespace $namespace
   may patch validatingwebhookconfigurations.admissionregistration.k8s.io/freshgate
   may list replicasets.apps --namespace default
   may_not get secrets --namespace $namespace
   may_not get secrets --namespace default
   may_not list secrets --namespace $namespace
+  may_not update secrets --namespace $namespace
+  may_not list validatingwebhookconfigurations.admissionregistration.k8s.io
   may_not patch validatingwebhookconfigurations.admissionregistration.k8s.io/another
   may_not patch gatepolicies.freshgate.dev
   may_not create pods --namespace default
