@@ -25,8 +25,7 @@ e2e: setup ## Run the tests in front of a real Kubernetes API server
 
 chart: setup ## Check the Helm chart, by itself and in front of a real Kubernetes API server
 	cargo build --quiet --bin freshgate
-	FRESHGATE="$${CARGO_TARGET_DIR:-target}/debug/freshgate" tests/chart/run.sh
-	tests/chart/api_server.sh
+	export FRESHGATE="$${CARGO_TARGET_DIR:-target}/debug/freshgate"; tests/chart/run.sh; tests/chart/api_server.sh
 
 lint: ## Check form, clippy (warnings are errors) and that pure modules are pure
 	cargo fmt --check

@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # The chart in front of a real API server and its controllers, on loopback and without a node: what Helm makes, adopts, keeps,
 # refuses and removes; what RBAC lets the gate do; and what the static webhook sends to it. Helm is found as in run.sh.
+# $FRESHGATE may name the gate's program: then it runs as the chart says, with the chart's rights, and is tried and removed.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
 chart=$root/charts/freshgate
 bed=$("$root/tests/cluster/build.sh")
+program=${FRESHGATE:+$(realpath "$FRESHGATE")}
 helms=${HELM:-$(ls "$bed"/helm "$bed"/helm3 "$bed"/helm4 2>/dev/null || true; for name in helm helm3 helm4; do command -v $name || true; done)}
 [ -n "$helms" ] || { echo "error: helm is missing: install Helm 3 or 4, or name it with HELM=/path/to/helm" >&2; exit 1; }
 
@@ -27,9 +29,9 @@ step() { echo "  $*"; }
 
 # The control plane.
 cd "$dir"
-read -r port etcd_port peer_port controllers_port < <(python3 - <<'P'
+read -r port etcd_port peer_port controllers_port gate_port admin_port < <(python3 - <<'P'
 import socket
-sockets = [socket.socket() for _ in range(4)]
+sockets = [socket.socket() for _ in range(6)]
 for one in sockets:
     one.bind(("127.0.0.1", 0))
 print(*(one.getsockname()[1] for one in sockets))
@@ -127,13 +129,15 @@ scenario() { # helm
   may watch gatepolicies.freshgate.dev
   may patch gateexceptions.freshgate.dev --subresource status
   may create subjectaccessreviews.authorization.k8s.io
-  may watch secrets/freshgate-tls --namespace $namespace
+  may update secrets/freshgate-tls --namespace $namespace
   may update leases.coordination.k8s.io/freshgate --namespace $namespace
   may patch validatingwebhookconfigurations.admissionregistration.k8s.io/freshgate
   may list replicasets.apps --namespace default
   may_not get secrets --namespace $namespace
   may_not get secrets --namespace default
   may_not list secrets --namespace $namespace
+  may_not update secrets --namespace $namespace
+  may_not list validatingwebhookconfigurations.admissionregistration.k8s.io
   may_not patch validatingwebhookconfigurations.admissionregistration.k8s.io/another
   may_not patch gatepolicies.freshgate.dev
   may_not create pods --namespace default
@@ -262,6 +266,85 @@ P
   until_so 60 gone namespace $namespace || fail "the namespace does not go"
 }
 
+# A kubeconfig of one of the release's service accounts.
+kubeconfig_of() { # account
+  cat > "$1.kubeconfig" <<Y
+{apiVersion: v1, kind: Config, current-context: c,
+ clusters: [{name: c, cluster: {server: "https://127.0.0.1:$port", certificate-authority: $dir/ca.crt}}],
+ users: [{name: u, user: {token: "$(kubectl --namespace $namespace create token "$1")"}}],
+ contexts: [{name: c, context: {cluster: c, user: u, namespace: $namespace}}]}
+Y
+}
+# The arguments of a Pod that the chart renders, one a line, with the Pod's names and a volume of our own.
+arguments_of() { # kind < manifests
+  python3 -c '
+import sys, yaml
+kind, folder, namespace = sys.argv[1:]
+for one in yaml.safe_load_all(sys.stdin):
+    if one and one["kind"] == kind:
+        pod = one["spec"].get("template", one)["spec"]
+        for argument in pod["containers"][0]["args"]:
+            print(argument.replace("$(POD_NAME)", "a").replace("$(POD_NAMESPACE)", namespace).replace("/var/lib/freshgate", folder))
+' "$1" "$dir/volume" "$namespace"
+}
+
+# The gate itself, outside of a Pod and otherwise as the chart has it: its arguments, its account, its rights.
+gate_itself() { # helm program
+  local helm=$1 program=$2
+  helm() { "$helm" --namespace "$namespace" "$@"; }
+  kubectl create namespace $namespace > /dev/null
+  mkdir -p volume
+  local settings=(--set webhook.manage=Enforce --set "webhook.url=https://127.0.0.1:$gate_port/validate" --set network.bindAddress=127.0.0.1
+    --set "network.webhookPort=$gate_port" --set "network.adminPort=$admin_port" --set drainDelaySeconds=0 --set 'examplePolicies={first-warnings}'
+    --set 'registries.allow={localhost:1}' --set audit.checkpointConfigMap=true --set audit.api=true --set audit.checkpointEvery=1s --set webhook.failurePolicy=Fail --set acknowledge.failWithOneReplica=true)
+  helm install freshgate "$chart" "${settings[@]}" > install.log 2>&1 || fail "$(cat install.log)"
+  kubeconfig_of freshgate
+  local arguments; mapfile -t arguments < <(helm get manifest freshgate | arguments_of Deployment)
+
+  step "the gate starts with the chart's arguments and rights, and registers itself"
+  KUBECONFIG=$dir/freshgate.kubeconfig start gate "$program" "${arguments[@]}"
+  local gate_pid=${pids[-1]}
+  until_so 60 curl --silent --fail "http://127.0.0.1:$admin_port/readyz" || fail "the gate is not ready: $(tail -5 gate.log)"
+  until_so 60 there validatingwebhookconfiguration freshgate || fail "the gate does not register: $(tail -5 gate.log)"
+  for object in "secret/freshgate-tls" "lease/freshgate"; do
+    [ "$(kubectl --namespace $namespace get $object --output jsonpath='{.metadata.ownerReferences[0].name}')" = freshgate ] || fail "$object does not go with the release"
+  done
+
+  step "what \`helm test\` runs refuses one image and admits another"
+  helm template freshgate "$chart" --kube-version 1.36 "${settings[@]}" --show-only templates/tests/dry-run.yaml > test.yaml
+  python3 -c 'import sys, yaml; yaml.safe_dump_all([one for one in yaml.safe_load_all(sys.stdin) if one and one["kind"] != "Pod"], sys.stdout)' < test.yaml > test-objects.yaml
+  until_so 10 kubectl apply -f test-objects.yaml || fail "$(cat until)"
+  kubeconfig_of freshgate-test
+  mapfile -t arguments < <(arguments_of Pod < test.yaml)
+  KUBECONFIG=$dir/freshgate-test.kubeconfig "$program" "${arguments[@]}" > test.log 2>&1 || fail "$(cat test.log)"
+  kubectl delete gatepolicy freshgate-test > /dev/null
+
+  step "a policy of the install warns; metrics and checkpoints are there"
+  curl --silent "http://127.0.0.1:$admin_port/metrics" > metrics
+  for metric in $(grep -ohE 'freshgate_(leader|webhook_drift|webhook_applied|certificate_not_after_seconds)\b' "$chart/templates/_alerts.tpl" | sort -u); do
+    grep -q "^$metric" metrics || fail "$metric is not measured"
+  done
+  kubectl --namespace default create deployment recorded --image registry.example/app:1 > deployed.log 2>&1 || fail "$(cat deployed.log)"
+  grep -q 'first-warnings' deployed.log || fail "the policy of the install does not warn: $(cat deployed.log)"
+  kubectl --namespace default delete deployment recorded > /dev/null
+  until_so 30 there configmap freshgate-checkpoints --namespace $namespace || fail "no checkpoint is kept: $(tail -5 gate.log)"
+
+  step "an uninstall takes the webhook away although the gate runs and would put it back"
+  helm uninstall freshgate > uninstall.log 2>&1 || fail "$(cat uninstall.log)"
+  for _ in 1 2 3 4 5 6 7 8; do
+    gone validatingwebhookconfiguration freshgate || fail "the gate has put its webhook back: $(tail -5 gate.log)"
+    sleep 1
+  done
+  deploy app > /dev/null || fail "nothing can be deployed"
+  kill "$gate_pid"; wait "$gate_pid" 2>/dev/null || true
+  # After the release is gone its rights are gone too, so only what came before counts.
+  ! sed '/being removed/q' gate.log | grep -i forbidden || fail "the gate lacks rights"
+  kubectl delete crd gatepolicies.freshgate.dev budgetsources.freshgate.dev gateexceptions.freshgate.dev > /dev/null
+  kubectl delete namespace $namespace freshgate-test --wait=false > /dev/null
+  until_so 60 gone namespace $namespace || fail "the namespace does not go"
+  rm -rf volume
+}
+
 tested=
 for helm in $helms; do
   major=$("$helm" version --short | sed -E 's/^v([0-9]+).*/\1/')
@@ -270,5 +353,6 @@ for helm in $helms; do
   echo "Helm $major: $("$helm" version --short)"
   [ "$tested" != " $major" ] || examples "$helm"
   scenario "$helm"
+  [ -z "${FRESHGATE:-}" ] || gate_itself "$helm" "$program"
 done
 echo "the chart does in front of an API server what it should"

@@ -194,14 +194,19 @@ def static_webhook(one, rendered):
     expect("kubernetes.io/metadata.name" in json.dumps(entries["workloads.freshgate.dev"]["namespaceSelector"]), one.name, "namespaces are left out by label")
     authority = "cert-manager.io/inject-ca-from" in annotations(rendered) or "caBundle" in rendered["webhooks"][0]["clientConfig"]
     expect(authority, one.name, "nobody tells the API server whom to trust")
-    # What the tests in front of an API server register, so that they test what users get.
-    registered = read("tests/cluster/webhook.yaml")
-    if "{{url}}" in registered:
-        for entry in yaml.safe_load(registered)["webhooks"]:
-            expect(entry["name"] in entries, one.name, f"the tests register {entry['name']}, which the chart does not")
-            reached = {(r, o) for rule in entries[entry["name"]]["rules"] for r in rule["resources"] for o in rule["operations"]}
-            missing = {(r, o) for rule in entry["rules"] for r in rule["resources"] for o in rule["operations"]} - reached
-            expect(not missing, one.name, f"{entry['name']} does not reach {missing}")
+    # The gate makes the same by itself.
+    if not (ROOT / "src/webhook.rs").exists():
+        return
+    source = read("src/webhook.rs")
+    for operation, name in (("MADE", "workloads"), ("MADE", "owned"), ("DELETED", "deleted")):
+        gates = {(group, resource) for group, resources in re.findall(rf'rule\("([^"]*)", "[^"]*", {operation}, &\[(.*?)\]\)', source) for resource in re.findall(r'"(.*?)"', resources)}
+        gates -= {("freshgate.dev", "gateexceptions")}
+        own = {(group, resource) for rule in entries[f"{name}.freshgate.dev"]["rules"] for group in rule["apiGroups"] for resource in rule["resources"] if group in ("", "apps", "batch")}
+        expect(gates == own, one.name, f"{name} reaches {own}, and the gate's own configuration {gates}")
+    conditions = dict(re.findall(r'pub const (\w+): &str = "(.*)";', read("src/webhook/conditions.rs")))
+    for name, constant, entry in (("no-controller", "NO_CONTROLLER", "workloads"), ("controller", "CONTROLLER", "owned")):
+        found = {condition["name"]: condition["expression"] for condition in entries[f"{entry}.freshgate.dev"]["matchConditions"]}
+        expect(found[name] == conditions[constant].replace('\\"', '"'), one.name, f"{name} is {found[name]}, and in the gate {conditions[constant]}")
 
 
 def removal_needs_no_pod(one):

@@ -5,27 +5,39 @@ is away. An update that leaves template and labels as they are never reaches the
 that would be a refusal, so paths are optional.
 */}}
 {{- define "freshgate.webhooks" -}}
-{{- $owners := "(request.operation == 'DELETE' ? oldObject : object).metadata.?ownerReferences.orValue([])" -}}
-{{- $changed := "request.operation != 'UPDATE' || request.?subResource.orValue('') != '' || object.metadata.?labels.orValue({}) != oldObject.metadata.?labels.orValue({}) || (request.kind.kind == 'Pod' ? object.?spec != oldObject.?spec : object.?spec.?template != oldObject.?spec.?template || object.?spec.?jobTemplate != oldObject.?spec.?jobTemplate)" -}}
+{{- $owners := "(request.operation == \"DELETE\" ? oldObject : object).metadata.?ownerReferences.orValue([])" -}}
+{{- $template := "object.?spec.?template != oldObject.?spec.?template" -}}
+{{- $kinds := .Values.workloadKinds -}}
+{{- range concat $kinds (list (dict "group" "batch" "kind" "CronJob" "path" "spec.jobTemplate.spec.template") (dict "group" "" "kind" "Pod" "path" "spec")) -}}
+{{- $path := .path | replace "." ".?" -}}
+{{- if ne .path "spec.template" -}}
+{{- $template = printf "(request.kind.group == %q && request.kind.kind == %q ? object.?%s != oldObject.?%s : %s)" .group .kind $path $path $template -}}
+{{- end -}}
+{{- end -}}
+{{- $changed := printf "request.operation != \"UPDATE\" || object.metadata.?labels != oldObject.metadata.?labels || %s" $template -}}
 {{- $workloads := list
   (dict "apiGroups" (list "apps") "apiVersions" (list "*") "resources" (list "deployments" "statefulsets" "daemonsets" "replicasets"))
   (dict "apiGroups" (list "batch") "apiVersions" (list "*") "resources" (list "jobs" "cronjobs"))
   (dict "apiGroups" (list "") "apiVersions" (list "v1") "resources" (list "pods" "pods/ephemeralcontainers" "replicationcontrollers"))
   (dict "apiGroups" (list "argoproj.io") "apiVersions" (list "*") "resources" (list "rollouts"))
   (dict "apiGroups" (list "serving.knative.dev") "apiVersions" (list "*") "resources" (list "services")) -}}
-{{- /* A kind of the operator's may keep its template elsewhere, so its updates all reach the gate. */ -}}
 {{- $more := list -}}
 {{- range .Values.workloadKinds -}}
 {{- $more = append $more (dict "apiGroups" (list .group) "apiVersions" (list "*") "resources" (list .resource)) -}}
-{{- $changed = printf "request.kind.kind == '%s' || %s" .kind $changed -}}
 {{- end -}}
 {{- $rules := list -}}
 {{- range concat $workloads $more -}}
 {{- $rules = append $rules (merge (dict "operations" (list "CREATE" "UPDATE") "scope" "Namespaced") .) -}}
 {{- end -}}
-{{- $deleted := list
-  (dict "apiGroups" (list "apps") "apiVersions" (list "*") "operations" (list "DELETE") "resources" (list "deployments" "statefulsets" "daemonsets") "scope" "Namespaced")
-  (dict "apiGroups" (list "batch") "apiVersions" (list "*") "operations" (list "DELETE") "resources" (list "cronjobs") "scope" "Namespaced") -}}
+{{- $deletable := concat (list
+  (dict "apiGroups" (list "apps") "apiVersions" (list "*") "resources" (list "deployments" "statefulsets" "daemonsets"))
+  (dict "apiGroups" (list "batch") "apiVersions" (list "*") "resources" (list "cronjobs"))
+  (dict "apiGroups" (list "argoproj.io") "apiVersions" (list "*") "resources" (list "rollouts"))
+  (dict "apiGroups" (list "serving.knative.dev") "apiVersions" (list "*") "resources" (list "services"))) $more -}}
+{{- $deleted := list -}}
+{{- range $deletable -}}
+{{- $deleted = append $deleted (merge (dict "operations" (list "DELETE") "scope" "Namespaced") .) -}}
+{{- end -}}
 {{- $exceptions := list
   (dict "apiGroups" (list "freshgate.dev") "apiVersions" (list "*") "operations" (list "CREATE" "UPDATE") "resources" (list "gateexceptions") "scope" "Cluster") -}}
 {{- $noController := dict "name" "no-controller" "expression" (printf "%s.all(o, !o.?controller.orValue(false))" $owners) -}}
