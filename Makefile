@@ -6,7 +6,7 @@ CACHE := $(or $(FRESHGATE_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/freshgat
 IMAGE ?= freshgate:dev
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: help demo test unit e2e lint bench cluster image fmt clean setup
+.PHONY: help demo test unit e2e chart lint bench cluster image fmt clean setup
 
 help: ## Print the targets
 	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -15,13 +15,18 @@ demo: ## Show the main job in a minute: needs Rust and a C compiler alone
 	@cargo build --quiet --bin freshgate --example demo
 	@cargo run --quiet --example demo
 
-test: setup unit e2e ## Run all tests; sets itself up on Debian with Rust and Go
+test: setup unit e2e chart ## Run all tests; sets itself up on Debian with Rust and Go
 
 unit: setup ## Run the tests of the code and of the gate against real registries and disks
 	cargo test --lib --bins --test gate
 
 e2e: setup ## Run the tests in front of a real Kubernetes API server
 	cargo test --test e2e
+
+chart: setup ## Check the Helm chart, by itself and in front of a real Kubernetes API server
+	cargo build --quiet --bin freshgate
+	FRESHGATE="$${CARGO_TARGET_DIR:-target}/debug/freshgate" tests/chart/run.sh
+	tests/chart/api_server.sh
 
 lint: ## Check form, clippy (warnings are errors) and that pure modules are pure
 	cargo fmt --check
@@ -46,10 +51,11 @@ clean: ## Remove what builds and tests left, the cached test bed included
 	rm -rf "$(CACHE)"
 
 # What the tests need from the system. Elsewhere than on Debian it says what is missing.
-PACKAGES := etcd-server docker-registry prometheus curl util-linux gcc libc6-dev
+PACKAGES := etcd-server docker-registry prometheus curl util-linux gcc libc6-dev openssl python3 python3-yaml
 setup:
 	@missing=(); \
-	for program in etcd docker-registry prometheus promtool curl flock cc; do command -v $$program >/dev/null || missing+=("$$program"); done; \
+	for program in etcd docker-registry prometheus promtool curl flock cc openssl; do command -v $$program >/dev/null || missing+=("$$program"); done; \
+	python3 -c 'import yaml' 2>/dev/null || missing+=(python3-yaml); \
 	if [ $${#missing[@]} -gt 0 ]; then \
 	  if command -v apt-get >/dev/null; then \
 	    echo "installing $(PACKAGES)"; $(SUDO) apt-get update -qq && $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(PACKAGES) >/dev/null; \

@@ -1,10 +1,13 @@
 """What must be so in every rendering of the chart, and between the chart and the rest of the repository.
 
 Usage: check.py ROOT RENDERED, where RENDERED has helm-MAJOR/VERSION/EXAMPLE.yaml. Prints what is wrong, and exits 1.
+With $FRESHGATE, the gate's program, its CRDs are compared with the chart's, and it reads the arguments of every example.
 """
 import json
+import os
 import pathlib
 import re
+import subprocess
 import sys
 
 import yaml
@@ -263,6 +266,14 @@ def flags_exist(one, known):
         expect("=" not in argument or argument.partition("=")[2] != "", one.name, f"{flag} is empty")
 
 
+def gate_reads(one, program):
+    """The gate itself reads the arguments: with --help behind them it reads all and does nothing."""
+    arguments = [argument.replace("$(", "").replace(")", "").lower() if "$(" in argument else argument for argument in one.arguments]
+    environment = {"FRESHGATE_STORE": "postgres://gate@db/audit"} if one.values["store"]["type"] == "postgresql" else {}
+    said = subprocess.run([program, *arguments, "--help"], capture_output=True, text=True, env=environment)
+    expect(said.returncode == 0, one.name, f"the gate does not read its arguments: {said.stderr.splitlines()[:1]}")
+
+
 def test_is_small(one):
     hooks = [item for item in one.objects if "test" in hook_events(item)]
     kinds = sorted(item["kind"] for item in hooks)
@@ -373,6 +384,10 @@ def main():
         for attributes, field in re.findall(r"#\[arg\((.*?)\)\]\s*pub (\w+):", text, re.S):
             if re.search(r"\blong\b", attributes):
                 flags.add("--" + field.replace("_", "-"))
+    program = os.environ.get("FRESHGATE")
+    if program:
+        printed = subprocess.run([program, "crds"], capture_output=True, text=True, check=True).stdout
+        expect(printed == (CHART / "files/crds.yaml").read_text(), "files/crds.yaml", "is not what `freshgate crds` prints")
     rendered = [Rendering(path.name.removesuffix("-values.yaml")) for path in sorted((CHART / "ci").iterdir())]
     for one in rendered:
         objects_are_whole(one)
@@ -386,6 +401,8 @@ def main():
         traffic_is_named(one)
         flags_exist(one, flags)
         test_is_small(one)
+        if program:
+            gate_reads(one, program)
     versions_do_not_matter()
     metrics_exist(rendered)
     schema_is_of_the_values()

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Checks the Helm chart without a cluster: lint, every example of charts/freshgate/ci for every Kubernetes version with every
 # Helm that is there, what must be so in all of them, what must be refused and with which words, and the alerts.
+# $FRESHGATE may name the gate's program: then it is asked whether it reads the arguments, and for its CRDs.
 # Helm comes from $HELM (several, separated by spaces), from the path (helm, helm3, helm4), or from the test bed.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

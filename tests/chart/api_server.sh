@@ -1,0 +1,274 @@
+#!/usr/bin/env bash
+# The chart in front of a real API server and its controllers, on loopback and without a node: what Helm makes, adopts, keeps,
+# refuses and removes; what RBAC lets the gate do; and what the static webhook sends to it. Helm is found as in run.sh.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(cd "$here/../.." && pwd)
+chart=$root/charts/freshgate
+bed=$("$root/tests/cluster/build.sh")
+helms=${HELM:-$(ls "$bed"/helm "$bed"/helm3 "$bed"/helm4 2>/dev/null || true; for name in helm helm3 helm4; do command -v $name || true; done)}
+[ -n "$helms" ] || { echo "error: helm is missing: install Helm 3 or 4, or name it with HELM=/path/to/helm" >&2; exit 1; }
+
+dir=$(mktemp -d)
+pids=()
+finish() {
+  local status=$?
+  trap - EXIT
+  [ $status = 0 ] || { echo "--- the API server's last words" >&2; tail -5 "$dir/apiserver.log" >&2 || true; }
+  # The API server would wait for connections to end, and its data is of no use any more.
+  for pid in "${pids[@]}"; do kill -KILL "$pid" 2>/dev/null || true; done
+  for pid in "${pids[@]}"; do wait "$pid" 2>/dev/null || true; done
+  rm -rf "$dir"
+  exit $status
+}
+trap finish EXIT
+fail() { echo "error: $*" >&2; exit 1; }
+step() { echo "  $*"; }
+
+# The control plane.
+cd "$dir"
+read -r port etcd_port peer_port controllers_port < <(python3 - <<'P'
+import socket
+sockets = [socket.socket() for _ in range(4)]
+for one in sockets:
+    one.bind(("127.0.0.1", 0))
+print(*(one.getsockname()[1] for one in sockets))
+P
+)
+openssl req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.crt -subj /CN=test-ca -days 30 2>/dev/null
+openssl genrsa -out sa.key 2048 2>/dev/null; openssl rsa -in sa.key -pubout -out sa.pub 2>/dev/null
+certificate() { # name subject
+  openssl req -newkey rsa:2048 -nodes -keyout "$1.key" -out "$1.csr" -subj "$2" 2>/dev/null
+  openssl x509 -req -in "$1.csr" -CA ca.crt -CAkey ca.key -CAcreateserial -out "$1.crt" -days 30 \
+    -extfile <(printf 'extendedKeyUsage=serverAuth,clientAuth\nsubjectAltName=DNS:localhost,IP:127.0.0.1,IP:10.0.0.1') 2>/dev/null
+  cat > "$1.kubeconfig" <<Y
+{apiVersion: v1, kind: Config, current-context: c,
+ clusters: [{name: c, cluster: {server: "https://127.0.0.1:$port", certificate-authority: $dir/ca.crt}}],
+ users: [{name: u, user: {client-certificate: $dir/$1.crt, client-key: $dir/$1.key}}],
+ contexts: [{name: c, context: {cluster: c, user: u}}]}
+Y
+}
+certificate server /CN=kube-apiserver
+certificate admin /O=system:masters/CN=admin
+certificate controllers /CN=system:kube-controller-manager
+start() { local name=$1; shift; "$@" > "$dir/$name.log" 2>&1 < /dev/null & pids+=($!); }
+start etcd "$bed/etcd" --name n --unsafe-no-fsync --data-dir "$dir/etcd" \
+  --listen-client-urls "http://127.0.0.1:$etcd_port" --advertise-client-urls "http://127.0.0.1:$etcd_port" \
+  --listen-peer-urls "http://127.0.0.1:$peer_port" --initial-advertise-peer-urls "http://127.0.0.1:$peer_port" --initial-cluster "n=http://127.0.0.1:$peer_port"
+start apiserver "$bed/kube-apiserver" --etcd-servers="http://127.0.0.1:$etcd_port" --secure-port="$port" --bind-address=127.0.0.1 \
+  --advertise-address=127.0.0.1 --endpoint-reconciler-type=none --service-cluster-ip-range=10.0.0.0/24 --authorization-mode=Node,RBAC \
+  --allow-privileged=true --cert-dir="$dir/certificates" --tls-cert-file=server.crt --tls-private-key-file=server.key --client-ca-file=ca.crt \
+  --service-account-issuer=https://kubernetes.default.svc --service-account-key-file=sa.pub --service-account-signing-key-file=sa.key
+export KUBECONFIG=$dir/admin.kubeconfig HELM_CACHE_HOME=$dir/helm HELM_CONFIG_HOME=$dir/helm HELM_DATA_HOME=$dir/helm
+kubectl() { "$bed/kubectl" "$@"; }
+until_so() { # seconds command…
+  local end=$((SECONDS + $1)); shift
+  until "$@" > "$dir/until" 2>&1; do [ $SECONDS -lt $end ] || { cat "$dir/until" >&2; return 1; }; sleep 0.2; done
+}
+until_so 120 kubectl get --raw /readyz || fail "the API server does not start"
+start controllers "$bed/kube-controller-manager" --kubeconfig=controllers.kubeconfig --secure-port="$controllers_port" --bind-address=127.0.0.1 \
+  --leader-elect=false --use-service-account-credentials=true --cert-dir="$dir/certificates" --root-ca-file=ca.crt --service-account-private-key-file=sa.key
+until_so 60 kubectl get serviceaccount default || fail "the controllers do not start"
+
+there() { kubectl get "$@" > /dev/null 2>&1; }
+gone() { ! there "$@"; }
+namespace=freshgate-system
+gate() { kubectl --as "system:serviceaccount:$namespace:freshgate" --as-group system:serviceaccounts --as-group system:authenticated "$@"; }
+may() { [ "$(gate auth can-i "$@" 2>/dev/null)" = yes ] || fail "the gate may not: $*"; }
+may_not() { [ "$(gate auth can-i "$@" 2>/dev/null)" = no ] || fail "the gate may: $*"; }
+refused_with() { # words command…
+  local words=$1; shift
+  if said=$("$@" 2>&1); then fail "not refused: $*"; fi
+  grep -qF -- "$words" <<<"$said" || fail "nothing said of \"$words\": $said"
+}
+
+# What the gate makes itself, made here by its own account: a test of what RBAC lets it do, and of what an uninstall finds.
+act_as_the_gate() {
+  local uid; uid=$(gate get clusterrole freshgate --output jsonpath='{.metadata.uid}')
+  local owner="ownerReferences: [{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRole, name: freshgate, uid: $uid}]"
+  gate apply --server-side --field-manager freshgate --validate=false -f - > /dev/null <<Y
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingWebhookConfiguration
+metadata: {name: freshgate, $owner}
+webhooks:
+- name: workloads.freshgate.dev
+  admissionReviewVersions: [v1]
+  sideEffects: NoneOnDryRun
+  failurePolicy: Fail
+  timeoutSeconds: 3
+  clientConfig: {url: "https://127.0.0.1:9/validate"}
+  namespaceSelector: {matchExpressions: [{key: kubernetes.io/metadata.name, operator: NotIn, values: [kube-system, $namespace]}]}
+  rules: [{apiGroups: [apps], apiVersions: ["*"], operations: [CREATE, UPDATE], resources: [deployments]}]
+Y
+  gate create --validate=false -f - > /dev/null <<Y
+{apiVersion: v1, kind: Secret, metadata: {name: freshgate-tls, namespace: $namespace, $owner}}
+---
+{apiVersion: coordination.k8s.io/v1, kind: Lease, metadata: {name: freshgate, namespace: $namespace, $owner}, spec: {holderIdentity: a}}
+Y
+}
+deploy() { kubectl --namespace default create deployment "$1" --image registry.example/app:1 --dry-run=server; }
+
+scenario() { # helm
+  local helm=$1
+  helm() { "$helm" --namespace "$namespace" "$@"; }
+  kubectl create namespace $namespace > /dev/null
+  kubectl label namespace $namespace pod-security.kubernetes.io/{enforce,warn}=restricted > /dev/null
+
+  step "installs on a cluster that does not know its kinds, with a policy"
+  helm install freshgate "$chart" --set 'examplePolicies={first-warnings}' > install.log 2>&1 || fail "$(cat install.log)"
+  ! grep -i 'warning: would violate' install.log || fail "Pods are not restricted"
+  there gatepolicy first-warnings || fail "the policy is not there"
+  gone validatingwebhookconfiguration freshgate || fail "the webhook is registered although no gate answers"
+  grep -q 'kubectl delete validatingwebhookconfiguration freshgate' install.log || fail "the notes lack the emergency command"
+  pods() { [ -n "$(kubectl --namespace $namespace get pods --selector app.kubernetes.io/name=freshgate --output name)" ]; }
+  until_so 30 pods || fail "no Pod was let in: $(kubectl --namespace $namespace describe replicasets)"
+
+  step "RBAC lets the gate do what it must, and no more"
+  may watch gatepolicies.freshgate.dev
+  may patch gateexceptions.freshgate.dev --subresource status
+  may create subjectaccessreviews.authorization.k8s.io
+  may watch secrets/freshgate-tls --namespace $namespace
+  may update leases.coordination.k8s.io/freshgate --namespace $namespace
+  may patch validatingwebhookconfigurations.admissionregistration.k8s.io/freshgate
+  may list replicasets.apps --namespace default
+  may_not get secrets --namespace $namespace
+  may_not get secrets --namespace default
+  may_not list secrets --namespace $namespace
+  may_not patch validatingwebhookconfigurations.admissionregistration.k8s.io/another
+  may_not patch gatepolicies.freshgate.dev
+  may_not create pods --namespace default
+  act_as_the_gate
+  refused_with 'failed calling webhook' deploy app
+
+  step "an upgrade takes over the policy as it is, and keeps one that leaves the values in force"
+  policy() { kubectl get gatepolicy first-warnings --output jsonpath='{.metadata.uid} {.spec.imageAge.maxAge}'; }
+  upgrade() { helm upgrade freshgate "$chart" "$@" > upgrade.log 2>&1 || fail "$(cat upgrade.log)"; }
+  local uid; uid=$(kubectl get gatepolicy first-warnings --output jsonpath='{.metadata.uid}')
+  upgrade --set 'examplePolicies={first-warnings}'
+  [ "$(policy)" = "$uid 90d" ] || fail "the policy was made anew although nothing has changed: $uid, $(policy)"
+  own=(--set "policies.first-warnings.validationActions={Warn}")
+  upgrade "${own[@]}" --set 'policies.first-warnings.imageAge.maxAge=60d'
+  uid=$(kubectl get gatepolicy first-warnings --output jsonpath='{.metadata.uid}')
+  [ "$(policy)" = "$uid 60d" ] || fail "a change did not arrive: $(policy)"
+  upgrade "${own[@]}" --set 'policies.first-warnings.imageAge.maxAge=50d'
+  [ "$(policy)" = "$uid 50d" ] || fail "a second change made the policy anew, or did not arrive: $uid, $(policy)"
+  upgrade --reset-values
+  there gatepolicy first-warnings || fail "the policy is gone"
+  grep -q 'policy first-warnings is no longer in the values' upgrade.log || fail "the notes do not name the policy that stays: $(cat upgrade.log)"
+  there validatingwebhookconfiguration freshgate || fail "an upgrade took the webhook away"
+
+  step "a second release is refused, with the first one's name"
+  kubectl create namespace second > /dev/null
+  refused_with 'This cluster has a gate already: release "freshgate" in namespace "freshgate-system"' "$helm" --namespace second install other "$chart"
+  kubectl delete namespace second --wait=false > /dev/null
+
+  step "an uninstall takes the webhook away first, without a Pod, and leaves policies, CRDs and the audit"
+  kubectl get validatingwebhookconfigurations --watch --output-watch-events --output json > watched.json 2>/dev/null & local watching=$!
+  sleep 1
+  helm uninstall freshgate > uninstall.log 2>&1 || fail "$(cat uninstall.log)"
+  sleep 1; kill $watching; wait $watching 2>/dev/null || true
+  python3 - watched.json <<'P' || fail "another object than an empty one took the webhook's place"
+import json, sys
+text, events, decoder, at = open(sys.argv[1]).read().strip(), [], json.JSONDecoder(), 0
+while at < len(text):
+    event, end = decoder.raw_decode(text, at)
+    events.append((event["type"], bool(event["object"].get("webhooks")), event["object"]["metadata"].get("annotations", {}).get("freshgate.dev/removed")))
+    at = end + 1 if end < len(text) else end
+assert events[0] == ("ADDED", True, None), events
+assert events[1] == ("DELETED", True, None), events
+assert events[2] == ("ADDED", False, "true"), events
+assert events[-1] == ("DELETED", False, "true"), events
+P
+  gone validatingwebhookconfiguration freshgate || fail "the webhook is left"
+  deploy app > /dev/null || fail "nothing can be deployed"
+  local left; left=$(kubectl --namespace $namespace get all,secrets,leases,configmaps,serviceaccounts,roles,rolebindings,networkpolicies,persistentvolumeclaims --output name | grep -v -e kube-root-ca -e serviceaccount/default -e '^pod/' -e '^replicaset' | sort | tr '\n' ' ')
+  [ "$left" = "persistentvolumeclaim/freshgate " ] || fail "left in the namespace: $left"
+  [ -z "$(kubectl get clusterroles,clusterrolebindings --output name --selector app.kubernetes.io/part-of=freshgate)" ] || fail "roles are left"
+  there gatepolicy first-warnings && there crd gateexceptions.freshgate.dev || fail "policies or CRDs are gone"
+
+  step "an install of the same name takes up what was left; objects deleted without hooks take the gate's own with them"
+  helm install freshgate "$chart" "${own[@]}" --set 'policies.first-warnings.imageAge.maxAge=40d' > install.log 2>&1 || fail "$(cat install.log)"
+  [ "$(kubectl get gatepolicy first-warnings --output jsonpath='{.spec.imageAge.maxAge}')" = 40d ] || fail "a policy that was left did not become what the values say"
+  act_as_the_gate
+  helm get manifest freshgate > manifest.yaml
+  python3 - manifest.yaml > objects.yaml <<'P'
+import sys, yaml
+kept = ("CustomResourceDefinition", "PersistentVolumeClaim", "GatePolicy")
+yaml.safe_dump_all([one for one in yaml.safe_load_all(open(sys.argv[1])) if one and one["kind"] not in kept], sys.stdout)
+P
+  kubectl delete --wait=false -f objects.yaml > /dev/null
+  for object in validatingwebhookconfiguration/freshgate "secret/freshgate-tls --namespace $namespace" "lease/freshgate --namespace $namespace"; do
+    # shellcheck disable=SC2086
+    until_so 60 gone $object || fail "the garbage collector leaves $object"
+  done
+  deploy app > /dev/null || fail "nothing can be deployed"
+  helm uninstall freshgate > uninstall.log 2>&1 || fail "$(cat uninstall.log)"
+
+  step "a release of another name is told how to take over the CRDs, and does"
+  refused_with 'was left by release "freshgate" in namespace "freshgate-system"' "$helm" --namespace "$namespace" install gate "$chart"
+  grep -E '^  kubectl ' <<<"$said" | sed 's/^  //' > commands.sh
+  [ "$(wc -l < commands.sh)" = 2 ] || fail "the commands are not there: $said"
+  PATH=$bed:$PATH bash commands.sh > /dev/null
+  helm install gate "$chart" --set fullnameOverride=freshgate --set store.sqlite.existingClaim=freshgate > install.log 2>&1 || fail "$(cat install.log)"
+
+  step "a purge leaves nothing"
+  act_as_the_gate
+  helm upgrade gate "$chart" --reuse-values --set purge=true > upgrade.log 2>&1 || fail "$(cat upgrade.log)"
+  helm uninstall gate > uninstall.log 2>&1 || fail "$(cat uninstall.log)"
+  until_so 30 gone crd gatepolicies.freshgate.dev || fail "CRDs are left"
+  gone validatingwebhookconfiguration freshgate || fail "the webhook is left"
+  kubectl --namespace $namespace delete persistentvolumeclaim freshgate --wait=false > /dev/null
+
+  step "the static webhook reaches what it must, and what is equal never reaches the gate"
+  kubectl --namespace default create deployment running --image registry.example/app:1 > /dev/null
+  helm install freshgate "$chart" --set webhook.manage=false --set webhook.failurePolicy=Fail --set acknowledge.failWithOneReplica=true --set webhook.timeoutSeconds=3 \
+    --set webhook.url=https://127.0.0.1:9/validate --set certificates.mode=existingSecret --set certificates.existingSecret=serving --set-file webhook.caBundle=ca.crt > install.log 2>&1 || fail "$(cat install.log)"
+  refused_with 'failed calling webhook "workloads.freshgate.dev"' deploy app
+  refused_with 'failed calling webhook' kubectl --namespace default set image deployment/running app=registry.example/app:2
+  refused_with 'failed calling webhook' kubectl --namespace default label deployment/running app.kubernetes.io/name=another
+  kubectl --namespace default scale deployment/running --replicas=3 > /dev/null || fail "scaling reaches the gate"
+  kubectl --namespace default annotate deployment/running note=one > /dev/null || fail "an annotation reaches the gate"
+  kubectl --namespace default patch deployment/running --type merge --patch '{"spec":{"paused":true}}' > /dev/null || fail "a pause reaches the gate"
+  kubectl --namespace default delete deployment/running > /dev/null || fail "a deletion waits for the gate"
+  kubectl --namespace default create cronjob nightly --image registry.example/app:1 --schedule '@daily' --dry-run=server > /dev/null 2>&1 && fail "a CronJob does not reach the gate"
+  kubectl --namespace $namespace create deployment own --image registry.example/app:1 --dry-run=server > /dev/null 2>&1 || fail "the release's own namespace is judged"
+  kubectl --namespace kube-system create deployment own --image registry.example/app:1 --dry-run=server > /dev/null || fail "kube-system is judged"
+  helm uninstall freshgate > uninstall.log 2>&1 || fail "$(cat uninstall.log)"
+  deploy app > /dev/null || fail "nothing can be deployed"
+  kubectl delete crd gatepolicies.freshgate.dev budgetsources.freshgate.dev gateexceptions.freshgate.dev > /dev/null
+  kubectl delete namespace $namespace --wait=false > /dev/null
+  until_so 60 gone namespace $namespace || fail "the namespace does not go"
+}
+
+examples() { # helm
+  step "the API server takes every object of every example, by its own schema"
+  kubectl create namespace $namespace > /dev/null
+  for account in freshgate-test gate-test; do kubectl --namespace $namespace create serviceaccount $account > /dev/null; done
+  for example in "$chart"/ci/*-values.yaml; do
+    "$1" template freshgate "$chart" --namespace $namespace --kube-version 1.36 --values "$example" > whole.yaml
+    python3 - whole.yaml > known.yaml <<'P'
+import sys, yaml
+known = ("cert-manager.io", "monitoring.coreos.com", "freshgate.dev")
+for one in yaml.safe_load_all(open(sys.argv[1])):
+    if one and one["apiVersion"].split("/")[0] not in known and one["metadata"].get("namespace") not in ("freshgate-test", "shop", "payments"):
+        # What is no certificate is refused: it is there to be seen.
+        for hook in one.get("webhooks") or []:
+            hook["clientConfig"].pop("caBundle", None)
+        print("---"); yaml.safe_dump(one, sys.stdout)
+P
+    kubectl apply --dry-run=server --validate=strict -f known.yaml > applied.log 2>&1 || fail "$(basename "$example"): $(grep -v 'server dry run' applied.log)"
+  done
+  kubectl delete namespace $namespace --wait=false > /dev/null
+  until_so 60 gone namespace $namespace || fail "the namespace does not go"
+}
+
+tested=
+for helm in $helms; do
+  major=$("$helm" version --short | sed -E 's/^v([0-9]+).*/\1/')
+  case " $tested " in *" $major "*) continue ;; esac
+  tested="$tested $major"
+  echo "Helm $major: $("$helm" version --short)"
+  [ "$tested" != " $major" ] || examples "$helm"
+  scenario "$helm"
+done
+echo "the chart does in front of an API server what it should"
