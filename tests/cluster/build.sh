@@ -10,7 +10,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${FRESHGATE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/freshgate}
 what=${1:-loopback}
 key() { (cd "$here/$1" && find . -type f | LC_ALL=C sort | xargs sha256sum) | sha256sum | cut -c1-16; }
-bin=$cache/bed-$(for module in kubernetes tools helm coredns; do key $module; done | sha256sum | cut -c1-16)
+bin=$cache/bed-$(for module in kubernetes tools helm helm4 coredns; do key $module; done | sha256sum | cut -c1-16)
 mkdir -p "$bin"
 
 missing() { echo "error: $1 is missing: $2" >&2; exit 1; }
@@ -48,10 +48,11 @@ kubernetes kube-controller-manager
 build tools github.com/google/go-containerregistry/cmd/crane crane
 build tools ./registry-with-referrers registry-with-referrers
 link docker-registry docker-registry
+build helm helm.sh/helm/v3/cmd/helm helm
+build helm4 helm.sh/helm/v4/cmd/helm helm4
 
 if [ "$what" = node ]; then
   for program in kube-scheduler kubelet kube-proxy; do kubernetes $program; done
-  build helm helm.sh/helm/v3/cmd/helm helm
   build coredns . coredns
   link containerd containerd
   link runc runc

@@ -75,6 +75,7 @@ impl Node {
 
         let mut etcd = from_source("etcd", &configuration::etcd());
         etcd.wait_until(|| TcpStream::connect("127.0.0.1:2379").is_ok());
+        configuration::write_admission(&folder);
         let mut api_server = from_source("kube-apiserver", &configuration::api_server(&address));
         let registry = Registry::known_as(&address);
         let admin = |args: &[&str]| say("kubectl", &folder, "admin", args, "");
@@ -229,6 +230,8 @@ fn write_certificates(folder: &Path, address: &str) {
     // For what Pods would run elsewhere: CoreDNS reads Services and Endpoints.
     authority.issue(folder, "names", "system:coredns", &["system:masters"], &[]);
     authority.issue(folder, "node", &format!("system:node:{NAME}"), &["system:nodes"], &[NAME, address]);
+    // What the API server shows to webhooks.
+    authority.issue(folder, "caller", "api-server-caller", &[], &[]);
     for user in ["admin", "controllers", "scheduler", "proxy", "names", "node"] {
         write_kubeconfig(folder, user, &format!("https://{address}:6443"));
     }

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod bed;
+mod certificates;
 #[path = "../cluster/mod.rs"]
 mod cluster;
 mod ground;
@@ -16,6 +17,7 @@ mod release;
 mod removal;
 mod rolling;
 mod running;
+mod upgrade;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -39,7 +41,9 @@ fn main() -> ExitCode {
         lockout::SCENARIOS,
         removal::SCENARIOS,
         rolling::SCENARIOS,
+        certificates::SCENARIOS,
         outages::SCENARIOS,
+        upgrade::SCENARIOS,
     ]
     .concat();
     let chosen: Vec<Scenario> = scenarios

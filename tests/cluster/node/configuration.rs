@@ -35,6 +35,7 @@ pub fn api_server(address: &str) -> Vec<String> {
         "--service-account-signing-key-file=sa.key",
         "--authorization-mode=Node,RBAC",
         "--allow-privileged=true",
+        "--admission-control-config-file=admission.yaml",
     ]);
     all.push(format!("--advertise-address={address}"));
     all.push(format!("--service-cluster-ip-range={SERVICES}"));
@@ -87,6 +88,25 @@ pub fn proxy() -> Vec<String> {
         all.push(format!("--conntrack-{limit}=0"));
     }
     all
+}
+
+/// Writes what the API server shows to webhooks that ask for a certificate.
+pub fn write_admission(folder: &Path) {
+    let caller = json!({
+        "apiVersion": "v1", "kind": "Config",
+        "users": [{"name": "*.svc", "user": {"client-certificate": folder.join("caller.crt"), "client-key": folder.join("caller.key")}}],
+    });
+    std::fs::write(folder.join("callers.kubeconfig"), caller.to_string()).unwrap();
+    let admission = json!({
+        "apiVersion": "apiserver.config.k8s.io/v1", "kind": "AdmissionConfiguration", "plugins": [{
+            "name": "ValidatingAdmissionWebhook",
+            "configuration": {
+                "apiVersion": "apiserver.config.k8s.io/v1", "kind": "WebhookAdmissionConfiguration",
+                "kubeConfigFile": folder.join("callers.kubeconfig"),
+            },
+        }],
+    });
+    std::fs::write(folder.join("admission.yaml"), admission.to_string()).unwrap();
 }
 
 /// Writes what the programs read from files. `pause` is the image that holds a Pod's namespaces.
