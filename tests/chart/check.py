@@ -236,7 +236,7 @@ def rights_are_few(one):
                 expect("*" not in words, where, "has a rule with a star")
                 expect(kind == "Role" or "secrets" not in rule["resources"], where, "reads Secrets in the whole cluster")
                 if "secrets" in rule["resources"] and rule["verbs"] != ["create"]:
-                    is_of_team = role["metadata"]["namespace"] in one.values["registries"]["pullSecrets"]["namespaces"]
+                    is_of_team = role["metadata"].get("namespace") in one.values["registries"]["pullSecrets"]["namespaces"]
                     expect(is_of_team or rule.get("resourceNames"), where, "reads Secrets that nobody named")
     bound = {item["roleRef"]["name"] for kind in ("ClusterRoleBinding", "RoleBinding") for item in one.of(kind)}
     fullname = one.of("Deployment")[0]["metadata"]["name"]
