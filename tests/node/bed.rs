@@ -93,7 +93,15 @@ impl Bed {
             &["get", "pods,deployments,statefulsets,daemonsets,jobs,services", "-A", "-o", "wide"][..],
             &["get", "events", "-A", "--sort-by=.lastTimestamp"],
             &["get", "validatingwebhookconfigurations", "-o", "yaml"],
-            &["logs", "-n", crate::release::NAMESPACE, "-l", "app.kubernetes.io/instance=freshgate", "--tail=-1", "--prefix"],
+            &[
+                "logs",
+                "-n",
+                crate::release::NAMESPACE,
+                "-l",
+                "app.kubernetes.io/instance=freshgate",
+                "--tail=-1",
+                "--prefix",
+            ],
         ] {
             let said = self.node.kubectl(args);
             kept.push_str(&format!("$ kubectl {}\n{}{}\n", args.join(" "), said.stdout, said.stderr));

@@ -43,9 +43,7 @@ fn rotate(bed: &Bed) {
     let broken = json!({"stringData": {"tls.key": "-----BEGIN PRIVATE KEY-----\nbm8=\n-----END PRIVATE KEY-----\n"}});
     bed.node.get(&["-n", NAMESPACE, "patch", "secret", SECRET, "-p", &broken.to_string()]);
     wait_for("the failure to be told", || failures() > before);
-    wait_for("the pair to be put right", || {
-        entry("tls.key").len() > 100
-    });
+    wait_for("the pair to be put right", || entry("tls.key").len() > 100);
     let ends = release.figures(&gate, "freshgate_certificate_not_after_seconds");
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
     assert!(ends.iter().any(|&ends| ends > now && ends < now + 180.0), "its end is told: {ends:?} at {now}");
@@ -71,7 +69,8 @@ fn callers(bed: &Bed) {
     let url = format!("https://{address}:8443/validate?timeout=5s");
     let file = |name: &str| node.folder().join(name).display().to_string();
     let status = |more: &[&str]| {
-        let args = ["-k", "-o", "/dev/null", "-w", "%{http_code}", "-H", "Content-Type: application/json", "--data", "{}"];
+        let args =
+            ["-k", "-o", "/dev/null", "-w", "%{http_code}", "-H", "Content-Type: application/json", "--data", "{}"];
         bed.curl(&[&args[..], more, &[&url]].concat())
     };
     let (crt, key) = (file("caller.crt"), file("caller.key"));

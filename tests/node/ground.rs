@@ -21,7 +21,8 @@ fn service(bed: &Bed) {
     bed.wait_until_available("ground", "deployment/asking");
     node.get(&["-n", "ground", "expose", "deployment", "serving", "--port=80", "--target-port=8080"]);
 
-    let run = |script: &str| node.kubectl(&["-n", "ground", "exec", "deployment/asking", "--", "sh", "-c", script]).stdout;
+    let run =
+        |script: &str| node.kubectl(&["-n", "ground", "exec", "deployment/asking", "--", "sh", "-c", script]).stdout;
     let service = node.json(&["-n", "ground", "get", "service", "serving"]);
     let address = service["spec"]["clusterIP"].as_str().unwrap();
     let found = |name: &str| run(&format!("busybox nslookup {name}")).contains(&format!("Address: {address}\n"));
@@ -29,7 +30,9 @@ fn service(bed: &Bed) {
     assert!(found("serving"), "the search list of the Pod finds it by its first name");
     assert!(!found("nobody"));
     // busybox's wget cannot look up names where it is static.
-    let answer = || run(&format!("printf 'GET /busybox HTTP/1.0\\r\\n\\r\\n' | busybox nc -w 3 {address} 80 | busybox head -c 15"));
+    let answer = || {
+        run(&format!("printf 'GET /busybox HTTP/1.0\\r\\n\\r\\n' | busybox nc -w 3 {address} 80 | busybox head -c 15"))
+    };
     wait_for("the Service", || answer() == "HTTP/1.1 200 OK");
     bed.remove_namespace("ground");
 }

@@ -44,9 +44,7 @@ fn guards(bed: &Bed) {
 
     // The emergency command of the notes lets everything in.
     bed.node.get(&["delete", "validatingwebhookconfiguration", "freshgate"]);
-    wait_for("the way to be free", || {
-        bed.try_to_create("shop", &deployment("old", &bed.old)).success
-    });
+    wait_for("the way to be free", || bed.try_to_create("shop", &deployment("old", &bed.old)).success);
     bed.node.get(&["-n", NAMESPACE, "rollout", "restart", "deployment", NAME]);
     release.wait_until_it_guards();
     bed.remove_namespace("shop");
