@@ -26,7 +26,7 @@ for layer in $(python3 -c 'import json,sys; print(*json.load(open(sys.argv[1]))[
 done
 size=$((size + $(wc -c < "$folder/archive/$config")))
 
-mkdir -p "$folder/root/policies" "$folder/root/data"
+mkdir -p "$folder/root/policies" "$folder/root/data" "$folder/root/dev"
 cp policies/production.yaml "$folder/root/policies/"
 chown "$user" "$folder/root/data"; chmod 755 "$folder" "$folder/root"
 read -r port admin_port < <(python3 -c 'import socket
@@ -36,7 +36,9 @@ print(*(one.getsockname()[1] for one in sockets))')
 times=()
 for run in 1 2 3 4 5; do
   begun=$(date +%s%N)
-  chroot --userspec="$user" "$folder/root" /freshgate serve --policies /policies --store "sqlite:/data/$run.db" --tls-self-signed \
+  # As containers have it, there is a /dev.
+  unshare --mount bash -c 'mount --bind /dev "$0/dev"; exec chroot --userspec="$1" "$0" "${@:2}"' "$folder/root" "$user" \
+    /freshgate serve --policies /policies --store "sqlite:/data/$run.db" --tls-self-signed \
     --listen "127.0.0.1:$port" --admin-listen "127.0.0.1:$admin_port" > "$folder/log" 2>&1 &
   gate=$!
   until curl -sf -o /dev/null "http://127.0.0.1:$admin_port/readyz"; do

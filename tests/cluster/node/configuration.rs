@@ -151,9 +151,9 @@ state = "{shown}/containerd-state"
         "clusterDNS": [NAME_SERVICE], "clusterDomain": "cluster.local", "resolvConf": folder.join("resolv.conf"),
         "containerRuntimeEndpoint": format!("unix://{shown}/containerd.sock"),
         "tlsCertFile": folder.join("node.crt"), "tlsPrivateKeyFile": folder.join("node.key"),
-        // However full the machine's disk is, images stay: the registry is gone before they are.
+        // However full the machine is with other things, images and Pods stay.
         "imageGCHighThresholdPercent": 100,
-        "evictionHard": {"nodefs.available": "1%", "imagefs.available": "1%"},
+        "evictionHard": {"nodefs.available": "50Mi", "imagefs.available": "50Mi"},
     });
     std::fs::write(folder.join("kubelet.yaml"), kubelet.to_string()).unwrap();
     let names = format!(
