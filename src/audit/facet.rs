@@ -108,7 +108,9 @@ impl<'a> Facets<'a> {
             signature |= signature::bits(&text);
             column.push(if index == 0 { '[' } else { ',' });
             // Hardly any text has something to escape: the others are written as they are.
-            if text.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') {
+            // To the end of each, which goes many bytes at a time.
+            let is_escaped = |byte| byte < b' ' || byte == b'"' || byte == b'\\';
+            if !text.bytes().fold(false, |found, byte| found | is_escaped(byte)) {
                 column.extend(["\"", &text, "\""]);
             } else {
                 column.push_str(&serde_json::Value::from(&*text).to_string());
