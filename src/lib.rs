@@ -14,6 +14,7 @@ pub mod budget;
 pub mod cli;
 pub mod clock;
 pub mod cluster;
+pub mod dependency;
 pub mod evidence;
 pub mod exception;
 pub mod image;

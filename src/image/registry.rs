@@ -9,10 +9,11 @@ mod answer;
 pub mod credentials;
 mod digest;
 pub mod error;
-mod layout;
+pub mod layout;
 mod limits;
 mod mirror;
 pub mod settings;
+pub mod tags;
 mod token;
 
 use std::collections::HashMap;
@@ -308,7 +309,7 @@ impl Registries {
         for _ in 0..=MOST_REDIRECTS {
             let target = authority(&url);
             let client = if self.settings.is_exempt(&target) { &self.exempt } else { &self.public };
-            let mut request = client.request(method.clone(), url.clone()).header(ACCEPT, accepted());
+            let mut request = client.request(method.clone(), url.clone()).header(ACCEPT, accepted(&url));
             if let Some(authorization) = authorization.as_ref().filter(|_| url.origin() == origin) {
                 request = request.header(AUTHORIZATION, authorization);
             }
@@ -389,7 +390,10 @@ fn authority(url: &Url) -> String {
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
-fn accepted() -> String {
+fn accepted(url: &Url) -> String {
+    if url.path().ends_with("/tags/list") {
+        return "application/json".to_owned();
+    }
     format!(
         "{OCI_IMAGE_INDEX_MEDIA_TYPE}, {OCI_IMAGE_MEDIA_TYPE}, {IMAGE_MANIFEST_LIST_MEDIA_TYPE}, \
          {IMAGE_MANIFEST_MEDIA_TYPE}, {SCHEMA_1_MEDIA_TYPES}"

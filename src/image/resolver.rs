@@ -8,6 +8,8 @@ mod base_label;
 mod digests;
 pub mod facts;
 pub mod flight;
+mod listing;
+mod origins;
 mod platforms;
 mod provenance;
 mod tags;
@@ -17,6 +19,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use futures::future::BoxFuture;
 use moka::sync::Cache as Memory;
 use tokio::time::Instant;
 
@@ -147,6 +150,50 @@ impl Resolver {
         image: &ImageReference,
         request: Request<'_>,
     ) -> Result<ResolvedImage, RegistryError> {
+        let all = self.credentials(image, request)?;
+        let mut left = all.into_iter();
+        loop {
+            let look_up = self.look_up(image, left.next(), request);
+            match look_up.resolve(request.platforms).await {
+                Err(RegistryError::Unauthorized(_)) if left.len() > 0 => {}
+                answer => return answer,
+            }
+        }
+    }
+
+    /// The same for whatever else is asked of an image's repository.
+    async fn with_credentials<T>(
+        &self,
+        image: &ImageReference,
+        request: Request<'_>,
+        ask: impl Fn(LookUp) -> BoxFuture<'static, Result<T, RegistryError>>,
+    ) -> Result<T, RegistryError> {
+        let all = self.credentials(image, request)?;
+        let mut left = all.into_iter();
+        loop {
+            match ask(self.look_up(image, left.next(), request)).await {
+                Err(RegistryError::Unauthorized(_)) if left.len() > 0 => {}
+                answer => return answer,
+            }
+        }
+    }
+
+    fn look_up(&self, image: &ImageReference, credential: Option<&Credential>, request: Request<'_>) -> LookUp {
+        LookUp {
+            inner: Arc::clone(&self.0),
+            image: image.clone(),
+            credential: credential.cloned(),
+            now: request.now,
+            deadline: request.deadline,
+        }
+    }
+
+    /// The credentials to try, in their order; an error where the registry may not be asked at all.
+    fn credentials<'a>(
+        &'a self,
+        image: &ImageReference,
+        request: Request<'a>,
+    ) -> Result<Vec<&'a Credential>, RegistryError> {
         self.0.registries.check_allowed(image)?;
         let theirs = request.credentials.into_iter().flat_map(|credentials| credentials.for_image(image));
         let mut all: Vec<&Credential> = Vec::new();
@@ -161,20 +208,7 @@ impl Resolver {
             image.digest().is_none() && self.0.tags.contains_key(&Key::of(image, tag, Some(credential)))
         };
         all.sort_by_cached_key(|credential| !opened(credential));
-        let mut left = all.into_iter();
-        loop {
-            let look_up = LookUp {
-                inner: Arc::clone(&self.0),
-                image: image.clone(),
-                credential: left.next().cloned(),
-                now: request.now,
-                deadline: request.deadline,
-            };
-            match look_up.resolve(request.platforms).await {
-                Err(RegistryError::Unauthorized(_)) if left.len() > 0 => {}
-                answer => return answer,
-            }
-        }
+        Ok(all)
     }
 }
 

@@ -86,6 +86,11 @@ pub fn judge(
     findings
 }
 
+/// The longest age, in seconds, that the rule grants the image which a reference names; `None` where any age is granted.
+pub fn limit_seconds(rule: &ImageAge, reference: &str) -> Option<i64> {
+    Limits::of(rule, reference).age.map(|limit| limit.max_age_seconds)
+}
+
 /// What breaking the rule may do at the most to this image, and why less than the policy says.
 fn most_effect(
     policy: &CompiledPolicy,

@@ -50,6 +50,51 @@ pub async fn find(folder: &Path, image: &ImageReference, whole_repository: bool)
     )
 }
 
+/// The tags of an image's repository among the layout's entries, sorted.
+pub async fn tags(folder: &Path, image: &ImageReference, whole_repository: bool) -> Result<Vec<String>, RegistryError> {
+    let entries = index(folder).await?;
+    let repositories = [
+        image.name(),
+        image.repository().to_owned(),
+        image.repository().rsplit('/').next().unwrap_or_default().to_owned(),
+    ];
+    let mut tags: Vec<String> = names(&entries)
+        .filter_map(|name| match name.rsplit_once(':') {
+            Some((repository, tag)) if repositories.iter().any(|known| known == repository) => Some(tag.to_owned()),
+            None if whole_repository => Some(name.to_owned()),
+            _ => None,
+        })
+        .collect();
+    tags.sort_unstable();
+    tags.dedup();
+    Ok(tags)
+}
+
+/// What the layout calls its entries, and the digests of those without a name.
+pub async fn entries(folder: &Path) -> Result<Vec<LayoutEntry>, RegistryError> {
+    let entries = index(folder).await?;
+    let named = |entry: &Value| NAME_ANNOTATIONS.iter().find_map(|key| name_of(entry, key).map(str::to_owned));
+    let digest = |entry: &Value| entry.get("digest").and_then(Value::as_str).map(str::to_owned);
+    Ok(entries.iter().filter_map(|entry| Some(LayoutEntry { name: named(entry), digest: digest(entry)? })).collect())
+}
+
+/// An entry of a layout.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LayoutEntry {
+    /// A tag, `repository:tag`, or a whole reference.
+    pub name: Option<String>,
+    /// Its digest.
+    pub digest: String,
+}
+
+fn names(entries: &[Value]) -> impl Iterator<Item = &str> {
+    entries.iter().flat_map(|entry| NAME_ANNOTATIONS.iter().filter_map(|key| name_of(entry, key)))
+}
+
+fn name_of<'a>(entry: &'a Value, key: &str) -> Option<&'a str> {
+    entry.pointer("/annotations").and_then(|all| all.get(key)).and_then(Value::as_str)
+}
+
 async fn index(folder: &Path) -> Result<Vec<Value>, RegistryError> {
     let body = read(&folder.join("index.json"), 4 << 20).await.map_err(|error| {
         RegistryError::Unreachable(format!("the image layout {} cannot be read: index.json {error}", folder.display()))

@@ -1,0 +1,106 @@
+//! Newer tags: the ladder over all tags of the repository, each rung looked at before it is offered.
+//!
+//! A tag that is gone, that is the same image by another name, or that was built before what runs is no step; the next one
+//! of its rung stands in. Where a registry does not answer, nothing stands in: nobody knows what the rung would be.
+
+use super::OneImage;
+use crate::dependency::finding::{Finding, Findings, Kind, Step, stable_id};
+use crate::dependency::ladder::{Rung, ladder};
+use crate::dependency::version::Version;
+use crate::dependency::workload::{oldest, unknown_in_words};
+use crate::evidence::{Fact, UnknownReason};
+
+impl OneImage<'_> {
+    pub(super) async fn newer_tags(&self) -> Findings {
+        let mut findings = Findings::default();
+        let name = self.name();
+        let Some(tag) = self.image.tag() else {
+            findings.could_not(
+                format!("newer tags of {}", self.used.written),
+                "it is named by its digest alone; written as name:tag@digest it can be compared",
+            );
+            return findings;
+        };
+        let current = match Version::parse(tag) {
+            Ok(current) => current,
+            Err(why) => {
+                findings.could_not(
+                    format!("newer tags than {name}:{tag}"),
+                    format!("the tag {tag:?} cannot be compared: {why}"),
+                );
+                return findings;
+            }
+        };
+        if self.used.found.known().is_none() {
+            return findings; // why is said of its date already, and its registry would say the same again
+        }
+        match self.tags().await {
+            Ok(tags) => {
+                for rung in ladder(&current, tags.iter().map(String::as_str)) {
+                    self.add_rung(&current, &rung, &mut findings).await;
+                }
+            }
+            Err(unknown) => findings.could_not(format!("newer tags of {name}"), unknown.detail),
+        }
+        findings
+    }
+
+    async fn add_rung(&self, current: &Version, rung: &Rung, findings: &mut Findings) {
+        for version in &rung.tags {
+            let tag = version.tag();
+            let (shown, by_tag) = (format!("{}:{tag}", self.name()), format!("{}:{tag}", self.written_name()));
+            let found = self.resolve(&by_tag).await;
+            let image = match &found {
+                Fact::Known(image) => image,
+                Fact::Unknown(unknown) => {
+                    let gone = unknown.reason == UnknownReason::NotFound;
+                    let why = if gone { "it is listed, and not there" } else { unknown.detail.as_str() };
+                    findings.could_not(shown, why);
+                    if gone {
+                        continue;
+                    }
+                    return;
+                }
+            };
+            if self.running() == Some(image.digest.as_str()) {
+                continue;
+            }
+            let built_before = |built| oldest(image).is_some_and(|target| target.time < built);
+            if self.running_built().is_some_and(built_before) {
+                findings.could_not(shown, "it is newer by its name alone: it was built before what is used now");
+                continue;
+            }
+            let age_days = self.age_days(image);
+            if age_days.is_none()
+                && let Some(why) = unknown_in_words(&found)
+            {
+                findings.could_not(format!("the build date of {shown}"), why);
+            }
+            let pinned = self.image.digest().map(|_| format!("@{}", image.digest)).unwrap_or_default();
+            findings.add(Finding {
+                id: stable_id(Kind::NewerTag, &[&self.name(), current.tag(), rung.step.as_str()]),
+                kind: Kind::NewerTag,
+                step: rung.step,
+                image: self.used.written.to_owned(),
+                from: current.tag().to_owned(),
+                to: tag.to_owned(),
+                age_days,
+                why: format!("{tag} {} {}, and {}.", what(rung.step), current.tag(), self.ages_in_words(age_days)),
+                how: format!("image: {by_tag}{pinned}"),
+                refused_on: None,
+                target_refused_on: None,
+                target: Some(by_tag.clone()),
+            });
+            findings.targets.insert(by_tag, found);
+            return;
+        }
+    }
+}
+
+fn what(step: Step) -> &'static str {
+    match step {
+        Step::Rebuild | Step::Patch => "is the newest patch of",
+        Step::Minor => "is the newest patch of the next minor after",
+        Step::Major => "is the newest release of the next major after",
+    }
+}
