@@ -5,6 +5,7 @@ mod audit;
 mod history;
 mod lifecycle;
 mod relations;
+mod scan;
 mod store;
 mod telemetry;
 mod values;
@@ -24,6 +25,7 @@ pub use audit::{Age, ExportArgs, ExportFormat, ImportArgs, KeepingArgs, VerifyAr
 pub use history::{PolicyTestArgs, ReplayArgs, RunningArgs, SimulateArgs};
 pub use lifecycle::{LifecycleArgs, WebhookCommand, WebhookTestArgs};
 pub use relations::FlagsError;
+pub use scan::{ScanArgs, ScanInterval};
 pub use store::AskedStore;
 pub use telemetry::{OtlpEndpoint, TelemetryArgs};
 
@@ -201,6 +203,9 @@ pub struct ServeArgs {
     /// Checkpoints and retention.
     #[command(flatten)]
     pub keeping: KeepingArgs,
+    /// The scan of what runs.
+    #[command(flatten)]
+    pub scan: ScanArgs,
     /// What a collector is told.
     #[command(flatten)]
     pub telemetry: TelemetryArgs,
