@@ -164,6 +164,17 @@ async fn main() {
     heading("Somebody changes a record by hand");
     tamper(&store, "UPDATE decisions SET line = replace(line, 'alice', 'mallory') WHERE name = 'search'").await;
     run_for(&program, &["audit", "verify", "--store", &store], 1);
+
+    heading("Before it comes to that: what will be refused when, and the one small next step of each");
+    let used = ["search:1.0", "basket:2.0", "checkout:3.0"].map(|one| {
+        let (name, tag) = one.split_once(':').unwrap();
+        deployment(name, &format!("registry.example/shop/checkout:{tag}"), 2)
+    });
+    let manifests = folder.join("manifests.json");
+    std::fs::write(&manifests, json!({"apiVersion": "v1", "kind": "List", "items": used}).to_string()).unwrap();
+    let (manifests, policies) = (manifests.display().to_string(), policies.display().to_string());
+    let mirror = format!("registry.example=oci:{}", layout.display());
+    run(&program, &["report", "-f", &manifests, "--policies", &policies, "--mirror", &mirror]);
     println!("\nThe gate is stopped; nothing is left behind. Next: README.md, \"The first policy\".");
 }
 

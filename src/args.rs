@@ -5,6 +5,7 @@ mod audit;
 mod history;
 mod lifecycle;
 mod relations;
+mod report;
 mod scan;
 mod store;
 mod telemetry;
@@ -25,6 +26,7 @@ pub use audit::{Age, ExportArgs, ExportFormat, ImportArgs, KeepingArgs, VerifyAr
 pub use history::{PolicyTestArgs, ReplayArgs, RunningArgs, SimulateArgs};
 pub use lifecycle::{LifecycleArgs, WebhookCommand, WebhookTestArgs};
 pub use relations::FlagsError;
+pub use report::{GroupBy, ReportArgs, ReportOutput};
 pub use scan::{ScanArgs, ScanInterval};
 pub use store::AskedStore;
 pub use telemetry::{OtlpEndpoint, TelemetryArgs};
@@ -59,6 +61,9 @@ pub enum Command {
     /// Say what policies would have said to recorded decisions, or say to what runs: how many more and fewer refusals, and
     /// whose.
     Simulate(Box<SimulateArgs>),
+    /// Show which images will be refused when, and for each the one small next step: exit 0 shown, 2 something is
+    /// unreadable.
+    Report(Box<ReportArgs>),
     /// Look at policies.
     #[command(subcommand)]
     Policy(PolicyCommand),

@@ -11,6 +11,7 @@ mod output;
 mod policy;
 mod policy_test;
 mod replay;
+mod report;
 mod simulate;
 mod time;
 mod webhook;
@@ -119,6 +120,10 @@ fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Simulate(args) => {
             log_to_stderr("error", false);
             block_on(simulate::run(*args))
+        }
+        Command::Report(args) => {
+            log_to_stderr("error", false);
+            block_on(report::run(*args))
         }
         Command::Policy(command) => policy::run(&command),
         Command::Exception(ExceptionCommand::New(args)) => exception::new(*args),

@@ -173,7 +173,7 @@ mod tests {
             ("ours moved", "old", Some(&old), &arm_moved, Some("linux/arm64"), false),
             ("a platform's digest that moved", "b1", None, &arm_moved, None, false),
             ("ours is not there any more", "old", Some(&old), &gone, Some("linux/amd64"), false),
-            ("what is before has no platform of ours", "old", Some(&gone), &old, Some("linux/amd64"), false),
+            ("what is before has no platform of ours", "gone", Some(&gone), &old, Some("linux/amd64"), false),
         ] {
             assert_eq!(means_the_same(digest, before, now, platform), same, "{what}");
         }

@@ -45,7 +45,7 @@ pub fn refusals(subject: &Subject, evidence: &Evidence, policies: &PolicySet, no
     }
     let mut refusals: Vec<Refusal> =
         first.into_iter().map(|((policy, image), at)| Refusal { policy, image, at }).collect();
-    refusals.sort_by(|one, other| one.at.cmp(&other.at)); // stable: else by policy and image
+    refusals.sort_by_key(|one| one.at); // stable: else by policy and image
     refusals
 }
 

@@ -7,7 +7,7 @@ use super::finding::Step;
 use super::version::{Scheme, Version};
 
 /// Tags kept for each rung: the first may turn out to be gone, or to lie.
-pub const MOST_TRIED: usize = 3;
+pub const MOST_TRIED: usize = 5;
 
 /// A step and the tags that would be it, the newest first.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,7 +126,10 @@ mod tests {
         tags.sort(); // as registries list them
         let current = Version::parse("1.2.17").unwrap();
         let rungs = ladder(&current, tags.iter().map(String::as_str));
-        assert_eq!(rungs[0].tags.iter().map(Version::tag).collect::<Vec<_>>(), ["1.2.399", "1.2.398", "1.2.397"]);
+        assert_eq!(
+            rungs[0].tags.iter().map(Version::tag).collect::<Vec<_>>(),
+            ["1.2.399", "1.2.398", "1.2.397", "1.2.396", "1.2.395"]
+        );
     }
 
     proptest! {

@@ -105,10 +105,14 @@ impl OneImage<'_> {
         self.used.running.or_else(|| self.image.digest()).or_else(resolved)
     }
 
+    /// What runs, where that is what the reference means.
+    fn running_image(&self) -> Option<&ResolvedImage> {
+        self.used.found.known().filter(|image| self.running() == Some(image.digest.as_str()))
+    }
+
     /// When what runs was built, where that is known.
     fn running_built(&self) -> Option<DateTime<Utc>> {
-        let image = self.used.found.known()?;
-        (self.running() == Some(image.digest.as_str())).then(|| oldest(image).map(|built| built.time))?
+        self.running_image().and_then(oldest).map(|built| built.time)
     }
 
     /// All tags of the image's repository.

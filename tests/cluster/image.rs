@@ -112,6 +112,18 @@ pub fn provenance_entry(subject: &Image, finished: &str) -> Entry {
     }
 }
 
+/// A BuildKit attestation of `subject` whose materials are these: package URLs, and the digests that they meant.
+pub fn materials_entry(subject: &Image, materials: &[(&str, &str)]) -> Entry {
+    let materials: Vec<Value> = materials
+        .iter()
+        .map(|(uri, digest)| json!({"uri": uri, "digest": {"sha256": digest.trim_start_matches("sha256:")}}))
+        .collect();
+    Entry {
+        image: attestation_of(subject, &json!({"materials": materials}), &json!({})),
+        ..provenance_entry(subject, "")
+    }
+}
+
 /// The same, as an artifact that refers to `subject`.
 pub fn referring_provenance(subject: &Image, finished: &str) -> Image {
     let refers = json!({
@@ -122,10 +134,14 @@ pub fn referring_provenance(subject: &Image, finished: &str) -> Image {
 }
 
 fn attestation(subject: &Image, finished: &str, more: &Value) -> Image {
+    attestation_of(subject, &json!({"metadata": {"buildFinishedOn": finished}}), more)
+}
+
+fn attestation_of(subject: &Image, predicate: &Value, more: &Value) -> Image {
     let statement = json!({
         "_type": "https://in-toto.io/Statement/v0.1", "predicateType": "https://slsa.dev/provenance/v0.2",
         "subject": [{"name": "x", "digest": {"sha256": subject.digest.trim_start_matches("sha256:")}}],
-        "predicate": {"metadata": {"buildFinishedOn": finished}},
+        "predicate": predicate,
     });
     let statement = serde_json::to_vec(&statement).unwrap();
     let config = b"{}".to_vec();

@@ -13,6 +13,7 @@ mod callers;
 mod canary;
 mod command_line;
 mod dates;
+mod dependencies;
 mod exceptions;
 mod forged;
 mod history;

@@ -29,6 +29,8 @@ fn an_impure_one_would_be_noticed() {
         ("budget/sloth.rs", "use reqwest::Client;"),
         ("budget/query.rs", "let now = Utc::now();"),
         ("image/claims.rs", "use oci_client::Reference;"),
+        ("dependency/ladder.rs", "use tokio::time::Instant;"),
+        ("dependency/forecast.rs", "let now = Utc::now();"),
         ("audit/checkpoint.rs", "let now = Utc::now();"),
         ("audit/boundary.rs", "use sqlx::Row as _;"),
         ("audit/chain.rs", "async fn x() { tokio::fs::read(\"x\").await; }"),

@@ -1,8 +1,10 @@
 use chrono::TimeDelta;
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
 use crate::evidence::{Cache, PlatformImage, UnknownReason};
+use crate::exception::{Grant, Reason};
 use crate::image::build_date::{BuildDate, Class, Source, read_date};
 use crate::policy::compile::CompiledPolicy;
 use crate::subject::{Difference, ImageUse, Operation, Place, PullHints, ServiceLabels};
@@ -156,4 +158,68 @@ fn soon_is_today_and_a_week() {
     let day = |day| NaiveDate::from_ymd_opt(2026, 11, day).unwrap();
     assert_eq!(soon([day(1), day(25), day(26), day(30)], day(25)), (2, 2));
     assert_eq!(soon([NaiveDate::from_ymd_opt(2026, 12, 3).unwrap()], day(25)), (0, 0));
+}
+
+proptest! {
+    /// Before the day it is not refused, from then on it is, and what has no day never is.
+    #[test]
+    fn the_instant_is_exact(
+        ages_seconds in proptest::collection::vec(0i64..400 * 86_400, 1..4),
+        limits_days in proptest::collection::vec(1i64..300, 1..4),
+        enforced in proptest::option::of(-100i64..200),
+        denies in any::<bool>(),
+        off in any::<bool>(),
+    ) {
+        let dates = ages_seconds.iter().map(|age| {
+            let time = now() - TimeDelta::seconds(*age);
+            Fact::Known(BuildDate { time, source: Source::Config, class: Class::Claim })
+        });
+        let evidence = evidence(&[("app:1", platforms(dates.collect()))]);
+        let policies = limits_days.iter().enumerate().map(|(index, days)| {
+            let actions = if denies || index == 0 { "Deny" } else { "Warn" };
+            let mut spec = json!({"validationActions": [actions], "imageAge": {"maxAge": format!("{days}d")}});
+            if let Some(enforced) = enforced {
+                spec["enforceFrom"] = json!((now() + TimeDelta::days(enforced)).date_naive());
+            }
+            if off && index == 0 {
+                spec["imageAge"]["overrides"] = json!([{"images": ["app"], "maxAge": "off"}]);
+            }
+            policy(&format!("p{index}"), spec)
+        });
+        let set = PolicySet::new(policies.collect());
+        let subject = subject(&["app:1"]);
+        let refuses = |policy: &str, at: DateTime<Utc>| {
+            evaluate(&subject, &evidence, &set, at).denials().any(|denial| denial.policy == policy)
+        };
+        let found = refusals(&subject, &evidence, &set, now());
+        prop_assert!(found.is_sorted_by_key(|refusal| refusal.at));
+        for policy in set.iter().map(|policy| policy.name.as_str()) {
+            match found.iter().find(|refusal| refusal.policy == policy) {
+                Some(refusal) => {
+                    prop_assert!(refuses(policy, refusal.at));
+                    let just_before = refusal.at - TimeDelta::seconds(1);
+                    prop_assert!(just_before < now() || !refuses(policy, just_before));
+                }
+                None => prop_assert!(!refuses(policy, now() + TimeDelta::days(2_000))),
+            }
+        }
+    }
+}
+
+#[test]
+fn an_exception_counts_until_it_ends() {
+    let grant = Grant {
+        name: "until-monday".into(),
+        rules: vec![Rule::ImageAge],
+        reason: Reason::Security,
+        digest: None,
+        dependency: None,
+        ticket: None,
+        granted_by: "alice".into(),
+        granted_at: now() - TimeDelta::days(1),
+        expires_at: now() + TimeDelta::days(5),
+    };
+    let evidence = Evidence { exceptions: vec![grant], ..evidence(&[("old:1", built(112))]) };
+    let spec = json!({"validationActions": ["Deny"], "imageAge": {"maxAge": "90d"}});
+    assert_eq!(days(&evidence, vec![policy("p", spec)], &["old:1"])[0].2, "2026-11-30");
 }

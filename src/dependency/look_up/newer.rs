@@ -4,6 +4,7 @@
 //! of its rung stands in. Where a registry does not answer, nothing stands in: nobody knows what the rung would be.
 
 use super::OneImage;
+use crate::dependency::base::means_the_same;
 use crate::dependency::finding::{Finding, Findings, Kind, Step, stable_id};
 use crate::dependency::ladder::{Rung, ladder};
 use crate::dependency::version::Version;
@@ -62,7 +63,8 @@ impl OneImage<'_> {
                     return;
                 }
             };
-            if self.running() == Some(image.digest.as_str()) {
+            let is_running = |running| means_the_same(running, self.running_image(), image, None);
+            if self.running().is_some_and(is_running) {
                 continue;
             }
             let built_before = |built| oldest(image).is_some_and(|target| target.time < built);

@@ -62,26 +62,40 @@ impl Registries {
             let page: Page = serde_json::from_slice(&body)
                 .map_err(|_| RegistryError::Unsupported(format!("what {host} serves as a list of tags is none")))?;
             let before = tags.len();
-            tags.extend(page.tags.unwrap_or_default());
+            let listed = page.tags.unwrap_or_default();
+            let is_full = listed.len() >= PAGE_TAGS;
+            let last = listed.last().cloned().unwrap_or_default();
+            tags.extend(listed);
             if tags.len() > MOST_TAGS {
                 return Err(RegistryError::Unsupported(format!(
                     "{host} lists more than {MOST_TAGS} tags of {}",
                     asking.image.repository()
                 )));
             }
-            let Some(next) = next else {
-                let mut tags: Vec<String> = tags.into_iter().collect();
-                tags.sort_unstable();
-                return Ok(tags);
+            let brought_nothing = tags.len() == before;
+            idle_pages = if brought_nothing { idle_pages + 1 } else { 0 };
+            let next = match next {
+                Some(next) if asked.contains(&next) || idle_pages > MOST_IDLE_PAGES => {
+                    return Err(in_circles(&host, asking.image.repository()));
+                }
+                Some(next) => next,
+                // Some registries cut a page and do not say so; one that is full is asked what comes behind it.
+                None if is_full && !brought_nothing => beyond(&last),
+                None => {
+                    let mut tags: Vec<String> = tags.into_iter().collect();
+                    tags.sort_unstable();
+                    return Ok(tags);
+                }
             };
-            idle_pages = if tags.len() == before { idle_pages + 1 } else { 0 };
-            if asked.contains(&next) || idle_pages > MOST_IDLE_PAGES {
-                return Err(in_circles(&host, asking.image.repository()));
-            }
             (query, of_host) = (next, Some(host));
         }
         Err(in_circles(of_host.as_deref().unwrap_or_default(), asking.image.repository()))
     }
+}
+
+/// The query for what comes behind a tag.
+fn beyond(last: &str) -> String {
+    url::form_urlencoded::Serializer::new(format!("n={PAGE_TAGS}")).append_pair("last", last).finish()
 }
 
 fn in_circles(host: &str, repository: &str) -> RegistryError {

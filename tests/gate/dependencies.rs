@@ -1,0 +1,4 @@
+//! The report on dependencies: real registries, real layouts, and registries that misbehave.
+
+mod paging;
+mod report;
