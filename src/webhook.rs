@@ -22,6 +22,8 @@ pub const API_VERSION: &str = "admissionregistration.k8s.io/v1";
 pub const KIND: &str = "ValidatingWebhookConfiguration";
 /// Where the gate answers reviews.
 pub const PATH: &str = "/validate";
+/// Where the gate's own definitions are, all of them cluster-scoped.
+const OWN_GROUP: &str = "freshgate.dev";
 /// Of this namespace nothing is ever sent: what a cluster needs to mend itself is there.
 const ALWAYS_EXCLUDED: &str = "kube-system";
 
@@ -108,7 +110,7 @@ impl Rule<'_> {
     fn manifest(&self) -> Value {
         json!({
             "apiGroups": [self.group], "apiVersions": [self.version], "operations": self.operations,
-            "resources": self.resources, "scope": "*",
+            "resources": self.resources, "scope": if self.group == OWN_GROUP { "Cluster" } else { "Namespaced" },
         })
     }
 }
@@ -151,21 +153,14 @@ impl Registration {
         .chain(others(DELETED))
         .map(|rule| rule.manifest())
         .collect();
-        let exceptions = [rule("freshgate.dev", "*", MADE, &["gateexceptions"]).manifest()];
+        let exceptions = [rule(OWN_GROUP, "*", MADE, &["gateexceptions"]).manifest()];
         let kinds: Vec<&WorkloadKind> = served.iter().map(|one| &one.kind).collect();
         let changed = json!({"name": "changed", "expression": changed(&kinds)});
+        let no_controller = json!({"name": "no-controller", "expression": NO_CONTROLLER});
         let namespaces = self.namespaces();
         let webhooks = [
             // What people and pipelines make. Whether it waits for a gate that is away is theirs to choose.
-            self.entry(
-                "workloads",
-                self.failure_policy,
-                &namespaces,
-                &made,
-                json!([
-                    {"name": "no-controller", "expression": NO_CONTROLLER}, changed,
-                ]),
-            ),
+            self.entry("workloads", self.failure_policy, &namespaces, &made, json!([no_controller, changed,])),
             // What controllers make is never held up by a gate that is away.
             self.entry(
                 "owned",
@@ -177,7 +172,7 @@ impl Registration {
                 ]),
             ),
             // Deletion always passes. It is told to the gate so that what is put back later counts as what ran until then.
-            self.entry("deleted", FailurePolicy::Ignore, &namespaces, &deleted, json!([])),
+            self.entry("deleted", FailurePolicy::Ignore, &namespaces, &deleted, json!([no_controller])),
             // An exception that the gate does not see being made has no effect, so it is better refused at once.
             self.entry("exceptions", FailurePolicy::Fail, &json!({}), &exceptions, json!([])),
         ];

@@ -9,7 +9,7 @@ use std::time::Duration;
 use kube::Client;
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
 use kube::core::GroupVersionKind;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
@@ -21,6 +21,7 @@ use super::served_kinds::served;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::subject::kinds::WorkloadKinds;
+use crate::webhook::drift::{differences, put_back};
 use crate::webhook::keeping::{Act, DriftMode, Keeping, Standing};
 use crate::webhook::{self, Registration, ServedKind};
 
@@ -204,7 +205,21 @@ impl WebhookConfiguration {
         let (name, patch) = (&self.registration.name, Patch::Apply(manifest));
         let written = api.patch(name, &parameters, &patch);
         let applied = within(Instant::now() + ANSWER_WITHIN, &self.what(), written).await;
-        serde_json::to_value(applied.map_err(|error| error.to_string())?).map_err(|error| error.to_string())
+        let applied = serde_json::to_value(applied.map_err(|error| error.to_string())?);
+        let applied = applied.map_err(|error| error.to_string())?;
+        if differences(manifest, &applied).is_empty() {
+            return Ok(applied);
+        }
+        // With its version: what somebody writes meanwhile is looked at first.
+        let whole = json!({
+            "metadata": {"resourceVersion": applied["metadata"]["resourceVersion"]},
+            "webhooks": put_back(manifest, &applied),
+        });
+        let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let patch = Patch::Merge(&whole);
+        let written = api.patch(name, &parameters, &patch);
+        let replaced = within(Instant::now() + ANSWER_WITHIN, &self.what(), written).await;
+        serde_json::to_value(replaced.map_err(|error| error.to_string())?).map_err(|error| error.to_string())
     }
 
     async fn delete(&self, api: &Api<DynamicObject>, uid: String) -> Result<(), String> {

@@ -4,10 +4,10 @@
 use crate::subject::kinds::WorkloadKind;
 
 /// No controller has made it.
-pub const NO_CONTROLLER: &str = "object.metadata.?ownerReferences.orValue([]).all(o, !o.?controller.orValue(false))";
+pub const NO_CONTROLLER: &str = "(request.operation == \"DELETE\" ? oldObject : object).metadata.?ownerReferences.orValue([]).all(o, !o.?controller.orValue(false))";
 
 /// A controller has made it.
-pub const CONTROLLER: &str = "object.metadata.?ownerReferences.orValue([]).exists(o, o.?controller.orValue(false))";
+pub const CONTROLLER: &str = "(request.operation == \"DELETE\" ? oldObject : object).metadata.?ownerReferences.orValue([]).exists(o, o.?controller.orValue(false))";
 
 /// Where most kinds have their Pod template.
 const USUAL: [&str; 2] = ["spec", "template"];

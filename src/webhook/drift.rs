@@ -107,6 +107,14 @@ fn difference(place: String, wanted: &Value, live: &Value) -> Difference {
     Difference { place, words }
 }
 
+/// The entries of `live` with the gate's own exactly as in `wanted`. Server-side apply leaves conditions that somebody added
+/// to an entry, because no other owns them.
+pub fn put_back(wanted: &Value, live: &Value) -> Value {
+    let own = |name: &Value| wanted["webhooks"].as_array().into_iter().flatten().find(|entry| entry["name"] == *name);
+    let entries = live["webhooks"].as_array().into_iter().flatten();
+    Value::Array(entries.map(|entry| own(&entry["name"]).unwrap_or(entry).clone()).collect())
+}
+
 /// What the gate may write where somebody else's change is to stay: `wanted`, but as in `live` wherever that is no more as in
 /// `base`, which is what the gate set before.
 pub fn beside_drift(base: &Value, wanted: &Value, live: &Value) -> Value {
@@ -231,6 +239,21 @@ mod tests {
         );
         let gone = changed(&|live| drop(live["webhooks"].as_array_mut().unwrap().remove(1)));
         assert_eq!(gone, "webhooks[owned.freshgate.dev] is gone");
+    }
+
+    #[test]
+    fn others_entries_stay_where_the_gates_own_are_put_back() {
+        let mut live = live();
+        let conditions = live["webhooks"][0]["matchConditions"].as_array_mut().unwrap();
+        conditions.push(json!({"name": "never", "expression": "false"}));
+        live["webhooks"].as_array_mut().unwrap().insert(0, json!({"name": "other.example"}));
+        let put_back = put_back(&wanted("one"), &live);
+        assert_eq!(put_back[0], json!({"name": "other.example"}));
+        assert_eq!(
+            told(&json!({"metadata": wanted("one")["metadata"], "apiVersion": live["apiVersion"],
+            "kind": live["kind"], "webhooks": put_back})),
+            ""
+        );
     }
 
     #[test]

@@ -13,6 +13,9 @@ use tempfile::TempDir;
 use super::process::{Process, free_ports};
 use super::programs;
 
+/// Common name of the certificate that the API server shows to webhooks.
+pub const CALLER: &str = "apiserver-webhooks";
+
 /// A running control plane.
 pub struct ControlPlane {
     pub api_server: Process,
@@ -80,6 +83,7 @@ impl ControlPlane {
             &["localhost", "127.0.0.1", "10.0.0.1", "kubernetes.default.svc"],
         );
         authority.issue(path, "admin", "admin", &["system:masters"], &[]);
+        authority.issue(path, "caller", CALLER, &[], &[]);
         authority.issue(path, "controllers", "system:kube-controller-manager", &[], &[]);
         let service_accounts = KeyPair::generate().unwrap();
         std::fs::write(path.join("sa.key"), service_accounts.serialize_pem()).unwrap();
@@ -87,6 +91,8 @@ impl ControlPlane {
         for name in ["admin", "controllers"] {
             write_kubeconfig(path, name, port);
         }
+
+        write_admission_configuration(path);
 
         let client_url = format!("http://127.0.0.1:{etcd_client}");
         let peer_url = format!("http://127.0.0.1:{etcd_peer}");
@@ -113,6 +119,7 @@ impl ControlPlane {
                     "--authorization-mode=Node,RBAC",
                     "--allow-privileged=true",
                 ])
+                .arg(format!("--admission-control-config-file={}", file("admission.json")))
                 .arg(format!("--cert-dir={}", file("certificates")))
                 .arg(format!("--tls-cert-file={}", file("server.crt")))
                 .arg(format!("--tls-private-key-file={}", file("server.key")))
@@ -148,6 +155,11 @@ impl ControlPlane {
     /// Path of the administrator's kubeconfig.
     pub fn kubeconfig(&self) -> PathBuf {
         self.folder.path().join("admin.kubeconfig")
+    }
+
+    /// Path of the certificate of its authority, which its own client certificate is of.
+    pub fn authority(&self) -> PathBuf {
+        self.folder.path().join("ca.crt")
     }
 
     /// Path of the kubeconfig of a user that was added.
@@ -215,6 +227,23 @@ fn write_kubeconfig(folder: &Path, name: &str, port: u16) {
         "contexts": [{"name": "bed", "context": {"cluster": "bed", "user": "user"}}],
     });
     std::fs::write(folder.join(format!("{name}.kubeconfig")), config.to_string()).unwrap();
+}
+
+/// Has the API server show a client certificate to webhooks that ask for one.
+fn write_admission_configuration(folder: &Path) {
+    let file = |name: &str| folder.join(name).display().to_string();
+    let user = serde_json::json!({"client-certificate": file("caller.crt"), "client-key": file("caller.key")});
+    let kubeconfig = serde_json::json!({"apiVersion": "v1", "kind": "Config", "users": [{"name": "*", "user": user}]});
+    std::fs::write(folder.join("caller.kubeconfig"), kubeconfig.to_string()).unwrap();
+    let webhooks = serde_json::json!({
+        "apiVersion": "apiserver.config.k8s.io/v1", "kind": "WebhookAdmissionConfiguration",
+        "kubeConfigFile": file("caller.kubeconfig"),
+    });
+    let configuration = serde_json::json!({
+        "apiVersion": "apiserver.config.k8s.io/v1", "kind": "AdmissionConfiguration",
+        "plugins": [{"name": "ValidatingAdmissionWebhook", "configuration": webhooks}],
+    });
+    std::fs::write(folder.join("admission.json"), configuration.to_string()).unwrap();
 }
 
 fn kubectl(folder: &Path, user: &str, args: &[&str], input: &str) -> Said {

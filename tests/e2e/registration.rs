@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::Scenario;
 use crate::bed::{Bed, allowed, deployment, template};
-use crate::cluster::control_plane::{ControlPlane, wait_for};
+use crate::cluster::control_plane::{CALLER, ControlPlane, wait_for};
 use crate::cluster::gate::{Gate, REGISTERED};
 use crate::lifecycle::{configuration, plane, program, refuses, wait_until_registered};
 
@@ -14,6 +14,7 @@ pub const SCENARIOS: &[Scenario] = &[
     ("what_changes_neither_template_nor_labels_never_reaches_the_gate", only_what_counts),
     ("a_changed_or_deleted_webhook_configuration_is_told_and_left", reported),
     ("a_changed_or_deleted_webhook_configuration_is_put_back_where_that_is_asked_for", enforced),
+    ("an_api_server_with_a_certificate_is_heard_and_nobody_else", callers),
     ("the_webhook_is_proven_by_dry_runs", proven),
 ];
 
@@ -253,6 +254,34 @@ fn enforced(bed: &Bed) {
     gate.crash_and_restart();
     wait_until_registered(&plane, &bed.old);
     assert_eq!(configuration(&plane)["metadata"].get("annotations"), None);
+}
+
+/// T23, by an API server that has a certificate to show.
+fn callers(bed: &Bed) {
+    let plane = plane();
+    let (kubeconfig, authority) = (plane.kubeconfig(), plane.authority().display().to_string());
+    let host = bed.registry_host();
+    let start = |name: &str| {
+        let more = ["--kubernetes", "--insecure-registry", &host, "--client-ca", &authority, "--client-name", name];
+        Gate::start(program(), &[&more[..], &REGISTERED].concat(), &[("KUBECONFIG", &kubeconfig)])
+    };
+    let gate = start(CALLER);
+    assert!(gate.process.log().contains("the gate has answered itself"), "that it refuses is an answer as well");
+    wait_until_registered(&plane, &bed.old);
+    let status = |gate: &Gate| {
+        let output = std::process::Command::new("curl")
+            .args(["-sk", "-o", "/dev/null", "-w", "%{http_code}", "-X", "POST", &gate.url()])
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(status(&gate), "401");
+    drop(gate);
+    let gate = start("another");
+    let create =
+        || plane.kubectl_as("admin", &["-n", "shop", "create", "-f", "-"], &deployment("app", &bed.fresh).to_string());
+    wait_for("the API server to be turned away", || create().stderr.contains("reviews are not taken from"));
+    drop(gate);
 }
 
 fn proven(bed: &Bed) {
