@@ -120,6 +120,7 @@ fn reviews(criterion: &mut Criterion) {
         gatherer,
         recording,
         granting: None,
+        nudges: Arc::default(),
         traces: Traces::default(),
         metrics,
         clock: clock::now,

@@ -26,11 +26,13 @@ use crate::evidence::gather::{Gatherer, state_of};
 use crate::metrics::{DecisionLabels, ImageLabels, Metrics};
 use crate::policy::compile::PolicySet;
 use crate::policy::evaluate::{evaluate, passes_unjudged};
+use crate::scanner::nudges::Nudges;
 use crate::server::deadline::Deadline;
 use crate::server::{Answer, Reviewer, json, text};
 use crate::subject::kinds::WorkloadKinds;
 use crate::subject::{Operation, Subject};
 use crate::telemetry::Traces;
+use crate::verdict::words::MOST_WARNINGS;
 use crate::verdict::{Decision, Passed, Verdict};
 
 /// What answers the API server.
@@ -45,6 +47,8 @@ pub struct Gate {
     pub recording: Recording,
     /// Who grants exceptions; `None` where they come from files.
     pub granting: Option<Granting>,
+    /// Next steps that the scanner found, for who deploys.
+    pub nudges: Arc<ArcSwap<Nudges>>,
     /// What shows each review and what took its time.
     pub traces: Traces,
     /// What is counted.
@@ -88,7 +92,11 @@ impl Gate {
             self.metrics.images.get_or_create(&ImageLabels { state: state_of(image) }).inc();
         }
         self.count(&review, &verdict);
-        let recorded = self.recording.record(&review.request, subject, &evidence, &verdict, now, deadline).await;
+        let mut recorded = self.recording.record(&review.request, subject, &evidence, &verdict, now, deadline).await;
+        if verdict.passed.is_none() {
+            let room = MOST_WARNINGS.saturating_sub(recorded.warnings.len());
+            recorded.warnings.extend(self.nudges.load().warnings(subject, &evidence, &policies, room, now));
+        }
         self.tell(&review, subject, recorded.message.as_deref());
         self.traces.describe(|| decided(&verdict, &recorded));
         json(respond(&review, &verdict, &evidence, recorded))

@@ -7,6 +7,7 @@ mod indexes;
 mod lifecycle;
 mod relations;
 mod report;
+mod scan;
 mod store;
 mod telemetry;
 mod values;
@@ -28,6 +29,7 @@ pub use indexes::{IndexArgs, SnapshotArgs};
 pub use lifecycle::{LifecycleArgs, WebhookCommand, WebhookTestArgs};
 pub use relations::FlagsError;
 pub use report::{GroupBy, ReportArgs, ReportOutput};
+pub use scan::{ScanArgs, ScanInterval};
 pub use store::AskedStore;
 pub use telemetry::{OtlpEndpoint, TelemetryArgs};
 
@@ -210,6 +212,9 @@ pub struct ServeArgs {
     /// Checkpoints and retention.
     #[command(flatten)]
     pub keeping: KeepingArgs,
+    /// The scan of what runs.
+    #[command(flatten)]
+    pub scan: ScanArgs,
     /// What a collector is told.
     #[command(flatten)]
     pub telemetry: TelemetryArgs,

@@ -23,6 +23,7 @@ pub mod policy;
 pub mod policy_cases;
 pub mod policy_folder;
 pub mod run;
+pub mod scanner;
 pub mod server;
 pub mod signing;
 pub mod store;

@@ -1,5 +1,7 @@
 //! What the gate counts about itself, in the form that Prometheus reads.
 
+pub mod scan;
+
 use std::sync::atomic::AtomicU64;
 
 use prometheus_client::encoding::{EncodeLabelSet, text};
@@ -170,6 +172,8 @@ pub struct Metrics {
     pub otlp_sent: Family<SignalLabels, Counter>,
     /// Records and spans that were dropped on the way to it.
     pub otlp_dropped: Family<DroppedLabels, Counter>,
+    /// What the scanner says of what runs.
+    pub scan: scan::ScanMetrics,
     /// Digest facts found in memory.
     pub facts_in_memory: Gauge<u64, AtomicU64>,
     /// Digest facts found in the store.
@@ -227,6 +231,7 @@ impl Default for Metrics {
             audit_removed: Counter::default(),
             otlp_sent: Family::default(),
             otlp_dropped: Family::default(),
+            scan: scan::ScanMetrics::default(),
             facts_in_memory: Gauge::default(),
             facts_in_store: Gauge::default(),
             registry_look_ups: Gauge::default(),
@@ -342,6 +347,7 @@ impl Metrics {
             "Records and spans dropped on the way to the OTLP collector",
             self.otlp_dropped.clone(),
         );
+        self.scan.register(all);
         all.register("facts_in_memory", "Digest facts found in memory", self.facts_in_memory.clone());
         all.register("facts_in_store", "Digest facts found in the store", self.facts_in_store.clone());
         all.register("registry_look_ups", "Look-ups at registries", self.registry_look_ups.clone());

@@ -9,6 +9,7 @@ pub mod indexes;
 mod keeping;
 mod registration;
 mod registries;
+mod scanning;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -148,12 +149,13 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
         }
         None => Audit::to_stdout(&ledger, clock::now())?,
     });
-    let resolver = resolver(&args.registries, facts)?;
+    let resolver = resolver(&args.registries, Arc::clone(&facts))?;
     let kinds = WorkloadKinds::with(args.workload_kind.clone());
     let client = if args.kubernetes { Some(client().await?) } else { None };
     let name = args.id.clone().unwrap_or_else(cluster::host_name);
     let own_namespace = cluster::own_namespace(&args);
     let owner = Arc::new(owner(&args, client.as_ref()));
+    let scan_owner = Arc::clone(&owner);
     let election = election(&args, client.as_ref(), &name, &own_namespace, &owner);
     let leadership = election.as_ref().map_or_else(Leadership::alone, |election| election.leadership().clone());
     let registration = registration::registration(&args.lifecycle, &own_namespace);
@@ -344,10 +346,33 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
             Arc::clone(&metrics),
         ),
         granting,
+        nudges: Arc::default(),
         traces,
         metrics: Arc::clone(&metrics),
         clock: clock::now,
     });
+    if let (Some(interval), true) = (args.scan.scan_interval.0, client.is_some()) {
+        let started = scanning::Scanning {
+            interval,
+            left_out: args.lifecycle.webhook_exclude_namespace.iter().cloned().chain([own_namespace]).collect(),
+            gatherer: Gatherer {
+                // What admission asks registries, and what it waits for, stays its own.
+                resolver: crate::run::resolver(&args.registries, facts)?,
+                ledger: None,
+                traces: Traces::default(),
+                ..gate.gatherer.clone()
+            },
+            kinds: gate.kinds.clone(),
+            policies: Arc::clone(&gate.policies),
+            nudges: Arc::clone(&gate.nudges),
+            store: store.clone(),
+            leadership: leadership.clone(),
+            owner: scan_owner,
+            policies_known: cluster_policies.as_ref().map(|policies| Arc::clone(policies.health())),
+            metrics: Arc::clone(&gate.metrics),
+        };
+        scanning::start(started, &background.handle());
+    }
     let (ending, ended) = watch::channel(false);
     let admin = Admin {
         readiness: Arc::clone(&readiness),

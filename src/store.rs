@@ -4,6 +4,7 @@
 pub(crate) mod boundaries;
 pub(crate) mod database;
 pub(crate) mod decisions;
+pub(crate) mod findings;
 mod freezes;
 mod heads;
 pub mod ledger;

@@ -7,6 +7,7 @@ pure=(src/subject.rs src/subject/**/*.rs src/verdict.rs src/verdict/**/*.rs src/
   src/exception.rs src/exception/**/*.rs
   src/authority.rs src/authority/**/*.rs src/webhook.rs src/webhook/**/*.rs
   src/dependency/{base,finding,forecast,ladder,rank,version,workload}.rs src/dependency/{forecast,version}/**/*.rs
+  src/scanner/{known,nudges,pace,report,tally}.rs src/scanner/{nudges,tally}/**/*.rs
   src/budget.rs src/budget/{figures,freeze,freezes,lift,measure,service,snapshot,state,window}.rs src/budget/{answer,api,compile,crd,file,found,grafana,openslo,promql,pyrra,queried,query,sloth}.rs
   src/image/reference.rs src/image/reference/*.rs src/image/build_date.rs src/image/claims.rs src/audit/record.rs src/audit/record/**/*.rs src/audit/chain.rs src/audit/checkpoint.rs src/audit/checkpoint/known.rs src/audit/boundary.rs src/audit/columns.rs src/audit/columns/**/*.rs src/audit/facet.rs src/audit/facet/**/*.rs src/audit/{replay,simulate}.rs src/audit/{replay,simulate}/**/*.rs
   src/dependency/package.rs src/dependency/package/**/*.rs src/dependency/sbom.rs src/dependency/sbom/**/*.rs src/dependency/end_of_life.rs src/dependency/end_of_life/**/*.rs src/dependency/index/{protocol,settings,snapshot}.rs src/dependency/index/protocol/**/*.rs

@@ -9,7 +9,7 @@ use crate::subject::kinds::WorkloadKind;
 
 /// Flags of `report`.
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("what").required(true).multiple(true).args(["layout", "files", "images"]))]
+#[command(group = ArgGroup::new("what").required(true).multiple(true).args(["layout", "files", "images", "cluster"]))]
 pub struct ReportArgs {
     /// A local image layout, as oci:DIR: all images in it
     #[arg(value_name = "oci:DIR", value_parser = layout)]
@@ -20,7 +20,13 @@ pub struct ReportArgs {
     /// File with one image a line, or - for stdin; empty lines and what follows a # are passed over
     #[arg(long, value_name = "FILE|-")]
     pub images: Option<PathBuf>,
-    /// Folder with policies; without it nothing is said of when images are refused
+    /// What runs in the cluster that the kubeconfig names, with the digests that its Pods run
+    #[arg(long)]
+    pub cluster: bool,
+    /// Folder with policies; without it nothing is said of when images are refused, but with --cluster, whose GatePolicies are
+    /// then asked
+    // Help is printed as it is; what rustdoc wants in code marks would have them here too.
+    #[allow(clippy::doc_markdown)]
     #[arg(long, value_name = "DIR", env = "FRESHGATE_POLICIES")]
     pub policies: Option<PathBuf>,
     /// How the result is printed

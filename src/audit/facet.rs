@@ -110,10 +110,10 @@ impl<'a> Facets<'a> {
             // Hardly any text has something to escape: the others are written as they are.
             // To the end of each, which goes many bytes at a time.
             let is_escaped = |byte| byte < b' ' || byte == b'"' || byte == b'\\';
-            if !text.bytes().fold(false, |found, byte| found | is_escaped(byte)) {
-                column.extend(["\"", &text, "\""]);
-            } else {
+            if text.bytes().fold(false, |found, byte| found | is_escaped(byte)) {
                 column.push_str(&serde_json::Value::from(&*text).to_string());
+            } else {
+                column.extend(["\"", &text, "\""]);
             }
         }
         column.push_str(if self.0.is_empty() { "[]" } else { "]" });

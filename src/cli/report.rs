@@ -1,5 +1,6 @@
 //! `freshgate report`: which images will be refused when, and for each the one small next step.
 
+mod cluster;
 mod grouped;
 mod html;
 mod input;
@@ -31,7 +32,6 @@ use crate::dependency::index::indexes::Indexes;
 use crate::dependency::look_up::{LookUps, Used};
 use crate::dependency::package::libyear::Libyears;
 use crate::dependency::workload::{report_on, whole};
-use crate::evidence::gather::StatedLabels;
 use crate::evidence::{Evidence, Fact, ResolvedImage};
 use crate::exception::Exceptions;
 use crate::image::resolver::facts::NoStore;
@@ -55,7 +55,7 @@ struct Printed<'a> {
 pub async fn run(args: ReportArgs) -> Result<u8, Failure> {
     let earlier = args.since.as_deref().map(trend::read).transpose()?;
     let mut inputs = input::read(&args).await?;
-    let (policies, exceptions) = in_force(&args, &inputs.stated)?;
+    let (policies, exceptions) = in_force(&args, &mut inputs)?;
     let mut registries = args.registries.clone();
     registries.mirror.append(&mut inputs.mirrors);
     let resolver = crate::run::resolver(&registries, Arc::new(NoStore)).map_err(Failure::of)?;
@@ -70,7 +70,7 @@ pub async fn run(args: ReportArgs) -> Result<u8, Failure> {
     if let Some(indexes) = indexes.as_ref().filter(|_| args.indexes.show_lookups) {
         return packages::show_look_ups(&references(&inputs.workloads), &resolver, indexes, within, now).await;
     }
-    let looked_up = look_up(&inputs.workloads, &resolver, indexes.as_ref(), within, now).await;
+    let looked_up = look_up(&inputs, &resolver, indexes.as_ref(), within, now).await;
     let report = assemble(&inputs, &looked_up, &policies, &exceptions, now);
 
     unknown_labels.warn();
@@ -94,10 +94,11 @@ pub async fn run(args: ReportArgs) -> Result<u8, Failure> {
 }
 
 /// The policies and the exceptions that the forecast asks; none, where none are named.
-fn in_force(args: &ReportArgs, stated: &StatedLabels) -> Result<(PolicySet, Exceptions), Failure> {
+fn in_force(args: &ReportArgs, inputs: &mut Inputs) -> Result<(PolicySet, Exceptions), Failure> {
     let Some(folder) = &args.policies else {
-        return Ok((PolicySet::default(), Exceptions::default()));
+        return Ok((inputs.in_force.take().unwrap_or_default(), Exceptions::default()));
     };
+    let stated = &inputs.stated;
     let policies = policy_folder::set(policy_folder::read(folder).map_err(Failure::of)?.policies);
     let texts = policy_folder::texts(folder).map_err(Failure::of)?;
     let labels_of = |namespace: &str| {
@@ -122,13 +123,13 @@ fn references(workloads: &[Workload]) -> BTreeSet<&str> {
 }
 
 async fn look_up(
-    workloads: &[Workload],
+    inputs: &Inputs,
     resolver: &Resolver,
     indexes: Option<&Indexes>,
     within: Duration,
     now: DateTime<Utc>,
 ) -> LookedUp {
-    let references = references(workloads);
+    let references = references(&inputs.workloads);
     let look_ups = LookUps::new(resolver, within);
     let look_into = indexes.map(|indexes| LookInto::new(resolver, indexes, within));
     let bar = progress(Some(references.len() as u64), "images looked up:");
@@ -137,7 +138,10 @@ async fn look_up(
         async move {
             let request = Request { credentials: None, platforms: &[], now, deadline: Instant::now() + within };
             let found = resolver.resolve(reference, request).await;
-            let used = Used { written: reference, running: None, found: &found, credentials: None, platforms: &[] };
+            // Where two digests run under one name, neither is it for all.
+            let running = inputs.running.get(reference).filter(|digests| digests.len() == 1).and_then(BTreeSet::first);
+            let running = running.map(String::as_str);
+            let used = Used { written: reference, running, found: &found, credentials: None, platforms: &[] };
             let contents = async {
                 match (look_into, found.known()) {
                     (Some(look_into), Some(image)) => {

@@ -79,7 +79,7 @@ fn root_cause(error: &kube::Error) -> String {
 }
 
 /// Waits for an answer, but not past the deadline.
-pub(super) async fn within<T>(
+pub(crate) async fn within<T>(
     deadline: Instant,
     what: &str,
     asked: impl Future<Output = kube::Result<T>>,

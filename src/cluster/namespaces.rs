@@ -8,7 +8,7 @@ use kube::{Api, Client, ResourceExt};
 use tokio::time::Instant;
 
 use super::error::{ReadError, within};
-use super::watch::{Change, MetadataOf, Task, WatchHealth, follow};
+use super::watch::{Change, MetadataOf, Task, WatchHealth, follow, list_all};
 
 /// A picture older than this is only used where the API server does not answer.
 const TRUSTED_SECONDS: f64 = 60.0;
@@ -74,6 +74,13 @@ impl NamespaceLabels {
     pub fn health(&self) -> &WatchHealth {
         &self.health
     }
+}
+
+/// The labels of all namespaces, as they are now.
+pub async fn list(client: &Client) -> Result<BTreeMap<String, Labels>, ReadError> {
+    let api: Api<MetadataOf<Namespace>> = Api::all(client.clone());
+    let read = |namespace: MetadataOf<Namespace>| (namespace.name_any(), labels_of(namespace));
+    Ok(list_all(&api, "namespaces", &read).await?.0.into_iter().collect())
 }
 
 fn labels_of(namespace: MetadataOf<Namespace>) -> Labels {

@@ -213,6 +213,8 @@ async fn write(api: &Api<DynamicObject>, observed: &Observed, words: &Words) -> 
             last_transition_time,
             observed_generation: Some(words.generation),
         }],
+        // The scanner's, under a name of its own.
+        workloads: None,
     };
     let patch = json!({
         "apiVersion": GatePolicy::api_version(&()),

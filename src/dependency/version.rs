@@ -282,4 +282,5 @@ fn suffix_shape(suffix: &str) -> Result<(String, Vec<u64>), NoVersion> {
 }
 
 #[cfg(test)]
+#[allow(missing_docs)] // its property tests are the ladder's, too
 pub(super) mod tests;

@@ -69,8 +69,7 @@ impl Gatherer {
         if matching.is_empty() {
             return evidence;
         }
-        evidence.node_platforms =
-            self.cluster.as_ref().map(|cluster| cluster.nodes.platforms().to_vec()).unwrap_or_default();
+        evidence.node_platforms = self.node_platforms();
         evidence.owner = self.owner(subject, deadline).await;
         let templates = evidence.owner.as_ref().and_then(|owner| owner.found.templates()).unwrap_or_default();
         let owned: BTreeSet<&str> = templates.iter().flatten().map(String::as_str).collect();
@@ -98,6 +97,43 @@ impl Gatherer {
         evidence
     }
 
+    /// The same of a workload that runs, as if it were made now: from what is known of its images and its namespace, and
+    /// from what is in memory anyway. It asks nobody.
+    pub fn gather_known(
+        &self,
+        subject: &Subject,
+        policies: &PolicySet,
+        namespace: &Evidence,
+        images: BTreeMap<String, Fact<ResolvedImage>>,
+        now: DateTime<Utc>,
+    ) -> Evidence {
+        let mut evidence = namespace.clone();
+        let matching = policies.matching(&subject.namespace, evidence.labels_of_namespace(), &subject.kind);
+        evidence.node_platforms = self.node_platforms();
+        // What a controller of a known kind makes is not among what runs: it answers for that itself.
+        evidence.owner = subject.owner.as_ref().map(|owner| Owner {
+            kind: owner.kind.clone(),
+            name: owner.name.clone(),
+            found: OwnerFound::UnknownKind,
+        });
+        evidence.images = images;
+        services::add(self.budgets.snapshots.load().iter(), subject, &[], &mut evidence, now);
+        self.add_sources(&matching, &mut evidence);
+        evidence.exceptions = self.exceptions.load().of(&subject.namespace, &subject.kind, &subject.name);
+        self.budgets.add(&matching, &mut evidence, now);
+        evidence
+    }
+
+    /// The platforms on which policies judge the subject's images; empty for all.
+    pub fn platforms_of(&self, subject: &Subject, policies: &PolicySet, namespace: &Evidence) -> Vec<String> {
+        let matching = policies.matching(&subject.namespace, namespace.labels_of_namespace(), &subject.kind);
+        platforms(&matching, &self.node_platforms())
+    }
+
+    fn node_platforms(&self) -> Vec<String> {
+        self.cluster.as_ref().map(|cluster| cluster.nodes.platforms().to_vec()).unwrap_or_default()
+    }
+
     /// What the ledger has to learn from a change that passes whatever policies say: another label can make a workload
     /// another service's, and what is deleted ran until now.
     pub async fn gather_unjudged(&self, subject: &Subject, now: DateTime<Utc>, deadline: Instant) -> Evidence {
@@ -115,7 +151,7 @@ impl Gatherer {
     }
 
     /// What is known of the namespace.
-    async fn namespace(&self, subject: &Subject, deadline: Instant) -> Evidence {
+    pub async fn namespace(&self, subject: &Subject, deadline: Instant) -> Evidence {
         let (namespace_labels, namespace_unknown) = match &self.cluster {
             None => {
                 (self.stated.by_namespace.get(&subject.namespace).or(self.stated.of_others.as_ref()).cloned(), None)
@@ -143,7 +179,8 @@ impl Gatherer {
         self.traces.step("look up image", look_up).await
     }
 
-    async fn credentials(&self, subject: &Subject, deadline: Instant) -> Option<Credentials> {
+    /// The credentials that come with the workload, where the gate may read them.
+    pub async fn credentials(&self, subject: &Subject, deadline: Instant) -> Option<Credentials> {
         let secrets = self.cluster.as_ref()?.pull_secrets.as_ref()?;
         let hints = &subject.pull;
         // In a box, like the look-up of an owner: what few reviews need would be part of what each one carries about.
@@ -238,6 +275,11 @@ impl Gatherer {
             let elsewhere = Elsewhere { ledger, cluster, subject, deadline, now };
             evidence.running_elsewhere = elsewhere.find(evidence).await;
         }
+        self.add_sources(matching, evidence);
+    }
+
+    /// What is known of the sources of budgets that the policies name.
+    fn add_sources(&self, matching: &[Matching<'_>], evidence: &mut Evidence) {
         for source in
             matching.iter().filter_map(|one| one.policy.spec.error_budget.as_ref()).flat_map(|rule| &rule.sources)
         {

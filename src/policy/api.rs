@@ -50,9 +50,25 @@ pub struct GatePolicySpec {
     /// Freezes the deploys of a service that has spent its error budget.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_budget: Option<ErrorBudget>,
+    /// Shows who deploys the next small step of what an image is made of; it never refuses anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dependencies: Option<Dependencies>,
     /// Limits the exceptions for workloads that this policy is for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exceptions: Option<ExceptionLimits>,
+}
+
+/// Most nudges of one deploy: more would be a wall.
+pub const MOST_NUDGES: i32 = 3;
+
+/// Shows the next small step, long before anything is refused. What is found is in the reports, too.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Dependencies {
+    /// How many next steps a deploy is told of, as warnings after those of the rules: 0 to 3, and never more than three
+    /// warnings in all. Of several policies the largest number counts.
+    #[schemars(range(min = 0, max = 3))]
+    pub nudges: i32,
 }
 
 /// Limits exceptions. Of several policies that are for a target, the strictest counts.
@@ -400,6 +416,24 @@ pub struct GatePolicyStatus {
     /// `Accepted` says whether the policy is in force, and if not, why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
+    /// What the policy says to what runs, by the last scan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workloads: Option<WorkloadCounts>,
+}
+
+/// What a policy says to what runs, if each workload were deployed today as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkloadCounts {
+    /// Workloads that the policy is for.
+    #[schemars(range(min = 0))]
+    pub matched: i64,
+    /// Those of them that would be let in with a warning.
+    #[schemars(range(min = 0))]
+    pub warned: i64,
+    /// Those of them that would be refused.
+    #[schemars(range(min = 0))]
+    pub refused: i64,
 }
 
 /// One thing that is true or false of an object, as everywhere in Kubernetes.

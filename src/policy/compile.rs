@@ -6,8 +6,8 @@ use chrono::{DateTime, NaiveDate, Utc};
 use sha2::{Digest, Sha256};
 
 use super::api::{
-    Action, ErrorBudget, GatePolicySpec, ImageAge, LabelOperator, LabelSelector, Match, MaxAge, MaxDurations,
-    OnUnknown, Platforms, ValidationAction,
+    Action, ErrorBudget, GatePolicySpec, ImageAge, LabelOperator, LabelSelector, MOST_NUDGES, Match, MaxAge,
+    MaxDurations, OnUnknown, Platforms, ValidationAction,
 };
 use super::duration::PolicyDuration;
 use super::percent::Percent;
@@ -63,7 +63,17 @@ impl CompiledPolicy {
         if let Some(rule) = &spec.error_budget {
             check_error_budget(rule, &mut problems);
         }
-        if spec.image_age.is_none() && spec.error_budget.is_none() {
+        if let Some(nudges) = spec.dependencies.as_ref().map(|dependencies| dependencies.nudges)
+            && !(0..=MOST_NUDGES).contains(&nudges)
+        {
+            problems.push(Problem::new(
+                "spec.dependencies.nudges",
+                format!("{nudges} is no number of warnings that a deploy can have"),
+                format!("write 0 to {MOST_NUDGES}"),
+            ));
+        }
+        let nudges = spec.dependencies.as_ref().is_some_and(|dependencies| dependencies.nudges > 0);
+        if spec.image_age.is_none() && spec.error_budget.is_none() && !nudges {
             problems.push(Problem::new(
                 "spec",
                 "it has no rule, so it would do nothing",
@@ -188,6 +198,12 @@ pub struct Matching<'a> {
     pub policy: &'a CompiledPolicy,
     /// Whether it is for it for certain; else it may be, and then it does no more than warn.
     pub certain: bool,
+}
+
+/// How many next steps a deploy that these policies are for is told of.
+pub fn nudges(matching: &[Matching<'_>]) -> usize {
+    let wanted = matching.iter().filter(|one| one.certain).filter_map(|one| one.policy.spec.dependencies.as_ref());
+    wanted.map(|dependencies| usize::try_from(dependencies.nudges).unwrap_or(0)).max().unwrap_or(0)
 }
 
 /// All policies in force, with an index so that a thousand cost little more than one.

@@ -48,6 +48,9 @@ pub fn definition() -> Value {
             {"name": "Max-Age", "type": "string", "jsonPath": ".spec.imageAge.maxAge"},
             {"name": "Enforce-From", "type": "string", "jsonPath": ".spec.enforceFrom", "priority": 1},
             {"name": "Accepted", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Accepted\")].status"},
+            {"name": "Workloads", "type": "integer", "jsonPath": ".status.workloads.matched"},
+            {"name": "Warned", "type": "integer", "jsonPath": ".status.workloads.warned"},
+            {"name": "Refused", "type": "integer", "jsonPath": ".status.workloads.refused"},
             {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
         ]);
         if let Some(schema) = version.pointer_mut("/schema/openAPIV3Schema") {
@@ -137,7 +140,8 @@ fn add_rules(level: &mut Value) {
     }
     if has("imageAge") {
         rule(
-            "has(self.imageAge) || has(self.errorBudget)".to_owned(),
+            "has(self.imageAge) || has(self.errorBudget) || (has(self.dependencies) && self.dependencies.nudges > 0)"
+                .to_owned(),
             "a policy needs a rule: add imageAge with a maxAge, or errorBudget with its sources",
         );
     }

@@ -12,19 +12,20 @@ use sqlx::{Connection, Row, SqliteConnection};
 use super::StoreError;
 
 /// What each version adds; the first brings a store from nothing to version 1.
-const STEPS: [&str; 5] = [
+const STEPS: [&str; 6] = [
     include_str!("schema/0001-first.sql"),
     include_str!("schema/0002-budgets.sql"),
     include_str!("schema/0003-boundaries.sql"),
     include_str!("schema/0004-asking.sql"),
     include_str!("schema/0005-signatures.sql"),
+    include_str!("schema/0006-findings.sql"),
 ];
 
 /// The version that brought facets, which rows of before have in their lines alone.
 const FACETS_SINCE: i64 = 4;
 
 /// The version this program writes and reads.
-const KNOWN_VERSION: i64 = 5;
+const KNOWN_VERSION: i64 = 6;
 
 const _: () = assert!(KNOWN_VERSION.unsigned_abs() == STEPS.len() as u64);
 

@@ -30,7 +30,7 @@ pub struct Context<'a> {
 }
 
 /// Most warnings in one answer.
-const MOST_WARNINGS: usize = 3;
+pub const MOST_WARNINGS: usize = 3;
 /// Longest warning, in characters.
 const LONGEST_WARNING: usize = 120;
 /// Most findings spelled out in one denial: every refused image of what anybody deploys. The API server passes messages

@@ -23,6 +23,7 @@ mod policies;
 mod registration;
 mod returns;
 mod running;
+mod scanner;
 mod strict;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         running::SCENARIOS,
         registration::SCENARIOS,
         leaders::SCENARIOS,
+        scanner::SCENARIOS,
     ]
     .concat();
     let chosen: Vec<&Scenario> = scenarios

@@ -1,5 +1,6 @@
 //! What a report is about: workloads of manifests, images of a list, images of a layout.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
@@ -15,6 +16,7 @@ use crate::evidence::gather::StatedLabels;
 use crate::image::reference::ImageReference;
 use crate::image::registry::layout;
 use crate::image::registry::settings::{Mirror, MirrorLocation};
+use crate::policy::compile::PolicySet;
 use crate::policy::file::place;
 use crate::subject::Subject;
 use crate::subject::kinds::WorkloadKinds;
@@ -38,6 +40,10 @@ pub struct Inputs {
     pub unreadable: Vec<String>,
     /// Files with nothing in them.
     pub empty: Vec<String>,
+    /// The policies that are in force where the workloads run.
+    pub in_force: Option<PolicySet>,
+    /// The digests that run, by reference as written, where somebody knows them.
+    pub running: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// Reads what the flags name.
@@ -50,6 +56,9 @@ pub async fn read(args: &ReportArgs) -> Result<Inputs, Failure> {
     }
     if let Some(folder) = &args.layout {
         inputs.add_layout(folder, args).await;
+    }
+    if args.cluster {
+        super::cluster::add(&mut inputs, args).await?;
     }
     Ok(inputs)
 }

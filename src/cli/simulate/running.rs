@@ -6,14 +6,11 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use futures::{StreamExt as _, stream};
-use kube::api::DynamicObject;
 use tokio::time::Instant;
 
-use crate::admission::decode::{Review, decode};
 use crate::args::SimulateArgs;
 use crate::audit::simulate::{Simulated, Simulation};
 use crate::budget::poller;
-use crate::cli::check::as_review;
 use crate::cli::output::{progress, say};
 use crate::cli::{Failure, budgets};
 use crate::clock;
@@ -25,6 +22,7 @@ use crate::image::resolver::facts::NoStore;
 use crate::policy::compile::PolicySet;
 use crate::policy_folder;
 use crate::run;
+use crate::scanner::fleet;
 use crate::subject::Subject;
 use crate::subject::kinds::WorkloadKinds;
 use crate::telemetry::Traces;
@@ -60,7 +58,7 @@ pub async fn simulate(args: &SimulateArgs) -> Result<Simulated, Failure> {
         exceptions: Arc::default(),
         traces: Traces::default(),
     };
-    let found = running::list(&client, &kinds, |object| subject(&object, &kinds)).await.map_err(Failure::of)?;
+    let found = running::list(&client, &kinds, |one| fleet::subject(one, &kinds), |_| {}).await.map_err(Failure::of)?;
     let mut subjects = Vec::with_capacity(found.len());
     for one in found {
         match one {
@@ -116,16 +114,5 @@ fn usable<T>(listed: Result<(T, Vec<String>), ReadError>) -> Result<Option<T>, F
             Ok(None)
         }
         Err(error) => Err(Failure::of(error)),
-    }
-}
-
-/// The workload as a review of its making would have it; `None` for a kind that is not judged.
-fn subject(object: &DynamicObject, kinds: &WorkloadKinds) -> Result<Option<Subject>, String> {
-    let named = || format!("{:?} in {:?}", object.metadata.name, object.metadata.namespace);
-    let value = serde_json::to_value(object).map_err(|error| format!("{}: {error}", named()))?;
-    let body = as_review(&value, "").to_string();
-    match decode(body.as_bytes(), kinds) {
-        Ok(Review { subject, .. }) => Ok(subject),
-        Err(error) => Err(format!("{}: {error}", named())),
     }
 }

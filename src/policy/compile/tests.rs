@@ -145,6 +145,24 @@ fn every_problem_names_its_field_and_what_to_write_instead() {
     for (spec, field, message, remedy) in [
         (json!({}), "spec", "it has no rule, so it would do nothing", "add `imageAge: {maxAge: 90d}`"),
         (
+            json!({"dependencies": {"nudges": 0}}),
+            "spec",
+            "it has no rule, so it would do nothing",
+            "add `imageAge: {maxAge: 90d}`",
+        ),
+        (
+            json!({"imageAge": {"maxAge": "90d"}, "dependencies": {"nudges": 4}}),
+            "spec.dependencies.nudges",
+            "4 is no number of warnings that a deploy can have",
+            "write 0 to 3",
+        ),
+        (
+            json!({"imageAge": {"maxAge": "90d"}, "dependencies": {"nudges": -1}}),
+            "spec.dependencies.nudges",
+            "-1 is no number of warnings that a deploy can have",
+            "write 0 to 3",
+        ),
+        (
             matching(json!({"kinds": ["Deploymnet"]})),
             "spec.match.kinds",
             "there is no kind \"Deploymnet\"",
@@ -366,4 +384,20 @@ proptest! {
             set.matching(&namespace, labels, kind).into_iter().map(|one| &one.policy.name).collect();
         prop_assert_eq!(found, naive);
     }
+}
+
+#[test]
+fn the_largest_number_of_nudges_counts_and_what_is_uncertain_says_nothing() {
+    let nudging = |name: &str, nudges: i32| {
+        let spec = json!({"dependencies": {"nudges": nudges}, "imageAge": {"maxAge": "90d"}});
+        CompiledPolicy::compile(name, serde_json::from_value(spec).unwrap()).unwrap()
+    };
+    let (one, two, none) = (nudging("one", 1), nudging("two", 2), policy("none", &json!(null)));
+    let matching = |policy, certain| Matching { policy, certain };
+    assert_eq!(nudges(&[matching(&one, true), matching(&two, true), matching(&none, true)]), 2);
+    assert_eq!(nudges(&[matching(&one, true), matching(&two, false)]), 1);
+    assert_eq!(nudges(&[matching(&none, true)]), 0);
+    // It is a rule of its own: a policy may do no more than tell.
+    let alone = serde_json::from_value(json!({"dependencies": {"nudges": 1}})).unwrap();
+    assert!(CompiledPolicy::compile("alone", alone).unwrap().rules().is_empty());
 }

@@ -8,7 +8,11 @@ use super::KNOWN_VERSION;
 use crate::store::postgres::{PostgresAddress, PostgresError};
 
 /// What each step brings the schema to; the first one does so from nothing.
-const STEPS: [(i64, &str); 2] = [(4, include_str!("postgres-0004.sql")), (5, include_str!("postgres-0005.sql"))];
+const STEPS: [(i64, &str); 3] = [
+    (4, include_str!("postgres-0004.sql")),
+    (5, include_str!("postgres-0005.sql")),
+    (6, include_str!("postgres-0006.sql")),
+];
 
 const _: () = assert!(STEPS[STEPS.len() - 1].0 == KNOWN_VERSION);
 

@@ -50,6 +50,7 @@ fn gate(store: &Store, audit: &Arc<Audit>, metrics: &Arc<Metrics>, mode: AuditMo
         },
         recording: Recording::new(Arc::clone(audit), settings, Traces::default(), Arc::clone(metrics)),
         granting: None,
+        nudges: Arc::default(),
         traces: Traces::default(),
         metrics: Arc::clone(metrics),
         clock: || DateTime::from_timestamp(1_800_000_000, 0).unwrap_or_default(),

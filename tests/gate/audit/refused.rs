@@ -19,7 +19,7 @@ async fn a_store_of_a_newer_version() {
     connection.run("PRAGMA user_version = 7").await;
     connection.close().await;
     let expected = format!(
-        "the store {} has schema version 7, and this freshgate knows versions up to 5: run the newer freshgate that wrote it, or name another store",
+        "the store {} has schema version 7, and this freshgate knows versions up to 6: run the newer freshgate that wrote it, or name another store",
         place.file().display()
     );
     assert_eq!(refusal(&place.location()).await, (expected.clone(), expected));

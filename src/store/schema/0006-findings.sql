@@ -1,0 +1,11 @@
+-- What the scanner found of each image that runs: the leader writes it, every replica reads it for its nudges, and the next
+-- leader goes on from it. It is looked up again after a while, so nothing is lost where it is.
+CREATE TABLE image_findings (
+    scope      TEXT NOT NULL,  -- the namespace whose credentials opened it; empty where none were needed
+    image      TEXT NOT NULL,  -- the reference, as workloads write it
+    running    TEXT NOT NULL,  -- the digest that Pods run under it; empty where none is known
+    scanned_at TEXT NOT NULL,
+    findings   TEXT NOT NULL,  -- JSON
+    PRIMARY KEY (scope, image, running)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX image_findings_by_time ON image_findings (scanned_at);

@@ -1,0 +1,213 @@
+//! The scan of what runs: its reports appear, change when an image is rebuilt, and a deploy is told its next step.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use chrono::{TimeDelta, Utc};
+use serde_json::{Value, json};
+
+use crate::Scenario;
+use crate::bed::{Bed, allowed, built_days_ago, deployment};
+use crate::cluster::control_plane::{ControlPlane, wait_for};
+use crate::cluster::gate::{Gate, REGISTERED};
+use crate::lifecycle::{plane, program, wait_until_registered};
+
+pub const SCENARIOS: &[Scenario] = &[("what_runs_is_scanned_reported_and_nudged", scanned)];
+
+const REPORTS: &str = include_str!("../fixtures/reports/reports.openreports.io.yaml");
+const POLICY_REPORTS: &str = include_str!("../fixtures/reports/policyreports.wgpolicyk8s.io.yaml");
+/// What a tag means is remembered for a minute, so what moved is seen after that.
+const SEEN_WITHIN: Duration = Duration::from_secs(150);
+
+fn patiently(what: &str, mut done: impl FnMut() -> bool) {
+    let give_up = Instant::now() + SEEN_WITHIN;
+    while !done() {
+        assert!(Instant::now() < give_up, "{what} did not come");
+        std::thread::sleep(Duration::from_millis(500));
+    }
+}
+
+/// The report of a namespace; null where there is none.
+fn report(plane: &ControlPlane, kind: &str, namespace: &str) -> Value {
+    let said = plane.kubectl(&["-n", namespace, "get", kind, "freshgate", "-o", "json", "--ignore-not-found"]);
+    serde_json::from_str(&said.stdout).unwrap_or_default()
+}
+
+/// What a report says of a workload by a rule.
+fn results(report: &Value, name: &str, rule: &str) -> Vec<Value> {
+    let all = report["results"].as_array().cloned().unwrap_or_default();
+    all.into_iter().filter(|one| one["resources"][0]["name"] == name && one["rule"] == rule).collect()
+}
+
+/// Lets a Pod of a Deployment run a digest: no kubelet is here to say so.
+fn runs(plane: &ControlPlane, namespace: &str, name: &str, image: &str, digest: &str) {
+    let pods = || {
+        let said = plane.kubectl(&["-n", namespace, "get", "pods", "-o", "json"]);
+        let all: Value = serde_json::from_str(&said.stdout).unwrap_or_default();
+        let of =
+            |pod: &&Value| pod["metadata"]["name"].as_str().is_some_and(|pod| pod.starts_with(&format!("{name}-")));
+        all["items"].as_array().into_iter().flatten().find(of).map(|pod| pod["metadata"]["name"].clone())
+    };
+    wait_for("the Pod", || pods().is_some());
+    let repository = image.rsplit_once(':').unwrap().0;
+    let status = json!({"status": {"phase": "Running", "containerStatuses": [{
+        "name": "app", "image": image, "imageID": format!("{repository}@{digest}"), "ready": true, "restartCount": 0,
+    }]}});
+    let pod = pods().unwrap();
+    let args = ["-n", namespace, "patch", "pod", pod.as_str().unwrap(), "--subresource=status", "--type=merge", "-p"];
+    let said = plane.kubectl(&[&args[..], &[&status.to_string()]].concat());
+    assert!(said.success, "{}", said.stderr);
+}
+
+fn counts(plane: &ControlPlane) -> Value {
+    let said = plane.kubectl(&["get", "gpol", "production", "-o", "jsonpath={.status.workloads}"]);
+    serde_json::from_str(&said.stdout).unwrap_or_default()
+}
+
+fn scanned(bed: &Bed) {
+    let plane = plane();
+    for definition in [REPORTS, POLICY_REPORTS] {
+        let said = plane.apply(definition);
+        assert!(said.success, "{}", said.stderr);
+    }
+    assert!(plane.kubectl(&["wait", "--for=condition=Established", "crd", "--all"]).success);
+    let nudges = |number: i32| {
+        let patch = json!({"spec": {"dependencies": {"nudges": number}}}).to_string();
+        plane.kubectl(&["patch", "gpol", "production", "--type=merge", "-p", &patch])
+    };
+    let said = nudges(4);
+    assert!(!said.success && said.stderr.contains("spec.dependencies.nudges"), "{}", said.stderr);
+    assert!(nudges(2).success);
+
+    // What ran before the gate came: one too old, one with a newer tag, one whose tag is about to be built anew.
+    let node = bed.push("scan/node", "18.20.4", &built_days_ago("node 18.20.4", 78));
+    bed.push("scan/node", "18.20.8", &built_days_ago("node 18.20.8", 41));
+    let (before, after) = (built_days_ago("before", 50), built_days_ago("after", 1));
+    let moving = bed.push("scan/moving", "1.0.0", &before);
+    let old = bed.push("scan/old", "1.0.0", &built_days_ago("scanned old", 112));
+    let fresh = bed.push("scan/fresh", "1.0.0", &built_days_ago("scanned fresh", 3));
+    plane.namespace("passing-by", &[]);
+    for (namespace, name, image) in [
+        ("shop", "node", &node),
+        ("shop", "old", &old),
+        ("shop", "moving", &moving),
+        ("shop", "fresh", &fresh),
+        ("passing-by", "node", &node),
+    ] {
+        allowed(&plane.kubectl_as(
+            "admin",
+            &["-n", namespace, "create", "-f", "-"],
+            &deployment(name, image).to_string(),
+        ));
+    }
+    runs(&plane, "shop", "moving", &moving, &before.digest);
+
+    let (host, kubeconfig) = (bed.registry_host(), plane.kubeconfig());
+    let args = [
+        "--kubernetes",
+        "--insecure-registry",
+        &host,
+        "--scan-interval",
+        "2s",
+        "--leader-lease",
+        "freshgate",
+        "--webhook-owner",
+        "cluster-admin",
+    ];
+    let gate = Gate::start(program(), &[&args[..], &REGISTERED].concat(), &[("KUBECONFIG", &kubeconfig)]);
+    wait_until_registered(&plane, &bed.old);
+
+    for kind in ["reports.openreports.io", "policyreports.wgpolicyk8s.io"] {
+        patiently("the report", || !results(&report(&plane, kind, "shop"), "node", "newer-tag").is_empty());
+        let found = report(&plane, kind, "shop");
+        let step = &results(&found, "node", "newer-tag")[0];
+        assert_eq!((&step["properties"]["from"], &step["properties"]["to"]), (&json!("18.20.4"), &json!("18.20.8")));
+        assert_eq!((&step["result"], &step["source"]), (&json!("warn"), &json!("freshgate")));
+        let old = &results(&found, "old", "imageAge")[0];
+        assert_eq!((&old["result"], &old["policy"]), (&json!("fail"), &json!("production")));
+        assert!(old["message"].as_str().unwrap().contains("was built 112 days ago"), "{old}");
+        assert_eq!(results(&found, "moving", "rebuilt"), Vec::<Value>::new());
+        assert_eq!(found["summary"]["fail"], 1);
+        assert_eq!(found["metadata"]["labels"]["app.kubernetes.io/managed-by"], "freshgate");
+        assert_eq!(found["metadata"]["ownerReferences"][0]["name"], "cluster-admin");
+    }
+
+    // What the policy says to what runs; the columns show it.
+    wait_for("the counts", || counts(&plane) == json!({"matched": 4, "warned": 1, "refused": 1}));
+    let table = plane.kubectl(&["get", "gpol"]).stdout;
+    let columns: Vec<&str> = table.lines().next().unwrap().split_whitespace().collect();
+    assert!(columns.ends_with(&["ACCEPTED", "WORKLOADS", "WARNED", "REFUSED", "AGE"]), "{table}");
+    assert_eq!(gate.metric("freshgate_running_workloads{namespace=\"shop\",refused=\"today\"}"), Some(1.0));
+    assert_eq!(gate.metric("freshgate_running_images_by_age_days{namespace=\"shop\",le=\"+Inf\"}"), Some(4.0));
+    assert_eq!(gate.metric("freshgate_days_until_refusal{namespace=\"shop\"}"), Some(0.0));
+    assert_eq!(gate.metric("freshgate_findings{kind=\"newer-tag\"}"), Some(2.0));
+
+    // Whoever deploys is told, after the rule's own warning.
+    let apply = || {
+        let object = deployment("another", &node).to_string();
+        allowed(&plane.kubectl_as("admin", &["-n", "shop", "create", "--dry-run=server", "-f", "-"], &object))
+    };
+    let day = |days: i64| (Utc::now() + TimeDelta::days(days)).date_naive();
+    let days = (day(12) - Utc::now().date_naive()).num_days();
+    let nudge =
+        format!("freshgate: node 18.20.4 → 18.20.8 is a patch, 41 days old; this build is refused in {days} days");
+    patiently("the nudge", || apply().contains(&nudge));
+    let said = apply();
+    assert!(said.len() == 2 && said[1] == nudge && said[0].starts_with("freshgate: node:18.20.4"), "{said:?}");
+    // Nobody is told who did not ask, and nothing that a controller makes.
+    assert!(nudges(0).success);
+    patiently("the end of the nudges", || apply().len() == 1);
+    assert!(nudges(2).success);
+
+    // Nothing changes, so nothing is written.
+    let version = || report(&plane, "reports.openreports.io", "shop")["metadata"]["resourceVersion"].clone();
+    let (first, scanned_at) = (version(), gate.metric("freshgate_scan_last_success_seconds").unwrap());
+    patiently("three more rounds", || {
+        gate.metric("freshgate_scan_last_success_seconds").is_some_and(|now| now > scanned_at + 4.0)
+    });
+    assert_eq!(version(), first);
+
+    // The tag is built anew; then the Pod runs what it means now.
+    bed.push("scan/moving", "1.0.0", &after);
+    let rebuilt = || results(&report(&plane, "reports.openreports.io", "shop"), "moving", "rebuilt");
+    patiently("the finding", || !rebuilt().is_empty());
+    assert_eq!(rebuilt()[0]["properties"]["from"], before.digest.as_str());
+    runs(&plane, "shop", "moving", &moving, &after.digest);
+    patiently("the end of the finding", || rebuilt().is_empty());
+
+    // A policy that changes is asked at once, of what is known.
+    let patch = r#"{"spec": {"imageAge": {"maxAge": "200d"}}}"#;
+    assert!(plane.kubectl(&["patch", "gpol", "production", "--type=merge", "-p", patch]).success);
+    patiently("the new counts", || counts(&plane) == json!({"matched": 4, "warned": 0, "refused": 0}));
+
+    // From the cluster by hand: the same findings.
+    let output = Command::new(program())
+        .args(["report", "--cluster", "-o", "json", "--insecure-registry", &host])
+        .env("KUBECONFIG", &kubeconfig)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let of = |name: &str| {
+        let all = found["workloads"].as_array().unwrap();
+        all.iter().find(|one| one["namespace"] == "shop" && one["name"] == name).cloned().unwrap()
+    };
+    assert_eq!(of("node")["findings"][0]["to"], "18.20.8");
+    assert_eq!(of("moving")["findings"], json!([]));
+
+    // A namespace goes; the scan goes on, and so do the others' reports.
+    assert!(plane.kubectl(&["delete", "namespace", "passing-by", "--wait=false"]).success);
+    let scanned_at = gate.metric("freshgate_scan_last_success_seconds").unwrap();
+    patiently("more rounds", || {
+        gate.metric("freshgate_scan_last_success_seconds").is_some_and(|now| now > scanned_at + 5.0)
+    });
+    assert_eq!(gate.metric("freshgate_scan_failures_total"), Some(0.0));
+    let log = gate.process.log();
+    assert!(!log.contains("reports are not written"), "{log}");
+    patiently("the finding of the namespace to go", || {
+        gate.metric("freshgate_findings{kind=\"newer-tag\"}") == Some(1.0)
+    });
+    // When nothing runs in a namespace any more, its report goes.
+    assert!(plane.kubectl(&["-n", "shop", "delete", "deployment", "--all"]).success);
+    patiently("the end of the report", || report(&plane, "reports.openreports.io", "shop") == Value::Null);
+}
