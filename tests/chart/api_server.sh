@@ -354,7 +354,7 @@ gate_itself() { # helm program
   mkdir -p volume
   local settings=(--set webhook.manage=Enforce --set "webhook.url=https://127.0.0.1:$gate_port/validate" --set network.bindAddress=127.0.0.1
     --set "network.webhookPort=$gate_port" --set "network.adminPort=$admin_port" --set drainDelaySeconds=0 --set 'examplePolicies={first-warnings}'
-    --set 'registries.allow={localhost:1}' --set audit.checkpointConfigMap=true --set audit.api=true --set audit.checkpointEvery=1s --set webhook.failurePolicy=Fail --set acknowledge.failWithOneReplica=true)
+    --set 'registries.allow={localhost:1}' --set scan.interval=2s --set audit.checkpointConfigMap=true --set audit.api=true --set audit.checkpointEvery=1s --set webhook.failurePolicy=Fail --set acknowledge.failWithOneReplica=true)
   # What an uninstall has left that broke off: the gate is to take its place.
   "$helm" template freshgate "$chart" --kube-version 1.36 --show-only templates/removal.yaml > removal.yaml
   python3 -c 'import sys, yaml; yaml.safe_dump([one for one in yaml.safe_load_all(open("removal.yaml")) if one and one["kind"].startswith("Validating")][0], sys.stdout)' | kubectl create -f - > /dev/null

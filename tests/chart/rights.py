@@ -13,6 +13,8 @@ NOT_TRIED = {
     ("serving.knative.dev", "services"): "Knative is not there",
     ("serving.knative.dev", "configurations"): "Knative is not there",
     ("serving.knative.dev", "revisions"): "Knative is not there",
+    ("openreports.io", "reports"): "OpenReports is not there",
+    ("wgpolicyk8s.io", "policyreports"): "its reports are not there",
     ("sloth.slok.dev", "prometheusservicelevels"): "a Prometheus must answer first",
     ("pyrra.dev", "servicelevelobjectives"): "a Prometheus must answer first",
     ("", "configmaps", "get"): "no source with OpenSLO documents",
