@@ -57,7 +57,16 @@ start() { local name=$1; shift; "$@" > "$dir/$name.log" 2>&1 < /dev/null & pids+
 start etcd "$bed/etcd" --name n --unsafe-no-fsync --data-dir "$dir/etcd" \
   --listen-client-urls "http://127.0.0.1:$etcd_port" --advertise-client-urls "http://127.0.0.1:$etcd_port" \
   --listen-peer-urls "http://127.0.0.1:$peer_port" --initial-advertise-peer-urls "http://127.0.0.1:$peer_port" --initial-cluster "n=http://127.0.0.1:$peer_port"
-start apiserver "$bed/kube-apiserver" --etcd-servers="http://127.0.0.1:$etcd_port" --secure-port="$port" --bind-address=127.0.0.1 \
+# What the gate asks for is what it needs rights for.
+cat > audit.policy <<'Y'
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+- {level: Metadata, users: ["system:serviceaccount:freshgate-system:freshgate"]}
+- {level: None}
+Y
+start apiserver "$bed/kube-apiserver" --audit-policy-file=audit.policy --audit-log-path="$dir/audit.log" --etcd-servers="http://127.0.0.1:$etcd_port" --secure-port="$port" --bind-address=127.0.0.1 \
   --advertise-address=127.0.0.1 --endpoint-reconciler-type=none --service-cluster-ip-range=10.0.0.0/24 --authorization-mode=Node,RBAC \
   --allow-privileged=true --cert-dir="$dir/certificates" --tls-cert-file=server.crt --tls-private-key-file=server.key --client-ca-file=ca.crt \
   --service-account-issuer=https://kubernetes.default.svc --service-account-key-file=sa.pub --service-account-signing-key-file=sa.key
@@ -109,6 +118,17 @@ Y
 Y
 }
 deploy() { kubectl --namespace default create deployment "$1" --image registry.example/app:1 --dry-run=server; }
+
+# What took the place of what: our configuration goes, an empty one comes in its place, and is gone at the end.
+cat > order.py <<'P'
+import json, re, sys
+text, events, decoder, at = open(sys.argv[1]).read(), [], json.JSONDecoder(), 0
+while at < len(text):
+    event, end = decoder.raw_decode(text, at)
+    events.append((event["type"], bool(event["object"].get("webhooks")), event["object"]["metadata"].get("annotations", {}).get("freshgate.dev/removed")))
+    at = re.compile(r"\s*").match(text, end).end()
+assert events[:3] == [("ADDED", True, None), ("DELETED", True, None), ("ADDED", False, "true")] and events[-1] == ("DELETED", False, "true"), events
+P
 
 scenario() { # helm
   local helm=$1
@@ -170,19 +190,8 @@ scenario() { # helm
   kubectl get validatingwebhookconfigurations --watch --output-watch-events --output json > watched.json 2>/dev/null & local watching=$!
   sleep 1
   helm uninstall freshgate > uninstall.log 2>&1 || fail "$(cat uninstall.log)"
-  sleep 1; kill $watching; wait $watching 2>/dev/null || true
-  python3 - watched.json <<'P' || fail "another object than an empty one took the webhook's place"
-import json, sys
-text, events, decoder, at = open(sys.argv[1]).read().strip(), [], json.JSONDecoder(), 0
-while at < len(text):
-    event, end = decoder.raw_decode(text, at)
-    events.append((event["type"], bool(event["object"].get("webhooks")), event["object"]["metadata"].get("annotations", {}).get("freshgate.dev/removed")))
-    at = end + 1 if end < len(text) else end
-assert events[0] == ("ADDED", True, None), events
-assert events[1] == ("DELETED", True, None), events
-assert events[2] == ("ADDED", False, "true"), events
-assert events[-1] == ("DELETED", False, "true"), events
-P
+  until_so 15 python3 order.py watched.json || fail "another object than an empty one took the webhook's place: $(cat until)"
+  kill $watching; wait $watching 2>/dev/null || true
   gone validatingwebhookconfiguration freshgate || fail "the webhook is left"
   deploy app > /dev/null || fail "nothing can be deployed"
   local left; left=$(kubectl --namespace $namespace get all,secrets,leases,configmaps,serviceaccounts,roles,rolebindings,networkpolicies,persistentvolumeclaims --output name | grep -v -e kube-root-ca -e serviceaccount/default -e '^pod/' -e '^replicaset' | sort | tr '\n' ' ')
@@ -288,6 +297,55 @@ for one in yaml.safe_load_all(sys.stdin):
 ' "$1" "$dir/volume" "$namespace"
 }
 
+# Makes the gate ask for what it may: owners of each kind, revisions, whoever grants, whoever reads decisions.
+use_rights() {
+  kubectl --namespace default set image deployment/recorded app=registry.example/app:2 > /dev/null 2>&1
+  python3 - > asked.yaml <<'P'
+import yaml
+pod = {"containers": [{"name": "app", "image": "registry.example/app:1"}]}
+template = {"metadata": {"labels": {"app": "a"}}, "spec": pod}
+labels = {"selector": {"matchLabels": {"app": "a"}}, "template": template}
+job = {"template": {"spec": {**pod, "restartPolicy": "Never"}}}
+def owned(version, kind, spec, owner_version, owner):
+    reference = {"apiVersion": owner_version, "kind": owner, "name": "absent", "uid": "00000000-0000-0000-0000-000000000000", "controller": True}
+    return {"apiVersion": version, "kind": kind, "metadata": {"name": f"of-{owner.lower()}", "namespace": "default", "ownerReferences": [reference]}, "spec": spec}
+yaml.safe_dump_all([
+    owned("v1", "Pod", pod, "apps/v1", "ReplicaSet"), owned("v1", "Pod", pod, "apps/v1", "StatefulSet"), owned("v1", "Pod", pod, "apps/v1", "DaemonSet"),
+    owned("v1", "Pod", pod, "batch/v1", "Job"), owned("v1", "Pod", pod, "v1", "ReplicationController"),
+    owned("apps/v1", "ReplicaSet", labels, "apps/v1", "Deployment"), owned("batch/v1", "Job", job, "batch/v1", "CronJob"),
+], __import__("sys").stdout)
+P
+  kubectl create --dry-run=server -f asked.yaml > asked.log 2>&1 || true
+  for kind in StatefulSet DaemonSet; do
+    printf '{apiVersion: apps/v1, kind: %s, metadata: {name: %s, namespace: default}, spec: {%s selector: {matchLabels: {app: a}}, template: {metadata: {labels: {app: a}}, spec: {containers: [{name: app, image: "registry.example/app:1"}]}}}}' \
+      $kind "${kind,,}" "$([ $kind = DaemonSet ] || echo 'serviceName: a,')" > set.json
+    kubectl apply -f set.json > /dev/null 2>&1
+    sed -i 's/app:1/app:2/' set.json; kubectl apply -f set.json > /dev/null 2>&1
+  done
+  kubectl create -f - > asked.log 2>&1 <<Y || fail "$(cat asked.log)"
+apiVersion: freshgate.dev/v1alpha1
+kind: GateException
+metadata: {name: incident}
+spec:
+  targets: [{namespace: default, kind: Pod, name: absent}, {namespace: default, kind: Deployment, name: recorded}, {namespace: default, kind: CronJob, name: absent}]
+  rules: [imageAge]
+  reason: incident
+  text: a test
+  expiresAt: "$(date -u -d '+1 hour' +%Y-%m-%dT%H:%M:%SZ)"
+---
+apiVersion: freshgate.dev/v1alpha1
+kind: BudgetSource
+metadata: {name: away}
+spec: {format: Sloth, prometheus: {url: "http://127.0.0.1:9"}, service: {from: [NamespaceLabel]}}
+Y
+  active() { [ -n "$(kubectl get gateexception incident --output jsonpath='{.status.grantedBy}{.status.signature}')" ]; }
+  until_so 20 active || fail "the exception is not signed: $(kubectl get gateexception incident --output yaml)"
+  reported() { [ -n "$(kubectl get budgetsource away --output jsonpath='{.status.conditions}')" ]; }
+  until_so 20 reported || fail "the source has no status"
+  curl --silent --header "Authorization: Bearer $(kubectl --namespace $namespace create token freshgate)" "http://127.0.0.1:$admin_port/v1/decisions" > /dev/null
+  kubectl --namespace default delete deployment/recorded statefulset/statefulset daemonset/daemonset > /dev/null
+}
+
 # The gate itself, outside of a Pod and otherwise as the chart has it: its arguments, its account, its rights.
 gate_itself() { # helm program
   local helm=$1 program=$2
@@ -296,7 +354,11 @@ gate_itself() { # helm program
   mkdir -p volume
   local settings=(--set webhook.manage=Enforce --set "webhook.url=https://127.0.0.1:$gate_port/validate" --set network.bindAddress=127.0.0.1
     --set "network.webhookPort=$gate_port" --set "network.adminPort=$admin_port" --set drainDelaySeconds=0 --set 'examplePolicies={first-warnings}'
-    --set 'registries.allow={localhost:1}' --set audit.checkpointConfigMap=true --set audit.api=true --set audit.checkpointEvery=1s --set webhook.failurePolicy=Fail --set acknowledge.failWithOneReplica=true)
+    --set 'registries.allow={localhost:1}' --set scan.interval=2s --set audit.checkpointConfigMap=true --set audit.api=true --set audit.checkpointEvery=1s --set webhook.failurePolicy=Fail --set acknowledge.failWithOneReplica=true)
+  # What an uninstall has left that broke off: the gate is to take its place.
+  "$helm" template freshgate "$chart" --kube-version 1.36 --show-only templates/removal.yaml > removal.yaml
+  python3 -c 'import sys, yaml; yaml.safe_dump([one for one in yaml.safe_load_all(open("removal.yaml")) if one and one["kind"].startswith("Validating")][0], sys.stdout)' | kubectl create -f - > /dev/null
+  sleep 2
   helm install freshgate "$chart" "${settings[@]}" > install.log 2>&1 || fail "$(cat install.log)"
   kubeconfig_of freshgate
   local arguments; mapfile -t arguments < <(helm get manifest freshgate | arguments_of Deployment)
@@ -305,7 +367,8 @@ gate_itself() { # helm program
   KUBECONFIG=$dir/freshgate.kubeconfig start gate "$program" "${arguments[@]}"
   local gate_pid=${pids[-1]}
   until_so 60 curl --silent --fail "http://127.0.0.1:$admin_port/readyz" || fail "the gate is not ready: $(tail -5 gate.log)"
-  until_so 60 there validatingwebhookconfiguration freshgate || fail "the gate does not register: $(tail -5 gate.log)"
+  registered() { [ -n "$(kubectl get validatingwebhookconfiguration freshgate --output jsonpath='{.webhooks}')" ]; }
+  until_so 60 registered || fail "the gate does not register: $(tail -5 gate.log)"
   for object in "secret/freshgate-tls" "lease/freshgate"; do
     [ "$(kubectl --namespace $namespace get $object --output jsonpath='{.metadata.ownerReferences[0].name}')" = freshgate ] || fail "$object does not go with the release"
   done
@@ -326,8 +389,11 @@ gate_itself() { # helm program
   done
   kubectl --namespace default create deployment recorded --image registry.example/app:1 > deployed.log 2>&1 || fail "$(cat deployed.log)"
   grep -q 'first-warnings' deployed.log || fail "the policy of the install does not warn: $(cat deployed.log)"
-  kubectl --namespace default delete deployment recorded > /dev/null
   until_so 30 there configmap freshgate-checkpoints --namespace $namespace || fail "no checkpoint is kept: $(tail -5 gate.log)"
+
+  step "every right of the chart is used, or named as not tried here"
+  use_rights
+  python3 "$here/rights.py" audit.log <(helm get manifest freshgate) || fail "the rights are not those that the gate uses"
 
   step "an uninstall takes the webhook away although the gate runs and would put it back"
   helm uninstall freshgate > uninstall.log 2>&1 || fail "$(cat uninstall.log)"

@@ -97,6 +97,7 @@
 {{- range .Values.workloadKinds }}
 - --workload-kind={{ .group }}/{{ .kind }}={{ .path }}
 {{- end }}
+- --scan-interval={{ .Values.scan.interval }}
 {{- with .Values.contact }}
 - {{ printf "--contact=%s" . | toJson }}
 {{- end }}
