@@ -11,6 +11,7 @@ use crate::release::{NAMESPACE, Release, WEBHOOK};
 
 pub const SCENARIOS: &[Scenario] = &[
     ("an_api_server_that_stands_still_for_30_s_leaves_the_policies_in_force", stands_still),
+    ("a_registry_that_stands_still_leaves_the_gate_ready_and_what_it_knows_decided", registry),
     ("a_change_of_the_webhook_by_others_is_told_within_a_minute", drift),
     ("a_namespace_is_left_out_by_its_name_alone", left_out),
 ];
@@ -65,6 +66,22 @@ fn stands_still(bed: &Bed) {
     });
     let after = bed.node.json(&["-n", NAMESPACE, "get", "pod", &gate]);
     assert_eq!(restarts(&after), restarts(&place), "it was never restarted");
+}
+
+fn registry(bed: &Bed) {
+    let release = Release::install(bed, &[]);
+    let gate = release.pods().remove(0);
+    let registry = &bed.node.registry.process;
+    registry.stop();
+    let begun = std::time::Instant::now();
+    // Longer than two probes, which would take it out of the Service.
+    while begun.elapsed() < Duration::from_secs(10) {
+        let said = bed.try_to_create("probe", &pod("old", &bed.old));
+        assert!(said.stderr.contains("was built 112 days ago"), "{}", said.stderr);
+        assert_eq!(release.pods(), [gate.clone()], "it is ready");
+    }
+    registry.signal("CONT");
+    release.assert_deploys_work("probe");
 }
 
 fn drift(bed: &Bed) {
