@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::Scenario;
-use crate::bed::{Bed, pod};
+use crate::bed::{Bed, curl, pod};
 use crate::cluster::control_plane::wait_for;
 use crate::release::{NAMESPACE, Release, WEBHOOK};
 
@@ -37,7 +37,7 @@ fn stands_still(bed: &Bed) {
     bed.node.stop_api_server(Duration::from_secs(30), || {
         std::thread::sleep(Duration::from_secs(20));
         let asked = format!("https://{address}:8443/validate?timeout=5s");
-        let answer = bed.curl(&[
+        let answer = curl(&[
             "-k",
             "-H",
             "Content-Type: application/json",
@@ -51,11 +51,8 @@ fn stands_still(bed: &Bed) {
             answer["response"]["status"]["message"].as_str().unwrap().contains("was built 112 days ago"),
             "{answer}"
         );
-        assert_eq!(
-            bed.curl(&["-o", "/dev/null", "-w", "%{http_code}", &format!("http://{address}:8080/readyz")]),
-            "200"
-        );
-        let page = bed.curl(&[&format!("http://{address}:8080/metrics")]);
+        assert_eq!(curl(&["-o", "/dev/null", "-w", "%{http_code}", &format!("http://{address}:8080/readyz")]), "200");
+        let page = curl(&[&format!("http://{address}:8080/metrics")]);
         let staleness =
             page.lines().find_map(|line| line.strip_prefix("freshgate_policies_staleness_seconds ")).unwrap();
         assert!(staleness.parse::<f64>().unwrap() > 5.0, "it says for how long it has heard nothing: {staleness}");
@@ -78,7 +75,7 @@ fn registry(bed: &Bed) {
     while begun.elapsed() < Duration::from_secs(10) {
         let said = bed.try_to_create("probe", &pod("old", &bed.old));
         assert!(said.stderr.contains("was built 112 days ago"), "{}", said.stderr);
-        assert_eq!(release.pods(), [gate.clone()], "it is ready");
+        assert_eq!(release.pods(), std::slice::from_ref(&gate), "it is ready");
     }
     registry.signal("CONT");
     release.assert_deploys_work("probe");
