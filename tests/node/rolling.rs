@@ -70,15 +70,20 @@ fn leaders(bed: &Bed) {
     let leading = || release.pods().into_iter().filter(|pod| leads(pod)).collect::<Vec<_>>();
     wait_for("one leader", || leading().len() == 1);
     let first = leading().remove(0);
+    let holder = || {
+        let lease = bed.node.json(&["-n", NAMESPACE, "get", "lease", NAME]);
+        lease["spec"]["holderIdentity"].as_str().unwrap_or_default().to_owned()
+    };
+    assert_eq!(holder(), first);
     let frozen = process_of(&first);
     signal(frozen, "STOP");
-    wait_for("another leader", || leading().iter().any(|pod| *pod != first));
-    let second = leading().remove(0);
+    // It cannot be asked now, and a minute later the kubelet would end it.
+    wait_for("another leader", || ![String::new(), first.clone()].contains(&holder()));
+    let second = holder();
     signal(frozen, "CONT");
     // It wakes up in the belief that it leads, and has to look at the time before it does anything.
     wait_for("the first to follow", || release.figures(&first, "freshgate_leader") == [0.0]);
-    let lease = bed.node.json(&["-n", NAMESPACE, "get", "lease", NAME]);
-    assert_eq!(lease["spec"]["holderIdentity"], json!(second));
+    assert_eq!(holder(), second);
     assert!(leads(&second), "nobody took it away from the second");
     // Nobody has to lead for what is asked to be answered.
     release.wait_until_it_guards();
