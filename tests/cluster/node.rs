@@ -1,4 +1,4 @@
-//! A real Kubernetes node: a control plane with scheduler, kubelet, containerd and kube-proxy, names by CoreDNS, and a
+//! A real Kubernetes node: a control plane with scheduler, kubelet, containerd and kube-proxy, names by `CoreDNS`, and a
 //! registry. Pods run, Services answer, and `helm install --wait` waits for something.
 //!
 //! It lives in the namespaces that `node/enter.sh` makes, and nowhere else: two runs do not meet, and what a test leaves
@@ -26,7 +26,7 @@ pub const PROGRAMS: &str = "FRESHGATE_NODE_PROGRAMS";
 /// The one node.
 pub const NAME: &str = "node1";
 
-/// Where the API server finds itself, and CoreDNS is found.
+/// Where the API server finds itself, and `CoreDNS` is found.
 const API_SERVICE: &str = "10.96.0.1";
 const NAME_SERVICE: &str = "10.96.0.10";
 

@@ -1,5 +1,6 @@
 //! The bed of all scenarios: the node, images of several ages that run, and the gate's own image.
 
+use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
@@ -80,12 +81,6 @@ impl Bed {
         self.node.get(&["delete", "namespace", name, "--ignore-not-found", "--timeout=120s"]);
     }
 
-    /// What `curl` prints, asked from the node.
-    pub fn curl(&self, args: &[&str]) -> String {
-        let output = Command::new("curl").args(["-s", "--max-time", "10"]).args(args).output().unwrap();
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    }
-
     /// Writes down what there is after a failure, beside the logs of the node's programs.
     pub fn keep_what_is(&self, when: &str) {
         let mut kept = String::new();
@@ -104,7 +99,7 @@ impl Bed {
             ],
         ] {
             let said = self.node.kubectl(args);
-            kept.push_str(&format!("$ kubectl {}\n{}{}\n", args.join(" "), said.stdout, said.stderr));
+            writeln!(kept, "$ kubectl {}\n{}{}", args.join(" "), said.stdout, said.stderr).unwrap();
         }
         let name = format!("after {when}.txt").replace(' ', "-");
         std::fs::write(self.node.folder().join("log").join(name), kept).unwrap();
@@ -117,6 +112,12 @@ impl Bed {
             self.remove_namespace(name);
         }
     }
+}
+
+/// What `curl` prints, asked from the node.
+pub fn curl(args: &[&str]) -> String {
+    let output = Command::new("curl").args(["-s", "--max-time", "10"]).args(args).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// A Pod's template; it ends at once when it is told to.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::Scenario;
-use crate::bed::Bed;
+use crate::bed::{Bed, curl};
 use crate::cluster::control_plane::wait_for;
 use crate::release::{FAIL, NAMESPACE, Release};
 use crate::rolling::start_load;
@@ -71,7 +71,7 @@ fn callers(bed: &Bed) {
     let status = |more: &[&str]| {
         let args =
             ["-k", "-o", "/dev/null", "-w", "%{http_code}", "-H", "Content-Type: application/json", "--data", "{}"];
-        bed.curl(&[&args[..], more, &[&url]].concat())
+        curl(&[&args[..], more, &[&url]].concat())
     };
     let (crt, key) = (file("caller.crt"), file("caller.key"));
     assert_eq!(status(&["--cert", &crt, "--key", &key]), "400", "it is let in, and its review is none");

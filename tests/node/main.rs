@@ -78,11 +78,17 @@ fn go_inside(arguments: &[String]) -> ExitCode {
 
 /// Builds the gate's image from this checkout; its archive.
 fn build_image() -> PathBuf {
-    let archive = Path::new(env!("CARGO_TARGET_TMPDIR")).join("freshgate-image.tar");
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let archive = folder.join("freshgate-image.tar");
+    // Buildah keeps what it builds apart from the machine's own images, and nothing of it afterwards.
+    let storage = tempfile::Builder::new().prefix("buildah").tempdir_in(folder).unwrap();
+    let place = |name: &str| storage.path().join(name).display().to_string();
+    let options = format!("--storage-driver vfs --root {} --runroot {}", place("root"), place("run"));
     let status = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("image.sh"))
         .args(["--profile", "dev", "--archive"])
         .arg(&archive)
         .arg("freshgate:node-tests")
+        .env("BUILDAH_OPTIONS", options)
         .status()
         .unwrap();
     assert!(status.success(), "the gate's image cannot be built; image.sh says why above");

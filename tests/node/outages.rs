@@ -5,12 +5,13 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::Scenario;
-use crate::bed::{Bed, pod};
+use crate::bed::{Bed, curl, pod};
 use crate::cluster::control_plane::wait_for;
 use crate::release::{NAMESPACE, Release, WEBHOOK};
 
 pub const SCENARIOS: &[Scenario] = &[
     ("an_api_server_that_stands_still_for_30_s_leaves_the_policies_in_force", stands_still),
+    ("a_registry_that_stands_still_leaves_the_gate_ready_and_what_it_knows_decided", registry),
     ("a_change_of_the_webhook_by_others_is_told_within_a_minute", drift),
     ("a_namespace_is_left_out_by_its_name_alone", left_out),
 ];
@@ -36,7 +37,7 @@ fn stands_still(bed: &Bed) {
     bed.node.stop_api_server(Duration::from_secs(30), || {
         std::thread::sleep(Duration::from_secs(20));
         let asked = format!("https://{address}:8443/validate?timeout=5s");
-        let answer = bed.curl(&[
+        let answer = curl(&[
             "-k",
             "-H",
             "Content-Type: application/json",
@@ -50,11 +51,8 @@ fn stands_still(bed: &Bed) {
             answer["response"]["status"]["message"].as_str().unwrap().contains("was built 112 days ago"),
             "{answer}"
         );
-        assert_eq!(
-            bed.curl(&["-o", "/dev/null", "-w", "%{http_code}", &format!("http://{address}:8080/readyz")]),
-            "200"
-        );
-        let page = bed.curl(&[&format!("http://{address}:8080/metrics")]);
+        assert_eq!(curl(&["-o", "/dev/null", "-w", "%{http_code}", &format!("http://{address}:8080/readyz")]), "200");
+        let page = curl(&[&format!("http://{address}:8080/metrics")]);
         let staleness =
             page.lines().find_map(|line| line.strip_prefix("freshgate_policies_staleness_seconds ")).unwrap();
         assert!(staleness.parse::<f64>().unwrap() > 5.0, "it says for how long it has heard nothing: {staleness}");
@@ -65,6 +63,22 @@ fn stands_still(bed: &Bed) {
     });
     let after = bed.node.json(&["-n", NAMESPACE, "get", "pod", &gate]);
     assert_eq!(restarts(&after), restarts(&place), "it was never restarted");
+}
+
+fn registry(bed: &Bed) {
+    let release = Release::install(bed, &[]);
+    let gate = release.pods().remove(0);
+    let registry = &bed.node.registry.process;
+    registry.stop();
+    let begun = std::time::Instant::now();
+    // Longer than two probes, which would take it out of the Service.
+    while begun.elapsed() < Duration::from_secs(10) {
+        let said = bed.try_to_create("probe", &pod("old", &bed.old));
+        assert!(said.stderr.contains("was built 112 days ago"), "{}", said.stderr);
+        assert_eq!(release.pods(), std::slice::from_ref(&gate), "it is ready");
+    }
+    registry.signal("CONT");
+    release.assert_deploys_work("probe");
 }
 
 fn drift(bed: &Bed) {

@@ -11,7 +11,7 @@ pub const SCENARIOS: &[Scenario] = &[
 ];
 
 /// A release under Fail whose Pods cannot start, so that nobody can deploy.
-fn broken<'a>(bed: &'a Bed) -> Release<'a> {
+fn broken(bed: &Bed) -> Release<'_> {
     let release = Release::install(bed, FAIL);
     let said = release.try_to_upgrade(&[FAIL, &["image.tag=there-is-none"]].concat(), 10);
     assert!(!said.success, "an image that is not there cannot be waited for");

@@ -162,7 +162,7 @@ state = "{shown}/containerd-state"
     std::fs::write(folder.join("Corefile"), names).unwrap();
 }
 
-/// CoreDNS runs beside the kubelet, so its Service has no selector.
+/// `CoreDNS` runs beside the kubelet, so its Service has no selector.
 pub fn name_service(address: &str) -> String {
     let ports = |target: bool| {
         let port = |name: &str, protocol: &str| {
