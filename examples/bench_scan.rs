@@ -139,6 +139,7 @@ fn prepare(plane: &ControlPlane, program: &Path) {
         "spec": {"validationActions": ["Deny"], "imageAge": {"maxAge": "90d"}, "dependencies": {"nudges": 1}},
     });
     assert!(plane.apply(&policy.to_string()).success);
+    plane.namespace("production", &[]);
     for number in 0..NAMESPACES {
         plane.namespace(&format!("team-{number}"), &[]);
     }
