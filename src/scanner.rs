@@ -7,7 +7,7 @@
 
 mod figures;
 pub mod fleet;
-mod known;
+pub mod known;
 mod look_up;
 pub mod nudges;
 mod pace;

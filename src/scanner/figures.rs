@@ -11,6 +11,8 @@ pub(super) struct Shown<'a>(pub(super) &'a Metrics);
 impl Drop for Shown<'_> {
     fn drop(&mut self) {
         clear(self.0);
+        self.0.scan.images.set(0);
+        self.0.scan.last_success.set(0);
     }
 }
 

@@ -63,7 +63,7 @@ impl Scanner {
             })
             .map(|(key, wanted)| async move { (key.clone(), Arc::new(self.look_up(look_ups, key, wanted).await)) })
             .buffer_unordered(AT_ONCE)
-            .ready_chunks(KEPT_TOGETHER)
+            .chunks(KEPT_TOGETHER)
             .boxed();
         while let Some(some) = found.next().await {
             self.shelf.save(&some, &[]).await;

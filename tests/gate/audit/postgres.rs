@@ -25,6 +25,8 @@ mod late;
 mod ledger;
 #[path = "retained.rs"]
 mod retained;
+#[path = "scanned.rs"]
+mod scanned;
 #[path = "tampered.rs"]
 mod tampered;
 #[path = "throughput.rs"]

@@ -35,6 +35,8 @@ mod million;
 mod refused;
 #[path = "retained.rs"]
 mod retained;
+#[path = "scanned.rs"]
+mod scanned;
 #[path = "signed.rs"]
 mod signed;
 #[path = "tampered.rs"]
