@@ -158,9 +158,6 @@ fn node_in_words(expected: &str) -> &str {
 
 /// "did you mean …?", where something is near; else what is known.
 fn nearest(unknown: &str, known: &[&str]) -> String {
-    if unknown == "dependencies" {
-        return "this version of freshgate has the rules imageAge and errorBudget".to_owned();
-    }
     let near = known.iter().min_by_key(|known| strsim::damerau_levenshtein(known, unknown));
     match near {
         Some(near) if is_slip_of(&near.to_lowercase(), &unknown.to_lowercase()) => format!("did you mean {near:?}?"),
@@ -449,7 +446,7 @@ spec:
             ),
             (
                 with("  dependencies: {}\n"),
-                r#"p.yaml:7: spec.dependencies: unknown field "dependencies"; this version of freshgate has the rules imageAge and errorBudget"#,
+                r#"p.yaml:7: spec.dependencies: the field "nudges" is missing; add it"#,
             ),
             (
                 with("  errorBudget: {sources: [slo], on: {Exausted: Deny}}\n"),

@@ -54,7 +54,9 @@ async fn a_schema_of_before_signatures_is_brought_to_the_present_one() {
     audit.record(body(1), None).await.unwrap();
     close(store, audit).await;
     let mut connection = place.connect().await;
-    connection.run("ALTER TABLE decisions DROP COLUMN signature; DROP TABLE image_findings; UPDATE about SET version = 4").await;
+    connection
+        .run("ALTER TABLE decisions DROP COLUMN signature; DROP TABLE image_findings; UPDATE about SET version = 4")
+        .await;
     connection.close().await;
     let (store, audit) = place.open().await;
     audit.record(body(2), None).await.unwrap();
