@@ -187,7 +187,8 @@ scenario() { # helm
   kubectl delete namespace second --wait=false > /dev/null
 
   step "an uninstall takes the webhook away first, without a Pod, and leaves policies, CRDs and the audit"
-  kubectl get validatingwebhookconfigurations --watch --output-watch-events --output json > watched.json 2>/dev/null & local watching=$!
+  # The program and not the function: else the pid would be a shell's, and the program would go on writing.
+  "$bed/kubectl" get validatingwebhookconfigurations --watch --output-watch-events --output json > watched.json 2>/dev/null & local watching=$!
   sleep 1
   helm uninstall freshgate > uninstall.log 2>&1 || fail "$(cat uninstall.log)"
   until_so 15 python3 order.py watched.json || fail "another object than an empty one took the webhook's place: $(cat until)"

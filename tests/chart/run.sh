@@ -7,6 +7,7 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
 chart=$root/charts/freshgate
+export PYTHONDONTWRITEBYTECODE=1     # a check leaves nothing in the checkout
 versions="1.30 1.31 1.32 1.33 1.34 1.35 1.36 1.37"
 out=$(mktemp -d); trap 'rm -rf "$out"' EXIT
 
