@@ -178,7 +178,11 @@ impl Registration {
         ];
         let mut manifest = json!({
             "apiVersion": API_VERSION, "kind": KIND,
-            "metadata": {"name": self.name, "labels": {"app.kubernetes.io/name": "freshgate"}},
+            "metadata": {
+                "name": self.name, "labels": {"app.kubernetes.io/name": "freshgate"},
+                // Else a controller of AKS adds terms of its own, and they would be drift for ever.
+                "annotations": {"admissions.enforcer/disabled": "true"},
+            },
             "webhooks": webhooks.map(|mut entry| {
                 entry["clientConfig"] = self.client_config(authorities);
                 entry
