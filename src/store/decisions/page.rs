@@ -10,7 +10,7 @@ use crate::store::database::{Dialect, Pool, Query, Row, Value};
 
 /// Rows in one text: so many that asking for them costs little beside them, and so few that they stay in a processor's
 /// cache until they are looked at. Written in the questions' texts: `SQLite` makes one with another limit ready anew.
-pub(crate) const PAGE_ROWS: usize = 128;
+pub(crate) const PAGE_ROWS: usize = 32;
 
 /// Texts in a row, and a number before and after them.
 const TEXTS: usize = 16;
@@ -25,7 +25,7 @@ const PACKED: &str = "
         SELECT char(30) || concat_ws(char(31), '', d.seq, d.writer_id, d.decision_id, d.timestamp, d.decision,
             d.namespace, d.kind, d.name, d.operation, d.username, d.rules, d.images, coalesce('=' || d.repeat_of, ''),
             d.prev_hash, d.facets, d.hash, d.line, d.signature) AS packed
-        FROM decisions d WHERE d.writer_id = $1 AND d.seq > $2 ORDER BY d.seq LIMIT 128
+        FROM decisions d WHERE d.writer_id = $1 AND d.seq > $2 ORDER BY d.seq LIMIT 32
     ) page";
 
 /// A row as it stands in the store.
