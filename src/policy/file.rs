@@ -444,10 +444,7 @@ spec:
                 with("    maxage: 1d\n"),
                 r#"p.yaml:7: spec.imageAge.maxage: unknown field "maxage"; did you mean "maxAge"?"#,
             ),
-            (
-                with("  dependencies: {}\n"),
-                r#"p.yaml:7: spec.dependencies: the field "nudges" is missing; add it"#,
-            ),
+            (with("  dependencies: {}\n"), r#"p.yaml:7: spec.dependencies: the field "nudges" is missing; add it"#),
             (
                 with("  errorBudget: {sources: [slo], on: {Exausted: Deny}}\n"),
                 r#"p.yaml:7: spec.errorBudget.on: "Exausted" is no value here; did you mean "Exhausted"?"#,
