@@ -293,7 +293,7 @@ def versions_do_not_matter():
 
 
 def metrics_exist(rendered):
-    source = read("src/metrics.rs")
+    source = read("src/metrics.rs") + read("src/metrics/scan.rs")
     known = set()
     counters = set(re.findall(r"pub (\w+): (?:Counter|Family<\w+, Counter>)", source))
     histograms = set(re.findall(r"pub (\w+): Histogram", source))
@@ -309,7 +309,9 @@ def metrics_exist(rendered):
         for item in one.of("ConfigMap"):
             if "freshgate.json" in item.get("data", {}):
                 expect(item["metadata"]["labels"].get("grafana_dashboard") == "1", one.name, "Grafana does not find the dashboard")
-                for panel in json.loads(item["data"]["freshgate.json"])["panels"]:
+                expect(set(item["data"]) == {"freshgate.json", "dependencies.json"}, one.name, "a dashboard is missing")
+                panels = [panel for text in item["data"].values() for panel in json.loads(text)["panels"]]
+                for panel in panels:
                     for target in panel.get("targets", []):
                         named["dashboard"] |= set(re.findall(r"freshgate_\w+", target["expr"]))
     for where, names in named.items():
