@@ -127,6 +127,9 @@ fn workloads(bed: &Bed) -> Vec<Value> {
     });
     let mut trying = template("long", old);
     trying["spec"]["restartPolicy"] = json!("Never");
+    // Whoever ends it has it fail, so that it is tried again.
+    let working = "trap 'exit 1' TERM; while :; do sleep 1 & wait $!; done";
+    trying["spec"]["containers"][0]["command"] = json!(["/bin/sh", "-c", working]);
     let long = json!({
         "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "long"},
         "spec": {"template": trying, "backoffLimit": 100},
