@@ -158,9 +158,6 @@ fn node_in_words(expected: &str) -> &str {
 
 /// "did you mean …?", where something is near; else what is known.
 fn nearest(unknown: &str, known: &[&str]) -> String {
-    if unknown == "dependencies" {
-        return "this version of freshgate has the rules imageAge and errorBudget".to_owned();
-    }
     let near = known.iter().min_by_key(|known| strsim::damerau_levenshtein(known, unknown));
     match near {
         Some(near) if is_slip_of(&near.to_lowercase(), &unknown.to_lowercase()) => format!("did you mean {near:?}?"),
@@ -449,7 +446,15 @@ spec:
             ),
             (
                 with("  dependencies: {}\n"),
-                r#"p.yaml:7: spec.dependencies: unknown field "dependencies"; this version of freshgate has the rules imageAge and errorBudget"#,
+                r#"p.yaml:7: spec.dependencies: the field "nudges" is missing; add it"#,
+            ),
+            (
+                with("  dependencies: {nudge: 1}\n"),
+                r#"p.yaml:7: spec.dependencies.nudge: unknown field "nudge"; did you mean "nudges"?"#,
+            ),
+            (
+                with("  dependencies: {nudges: 4}\n"),
+                "p.yaml:7: spec.dependencies.nudges: 4 is no number of warnings that a deploy can have; write 0 to 3",
             ),
             (
                 with("  errorBudget: {sources: [slo], on: {Exausted: Deny}}\n"),
