@@ -131,10 +131,11 @@ async fn where_a_registry_is_silent_nothing_is_guessed() {
     let said = report(&manifests, POLICY, &host);
     assert_eq!(steps(&said["workloads"][0]), []);
     assert_eq!(said["workloads"][0]["refusedOn"], Utc::now().date_naive().to_string());
-    assert_eq!(
-        missing(&said),
-        [(format!("newer tags of {host}/app"), format!("{host} answered 429; it is asked again in 9 seconds"))]
-    );
+    let listed = (format!("newer tags of {host}/app"), format!("{host} answered 429; it is asked again in 9 seconds"));
+    let said_missing = missing(&said);
+    assert_eq!(said_missing.first(), Some(&listed));
+    // What is asked beside it may come too late: then the registry's wish is honoured, and that is said.
+    assert!(said_missing.iter().skip(1).all(|(_, why)| why.contains("asked to be left alone")), "{said_missing:?}");
 
     // The newest patch does not answer: an older one would be a wrong answer, the minor is not.
     faulty.set(Fault::Status(503, None).at("/manifests/1.0.1"));
