@@ -1,5 +1,7 @@
 //! Making certificates with rcgen, and reading of them what the next step depends on.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
@@ -131,8 +133,15 @@ impl Parsed {
 
     /// Whether it is for these names and no others.
     pub(super) fn is_for(&self, names: &[String]) -> bool {
-        names.iter().all(|name| self.names.contains(name)) && self.names.iter().all(|name| names.contains(name))
+        let wanted: BTreeSet<String> = names.iter().map(|name| normal(name)).collect();
+        let there: BTreeSet<String> = self.names.iter().map(|name| normal(name)).collect();
+        wanted == there
     }
+}
+
+/// One spelling for one name: an address has several, and names know no case. Else a certificate would never be right.
+fn normal(name: &str) -> String {
+    name.parse::<core::net::IpAddr>().map_or_else(|_| name.to_ascii_lowercase(), |address| address.to_string())
 }
 
 fn name(name: &GeneralName<'_>) -> Option<String> {

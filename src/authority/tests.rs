@@ -106,10 +106,14 @@ fn what_is_broken_is_made_anew_and_what_is_not_stays() {
 #[test]
 fn other_names_and_a_shorter_life_are_followed() {
     let first = took(None, false, day(0)).unwrap().1;
-    let renamed = Wanted { names: vec![NAME.to_owned(), "other".to_owned(), "::1".to_owned()], ..wanted() };
+    // An address has several spellings, and a name either case.
+    let names = [NAME, "Other", "0:0:0:0:0:0:0:1", "other"].map(str::to_owned).to_vec();
+    let renamed = Wanted { names, ..wanted() };
     let (why, other) = next(Some(&first), &renamed, false, day(1)).unwrap().unwrap();
     assert_eq!((why, &other.authorities), (Why::OtherNames, &first.authorities));
     assert_eq!(next(Some(&other), &renamed, false, day(1)).unwrap(), None);
+    // A leader whose clock is behind makes nothing new.
+    assert_eq!(took(Some(&first), false, day(-5)), None);
     let shorter = Wanted { lifetime: TimeDelta::days(30), ..wanted() };
     assert_eq!(next(Some(&first), &shorter, false, day(1)).unwrap().unwrap().0, Why::AuthorityDue);
     let said = next(None, &Wanted { names: vec!["ü".to_owned()], ..wanted() }, false, day(0)).unwrap_err().to_string();
