@@ -47,6 +47,7 @@ fn main() {
     let mut gate = start("0");
     std::thread::sleep(Duration::from_secs(3));
     let idle = Cost::of(&gate);
+    p99_ms(&gate, 2); // its first answers are of what nothing is known of yet
     let alone = p99_ms(&gate, seconds);
     gate.process.signal("TERM");
     gate.process.wait();
@@ -55,6 +56,7 @@ fn main() {
     let again = scanned(&mut start("10m"));
     let mut gate = start("1s");
     until_scanned(&gate);
+    p99_ms(&gate, 2);
     let beside = p99_ms(&gate, seconds);
     gate.process.signal("TERM");
     gate.process.wait();

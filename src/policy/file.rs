@@ -446,6 +446,14 @@ spec:
             ),
             (with("  dependencies: {}\n"), r#"p.yaml:7: spec.dependencies: the field "nudges" is missing; add it"#),
             (
+                with("  dependencies: {nudge: 1}\n"),
+                r#"p.yaml:7: spec.dependencies.nudge: unknown field "nudge"; did you mean "nudges"?"#,
+            ),
+            (
+                with("  dependencies: {nudges: 4}\n"),
+                "p.yaml:7: spec.dependencies.nudges: 4 is no number of warnings that a deploy can have; write 0 to 3",
+            ),
+            (
                 with("  errorBudget: {sources: [slo], on: {Exausted: Deny}}\n"),
                 r#"p.yaml:7: spec.errorBudget.on: "Exausted" is no value here; did you mean "Exhausted"?"#,
             ),
