@@ -444,10 +444,7 @@ spec:
                 with("    maxage: 1d\n"),
                 r#"p.yaml:7: spec.imageAge.maxage: unknown field "maxage"; did you mean "maxAge"?"#,
             ),
-            (
-                with("  dependencies: {}\n"),
-                r#"p.yaml:7: spec.dependencies: the field "nudges" is missing; add it"#,
-            ),
+            (with("  dependencies: {}\n"), r#"p.yaml:7: spec.dependencies: the field "nudges" is missing; add it"#),
             (
                 with("  dependencies: {nudge: 1}\n"),
                 r#"p.yaml:7: spec.dependencies.nudge: unknown field "nudge"; did you mean "nudges"?"#,
