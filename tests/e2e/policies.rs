@@ -25,7 +25,7 @@ fn explain(bed: &Bed) {
     }
     let table = bed.plane.kubectl(&["get", "gpol", "production"]).stdout;
     let head: Vec<&str> = table.lines().next().unwrap().split_whitespace().collect();
-    assert_eq!(head, ["NAME", "ACTIONS", "MAX-AGE", "ACCEPTED", "AGE"]);
+    assert_eq!(head, ["NAME", "ACTIONS", "MAX-AGE", "ACCEPTED", "WORKLOADS", "WARNED", "REFUSED", "AGE"]);
 }
 
 fn schema(bed: &Bed) {
@@ -47,7 +47,10 @@ fn schema(bed: &Bed) {
             "validationActions: write [Deny], [Warn] or [Audit]",
         ),
         ("{imageAge: {maxAge: 90d}, validationActions: [Forbid]}", "supported values: \"Deny\", \"Warn\", \"Audit\""),
-        ("{imageAge: {maxAge: 90d}, dependencies: {}}", "unknown field \"spec.dependencies\""),
+        ("{imageAge: {maxAge: 90d}, freshness: {}}", "unknown field \"spec.freshness\""),
+        ("{imageAge: {maxAge: 90d}, dependencies: {}}", "spec.dependencies.nudges: Required value"),
+        ("{imageAge: {maxAge: 90d}, dependencies: {nudges: 4}}", "should be less than or equal to 3"),
+        ("{dependencies: {nudges: 0}}", "a policy needs a rule: add imageAge with a maxAge"),
         ("{errorBudget: {}}", "spec.errorBudget.sources: Required value"),
         (
             "{errorBudget: {sources: [slo], freezeBelow: some}}",
