@@ -191,7 +191,7 @@ mod tests {
     #[test]
     fn what_the_api_server_and_others_add_is_no_drift() {
         let mut live = live();
-        live["metadata"]["annotations"] = json!({"team": "a"});
+        live["metadata"]["annotations"]["team"] = json!("a");
         live["metadata"]["ownerReferences"] = json!([{"name": "other"}]);
         live["webhooks"].as_array_mut().unwrap().insert(0, json!({"name": "other.example"}));
         assert_eq!(told(&live), "");
