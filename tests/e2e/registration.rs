@@ -253,7 +253,7 @@ fn enforced(bed: &Bed) {
     std::thread::sleep(Duration::from_secs(2));
     gate.crash_and_restart();
     wait_until_registered(&plane, &bed.old);
-    assert_eq!(configuration(&plane)["metadata"].get("annotations"), None);
+    assert_eq!(configuration(&plane)["metadata"]["annotations"].get("freshgate.dev/removed"), None);
 }
 
 /// T23, by an API server that has a certificate to show.
