@@ -1,6 +1,6 @@
 //! Talks to registries: manifests and blobs, within limits of time, size and politeness.
 //!
-//! References, digests and media types are oci-client's. Its transport is not used: it follows realms and redirects as
+//! Manifests and media types are oci-client's. Its transport is not used: it follows realms and redirects as
 //! they come, has no hook for addresses, no bound on bodies and no overall time-out, and the host is chosen by whoever
 //! writes a workload.
 
