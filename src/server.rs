@@ -56,6 +56,8 @@ const MOST_WAITING: usize = 1_024;
 const MOST_CONNECTIONS: usize = 4_096;
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
 const HEADERS_WITHIN: Duration = Duration::from_secs(10);
+/// How long the answer to a request that is refused by its head alone waits for its body.
+const REFUSED_BODY_WITHIN: Duration = Duration::from_secs(2);
 
 /// Why the listener cannot start.
 #[derive(Debug, Error)]
@@ -288,7 +290,7 @@ async fn answer<R: Reviewer>(shared: &Shared<R>, caller: &Caller, request: Reque
             shared.metrics.in_flight.inc();
             let reviewed = async {
                 match caller.refusal() {
-                    Some((status, words)) => text(status, words),
+                    Some((status, words)) => refuse(request.into_body(), text(status, words)).await,
                     None => review(shared, request, arrived).await,
                 }
             };
@@ -328,12 +330,13 @@ pub fn ready(readiness: &Readiness) -> Answer {
 async fn review<R: Reviewer>(shared: &Shared<R>, request: Request<Incoming>, arrived: Instant) -> Answer {
     let timeout = match deadline::timeout_of(request.uri().query(), shared.default_timeout) {
         Ok(timeout) => timeout,
-        Err(problem) => return text(StatusCode::BAD_REQUEST, problem),
+        Err(problem) => return refuse(request.into_body(), text(StatusCode::BAD_REQUEST, problem)).await,
     };
     let deadline = Deadline::new(arrived, timeout);
     let content_type = request.headers().get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default());
     if let Some(other) = content_type.filter(|value| !value.starts_with("application/json")) {
-        return text(StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("expected application/json, found {other:?}"));
+        let words = format!("expected application/json, found {other:?}");
+        return refuse(request.into_body(), text(StatusCode::UNSUPPORTED_MEDIA_TYPE, words)).await;
     }
     // A client that sends slowly has until the API server's own time-out; what it has not sent yet takes no room.
     let (head, body) = request.into_parts();
@@ -347,6 +350,15 @@ async fn review<R: Reviewer>(shared: &Shared<R>, request: Request<Incoming>, arr
         return busy(&shared.metrics);
     };
     shared.reviewer.review(body, &head.headers, deadline).await
+}
+
+/// Gives a refusal after what came with the request is read away: an answer before the end of a body is followed by a reset
+/// over HTTP/2, and some clients then report the reset instead of the answer.
+async fn refuse(body: Incoming, refusal: Answer) -> Answer {
+    let mut body = Limited::new(body, LARGEST_BODY_BYTES);
+    let read = async { while let Some(Ok(_)) = body.frame().await {} };
+    let _ = tokio::time::timeout(REFUSED_BODY_WITHIN, read).await;
+    refusal
 }
 
 /// Turns a review away; an API server tries again when it is told when.
