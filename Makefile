@@ -15,7 +15,8 @@ demo: ## Show the main job in a minute: needs Rust and a C compiler alone
 	@cargo build --quiet --bin freshgate --example demo
 	@cargo run --quiet --example demo
 
-test: setup unit e2e chart node ## Run all tests; sets itself up on Debian with Rust and Go
+test: setup ## Run all tests, two kinds at a time; sets itself up on Debian with Rust and Go
+	$(MAKE) --no-print-directory -j2 --output-sync=target node unit e2e chart
 
 unit: setup ## Run the tests of the code and of the gate against real registries and disks
 	cargo test --lib --bins --test gate

@@ -16,7 +16,7 @@ use super::facet::References;
 use super::journal::segment::{Entry, JournalRecord, Segment, SegmentReader};
 use super::prove::{Proven, Question, prove};
 use super::query::{ReadError, segments};
-use crate::store::database::Dialect;
+use crate::store::database::{Connection, Dialect};
 use crate::store::decisions::{self, PAGE_ROWS, StoredRow};
 use crate::store::{ReadOnlyStore, StoreLocation, boundaries};
 pub use report::{BadRecord, Fault, VerifyReport};
@@ -315,6 +315,9 @@ impl<'a> Walk<'a> {
 pub(super) struct Rows<'a> {
     store: &'a ReadOnlyStore,
     writer_id: &'a str,
+    /// Kept from page to page: handing it back and asking for it again takes as long as reading a page. One on which
+    /// something failed is not.
+    connection: Option<Connection>,
     page: VecDeque<StoredRow>,
     after: i64,
     /// The last page was not full. More may have come since, but only [`Self::read_again`] looks.
@@ -324,7 +327,7 @@ pub(super) struct Rows<'a> {
 impl<'a> Rows<'a> {
     /// Those after this number.
     pub(super) fn after(store: &'a ReadOnlyStore, writer_id: &'a str, after: i64) -> Self {
-        Self { store, writer_id, page: VecDeque::new(), after, exhausted: false }
+        Self { store, writer_id, connection: None, page: VecDeque::new(), after, exhausted: false }
     }
 
     fn dialect(&self) -> Dialect {
@@ -359,8 +362,13 @@ impl<'a> Rows<'a> {
     }
 
     async fn read_page(&mut self) -> Result<(), ReadError> {
-        let page = decisions::page(self.store.pool(), self.writer_id, self.after).await;
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.store.pool().acquire().await.map_err(self.store.failed(ACT))?,
+        };
+        let page = decisions::page(&mut connection, self.writer_id, self.after).await;
         self.page = page.map_err(self.store.failed(ACT))?;
+        self.connection = Some(connection);
         self.exhausted = self.page.len() < PAGE_ROWS;
         if let Some(last) = self.page.back() {
             self.after = i64::try_from(last.seq()).unwrap_or(i64::MAX);

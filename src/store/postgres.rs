@@ -119,7 +119,8 @@ pub(super) fn pool(address: &PostgresAddress, purpose: Purpose, schema: &SchemaC
         Purpose::Decisions => (READERS, DECISION_WAITS),
         Purpose::Background => (WRITERS, WRITER_WAITS),
         Purpose::Records => (1, WRITER_WAITS),
-        Purpose::Questions => (1, CONNECT_WITHIN),
+        // One walks along the records, another looks beside the way.
+        Purpose::Questions => (2, CONNECT_WITHIN),
     };
     Pool::Postgres(PostgresPool::new(Terms {
         options: address.options().clone(),

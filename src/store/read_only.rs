@@ -64,7 +64,8 @@ impl ReadOnlyStore {
             .immutable(at_rest.is_some())
             .busy_timeout(LOCK_WAIT);
         let pool = SqlitePoolOptions::new()
-            .max_connections(1)
+            // One walks along the records, another looks beside the way.
+            .max_connections(2)
             .connect_with(options)
             .await
             .map_err(|source| StoreError::open(file, source))?;

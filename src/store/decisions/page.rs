@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use super::SELECT;
 use crate::audit::columns::Columns;
-use crate::store::database::{Dialect, Pool, Query, Row, Value};
+use crate::store::database::{Connection, Dialect, Query, Row, Value};
 
-/// Rows in one text: so many that asking for them costs little beside them, and so few that they stay in a processor's
-/// cache until they are looked at. Written in the questions' texts: `SQLite` makes one with another limit ready anew.
-pub(crate) const PAGE_ROWS: usize = 32;
+/// Rows in one text. Of more the texts are so large that the allocator below `SQLite` gives their memory back each time, and
+/// getting it again costs more than asking more often. Written in the questions' texts: `SQLite` makes one with another
+/// limit ready anew.
+pub(crate) const PAGE_ROWS: usize = 8;
 
 /// Texts in a row, and a number before and after them.
 const TEXTS: usize = 16;
@@ -25,7 +26,7 @@ const PACKED: &str = "
         SELECT char(30) || concat_ws(char(31), '', d.seq, d.writer_id, d.decision_id, d.timestamp, d.decision,
             d.namespace, d.kind, d.name, d.operation, d.username, d.rules, d.images, coalesce('=' || d.repeat_of, ''),
             d.prev_hash, d.facets, d.hash, d.line, d.signature) AS packed
-        FROM decisions d WHERE d.writer_id = $1 AND d.seq > $2 ORDER BY d.seq LIMIT 32
+        FROM decisions d WHERE d.writer_id = $1 AND d.seq > $2 ORDER BY d.seq LIMIT 8
     ) page";
 
 /// A row as it stands in the store.
@@ -88,10 +89,14 @@ impl StoredRow {
 }
 
 /// A writer's rows after this number, at most [`PAGE_ROWS`], in the order of their numbers.
-pub(crate) async fn page(pool: &Pool, writer_id: &str, after: i64) -> Result<VecDeque<StoredRow>, sqlx::Error> {
-    if pool.dialect() == Dialect::Sqlite {
+pub(crate) async fn page(
+    connection: &mut Connection,
+    writer_id: &str,
+    after: i64,
+) -> Result<VecDeque<StoredRow>, sqlx::Error> {
+    if connection.dialect() == Dialect::Sqlite {
         let query = Query::new(PACKED).bind(Value::key(writer_id)).bind(after);
-        let row = pool.row(query).await?;
+        let row = connection.row(query).await?;
         let Some(row) = row else {
             return Ok(VecDeque::new());
         };
@@ -105,7 +110,7 @@ pub(crate) async fn page(pool: &Pool, writer_id: &str, after: i64) -> Result<Vec
         // Somebody's name has such a character in it, or somebody put one there: each value by itself then.
     }
     let sql = format!("{SELECT} WHERE writer_id = $1 AND seq > $2 ORDER BY seq LIMIT {PAGE_ROWS}");
-    let rows = pool.rows(Query::new(sql).bind(Value::key(writer_id)).bind(after)).await?;
+    let rows = connection.rows(Query::new(sql).bind(Value::key(writer_id)).bind(after)).await?;
     gather(&rows)
 }
 

@@ -34,7 +34,7 @@ impl SchemaCheck {
         match migrate(address).await {
             Ok(()) => Ok(Self::passed()),
             Err(error) if error.is_outage() => {
-                tracing::warn!(%error, "the store is away at the start; records stay in the journal until it is back");
+                tracing::warn!(%error, "the store is away at the start; records wait until it is back");
                 let check = Self::pending();
                 tokio::spawn(check.clone().pass_later(address.clone()));
                 Ok(check)
@@ -62,7 +62,7 @@ impl SchemaCheck {
                 Err(error) => {
                     let words = error.to_string();
                     if told != words {
-                        tracing::error!(%error, "the store answers and cannot be used; records stay in the journal");
+                        tracing::error!(%error, "the store answers and cannot be used; records wait");
                         told = words;
                     }
                 }

@@ -142,7 +142,7 @@ async fn a_gate_that_starts_while_its_server_is_away_decides_and_stores_later() 
     let answer = decide(&gate, "first").await;
     assert_eq!(answer["allowed"], false);
     assert_eq!(answer["auditAnnotations"]["unrecorded"], serde_json::Value::Null, "the journal has it");
-    let away = "the store is away at the start; records stay in the journal until it is back";
+    let away = "the store is away at the start; records wait until it is back";
     assert!(gate.process.log().contains(away), "{}", gate.process.log());
     until(async || metric(&gate, "freshgate_audit_store_failing").await.to_string() == "1").await;
     between.set(Way::Open);
@@ -167,7 +167,7 @@ async fn a_server_that_comes_back_with_a_newer_schema_is_not_written_to() {
     let journal = place.journal().display().to_string();
     let (mut gate, _rules) = gate(&["--store", &store, "--audit-journal", &journal]);
     between.set(Way::Open);
-    let said = "the store answers and cannot be used; records stay in the journal";
+    let said = "the store answers and cannot be used; records wait";
     until(async || gate.process.log().contains(said)).await;
     assert_eq!(decide(&gate, "first").await["auditAnnotations"]["unrecorded"], serde_json::Value::Null);
     until(async || metric(&gate, "freshgate_audit_store_failing").await.to_string() == "1").await;
