@@ -123,7 +123,10 @@ fn of_cert_manager(bed: &Bed) {
     node.get(&["create", "-f", &definitions.display().to_string()]);
     node.get(&["wait", "--for=condition=Established", "-f", &definitions.display().to_string()]);
     let kubeconfig = format!("--kubeconfig={}", node.kubeconfig().display());
-    let manager = node.run_beside("cert-manager", &[&kubeconfig]);
+    let mut manager = node.run_beside("cert-manager", &[&kubeconfig]);
+    let corporate = corporate_issuer(bed);
+    let ready = "jsonpath={.status.conditions[?(@.type=='Ready')].status}";
+    manager.wait_until(|| node.get(&["get", "clusterissuer", "corporate", "-o", ready]) == "True");
     let secret = |entry: &str| {
         let said = node.get(&["-n", NAMESPACE, "get", "secret", "freshgate-tls", "-o", "json"]);
         let secret: Value = serde_json::from_str(&said).unwrap();
@@ -148,21 +151,6 @@ fn of_cert_manager(bed: &Bed) {
     release.wait_until_it_guards();
 
     // The cluster's own authority, and a configuration that the gate makes.
-    let folder = node.folder().join("corporate");
-    std::fs::create_dir_all(&folder).unwrap();
-    let corporate = Authority::new();
-    std::fs::write(folder.join("tls.crt"), &corporate.pem).unwrap();
-    std::fs::write(folder.join("tls.key"), corporate.key()).unwrap();
-    let file = |name: &str| format!("--from-file={}", folder.join(name).display());
-    node.namespace("cert-manager", &[]);
-    node.get(&["-n", "cert-manager", "create", "secret", "generic", "corporate", &file("tls.crt"), &file("tls.key")]);
-    node.apply(
-        &json!({
-            "apiVersion": "cert-manager.io/v1", "kind": "ClusterIssuer", "metadata": {"name": "corporate"},
-            "spec": {"ca": {"secretName": "corporate"}},
-        })
-        .to_string(),
-    );
     release.upgrade(&[
         "certificates.mode=certManager",
         "webhook.manage=Enforce",
@@ -197,6 +185,25 @@ fn of_cert_manager(bed: &Bed) {
     drop(manager);
     node.get(&["delete", "-f", &definitions.display().to_string()]);
     assert!(!node.kubectl(&["get", "validatingwebhookconfiguration", WEBHOOK]).success);
+}
+
+/// An authority of the cluster's, as an issuer.
+fn corporate_issuer(bed: &Bed) -> Authority {
+    let node = &bed.node;
+    let folder = node.folder().join("corporate");
+    std::fs::create_dir_all(&folder).unwrap();
+    let corporate = Authority::new();
+    std::fs::write(folder.join("tls.crt"), &corporate.pem).unwrap();
+    std::fs::write(folder.join("tls.key"), corporate.key()).unwrap();
+    let file = |name: &str| format!("--from-file={}", folder.join(name).display());
+    node.namespace("cert-manager", &[]);
+    node.get(&["-n", "cert-manager", "create", "secret", "generic", "corporate", &file("tls.crt"), &file("tls.key")]);
+    let issuer = json!({
+        "apiVersion": "cert-manager.io/v1", "kind": "ClusterIssuer", "metadata": {"name": "corporate"},
+        "spec": {"ca": {"secretName": "corporate"}},
+    });
+    node.apply(&issuer.to_string());
+    corporate
 }
 
 /// Asks for a new certificate before its time, as `cmctl renew` does.
