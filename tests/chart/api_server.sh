@@ -29,9 +29,9 @@ step() { echo "  $*"; }
 
 # The control plane.
 cd "$dir"
-read -r port etcd_port peer_port controllers_port gate_port admin_port < <(python3 - <<'P'
+read -r port etcd_port peer_port controllers_port gate_port admin_port prometheus_port < <(python3 - <<'P'
 import socket
-sockets = [socket.socket() for _ in range(6)]
+sockets = [socket.socket() for _ in range(7)]
 for one in sockets:
     one.bind(("127.0.0.1", 0))
 print(*(one.getsockname()[1] for one in sockets))
@@ -298,7 +298,56 @@ for one in yaml.safe_load_all(sys.stdin):
 ' "$1" "$dir/volume" "$namespace"
 }
 
-# Makes the gate ask for what it may: owners of each kind, revisions, whoever grants, whoever reads decisions.
+# What others bring into a cluster, as little as the gate sees of it: controllers with Pod templates, and without, objectives,
+# reports.
+bring_others() {
+  for one in "$root"/tests/fixtures/reports/*.yaml; do echo ---; cat "$one"; done > others.yaml
+  python3 - >> others.yaml <<'P'
+import yaml
+for group, version, kind in [
+    ("argoproj.io", "v1alpha1", "Rollout"), ("serving.knative.dev", "v1", "Service"), ("serving.knative.dev", "v1", "Configuration"),
+    ("serving.knative.dev", "v1", "Revision"), ("apps.kruise.io", "v1alpha1", "CloneSet"), ("example.dev", "v1", "Shop"),
+    ("sloth.slok.dev", "v1", "PrometheusServiceLevel"), ("pyrra.dev", "v1alpha1", "ServiceLevelObjective"),
+]:
+    plural = kind.lower() + "s"
+    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+    print("---")
+    print(yaml.safe_dump({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": f"{plural}.{group}"},
+        "spec": {"group": group, "scope": "Namespaced", "names": {"kind": kind, "plural": plural, "singular": kind.lower()},
+                 "versions": [{"name": version, "served": True, "storage": True, "schema": schema}]},
+    }))
+P
+  kubectl apply -f others.yaml > /dev/null
+  kubectl wait --for=condition=Established -f others.yaml > /dev/null
+  kubectl --namespace $namespace create configmap slos --from-file=slo.yaml=<(cat <<'Y'
+apiVersion: openslo/v1
+kind: SLO
+metadata: {name: availability}
+spec:
+  service: cart
+  budgetingMethod: Occurrences
+  objectives: [{target: 0.999}]
+  timeWindow: [{duration: 1h, isRolling: true}]
+  indicator:
+    metadata: {name: requests}
+    spec: {ratioMetric: {counter: true, bad: {metricSource: {type: Prometheus, spec: {query: up == 0}}}, total: {metricSource: {type: Prometheus, spec: {query: up}}}}}
+Y
+) > /dev/null
+  kubectl --namespace $namespace create secret generic prometheus --from-literal=token=some > /dev/null
+  printf 'global: {scrape_interval: 1s}\nscrape_configs: [{job_name: self, static_configs: [{targets: ["127.0.0.1:%s"]}]}]\n' "$prometheus_port" > prometheus.yml
+  start prometheus prometheus --config.file=prometheus.yml --storage.tsdb.path="$dir/prometheus" --web.listen-address="127.0.0.1:$prometheus_port" --log.level=warn
+  prometheus_pid=${pids[-1]}
+  until_so 60 curl --silent --fail "http://127.0.0.1:$prometheus_port/-/ready" || fail "Prometheus does not start: $(tail -5 prometheus.log)"
+}
+
+# Of one kind and name, as an apply makes it.
+report() { # version kind
+  printf '{apiVersion: %s, kind: %s, metadata: {name: some, namespace: default}}' "$1" "$2"
+}
+
+# Makes the gate ask for what it may: owners of each kind, revisions, whoever grants, whoever reads decisions, objectives of each
+# format, a Secret that somebody broke, pull secrets.
 use_rights() {
   kubectl --namespace default set image deployment/recorded app=registry.example/app:2 > /dev/null 2>&1
   python3 - > asked.yaml <<'P'
@@ -314,6 +363,10 @@ yaml.safe_dump_all([
     owned("v1", "Pod", pod, "apps/v1", "ReplicaSet"), owned("v1", "Pod", pod, "apps/v1", "StatefulSet"), owned("v1", "Pod", pod, "apps/v1", "DaemonSet"),
     owned("v1", "Pod", pod, "batch/v1", "Job"), owned("v1", "Pod", pod, "v1", "ReplicationController"),
     owned("apps/v1", "ReplicaSet", labels, "apps/v1", "Deployment"), owned("batch/v1", "Job", job, "batch/v1", "CronJob"),
+    owned("apps/v1", "ReplicaSet", labels, "argoproj.io/v1alpha1", "Rollout"), owned("v1", "Pod", pod, "apps.kruise.io/v1alpha1", "CloneSet"),
+    owned("apps/v1", "Deployment", labels, "serving.knative.dev/v1", "Revision"), owned("apps/v1", "Deployment", labels, "serving.knative.dev/v1", "Configuration"),
+    owned("v1", "Pod", pod, "serving.knative.dev/v1", "Service"), owned("v1", "Pod", pod, "example.dev/v1", "Shop"),
+    {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pulled", "namespace": "default"}, "spec": {**pod, "imagePullSecrets": [{"name": "pull"}]}},
 ], __import__("sys").stdout)
 P
   kubectl create --dry-run=server -f asked.yaml > asked.log 2>&1 || true
@@ -338,13 +391,59 @@ apiVersion: freshgate.dev/v1alpha1
 kind: BudgetSource
 metadata: {name: away}
 spec: {format: Sloth, prometheus: {url: "http://127.0.0.1:9"}, service: {from: [NamespaceLabel]}}
+---
+apiVersion: freshgate.dev/v1alpha1
+kind: BudgetSource
+metadata: {name: sloth}
+spec: {format: Sloth, interval: 1s, prometheus: {url: "http://127.0.0.1:$prometheus_port", bearer: {secret: {name: prometheus, key: token}}}}
+---
+apiVersion: freshgate.dev/v1alpha1
+kind: BudgetSource
+metadata: {name: pyrra}
+spec: {format: Pyrra, interval: 1s, prometheus: {url: "http://127.0.0.1:$prometheus_port"}}
+---
+apiVersion: freshgate.dev/v1alpha1
+kind: BudgetSource
+metadata: {name: openslo}
+spec: {format: OpenSLO, interval: 1s, prometheus: {url: "http://127.0.0.1:$prometheus_port"}, openslo: {configMaps: [{name: slos}]}}
 Y
   active() { [ -n "$(kubectl get gateexception incident --output jsonpath='{.status.grantedBy}{.status.signature}')" ]; }
   until_so 20 active || fail "the exception is not signed: $(kubectl get gateexception incident --output yaml)"
   reported() { [ -n "$(kubectl get budgetsource away --output jsonpath='{.status.conditions}')" ]; }
   until_so 20 reported || fail "the source has no status"
+  for source in sloth pyrra openslo; do
+    answers() { [ "$(kubectl get budgetsource $source --output jsonpath='{.status.conditions[?(@.type=="Reachable")].status}')" = True ]; }
+    until_so 60 answers || fail "the source $source does not answer: $(kubectl get budgetsource $source --output yaml)"
+  done
+  # Somebody breaks the certificate's Secret, and the gate mends it.
+  kubectl --namespace $namespace patch secret freshgate-tls --patch '{"stringData": {"tls.key": "broken"}}' > /dev/null
+  mended() { [ "$(kubectl --namespace $namespace get secret freshgate-tls --output jsonpath='{.data.tls\.key}' | base64 -d)" != broken ]; }
+  until_so 60 mended || fail "the Secret stays broken: $(tail -5 gate.log)"
+  # A namespace that no watch has brought. Whoever sends such a review, the gate asks whether there is one.
+  curl --silent --insecure --header 'Content-Type: application/json' "https://127.0.0.1:$gate_port/validate?timeout=5s" --data '{"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {"uid": "u",
+    "kind": {"group": "", "version": "v1", "kind": "Pod"}, "resource": {"group": "", "version": "v1", "resource": "pods"}, "namespace": "nowhere", "name": "a", "operation": "CREATE", "userInfo": {"username": "a"},
+    "object": {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a", "namespace": "nowhere"}, "spec": {"containers": [{"name": "app", "image": "registry.example/app:1"}]}}, "oldObject": null}}' > nowhere.json
+  grep -q '"uid":"u"' nowhere.json || fail "no answer to a review of a namespace that is not there: $(cat nowhere.json)"
+  for kind in reports.openreports.io policyreports.wgpolicyk8s.io; do
+    until_so 60 there $kind freshgate --namespace default || fail "there is no report of what runs: $(tail -5 gate.log)"
+  done
   curl --silent --header "Authorization: Bearer $(kubectl --namespace $namespace create token freshgate)" "http://127.0.0.1:$admin_port/v1/decisions" > /dev/null
   kubectl --namespace default delete deployment/recorded statefulset/statefulset daemonset/daemonset > /dev/null
+  kubectl delete budgetsource --all > /dev/null
+  for kind in reports.openreports.io policyreports.wgpolicyk8s.io; do
+    until_so 60 gone $kind freshgate --namespace default || fail "a report of nothing stays: $(tail -5 gate.log)"
+  done
+  # An apply that makes something needs the right to create as well, which the log does not show.
+  kubectl create clusterrole patcher --verb=patch --resource=validatingwebhookconfigurations,reports.openreports.io,policyreports.wgpolicyk8s.io > /dev/null
+  kubectl create clusterrolebinding patcher --clusterrole=patcher --user=patcher > /dev/null
+  local made
+  for made in 'openreports.io/v1alpha1 Report reports' 'wgpolicyk8s.io/v1alpha2 PolicyReport policyreports' 'admissionregistration.k8s.io/v1 ValidatingWebhookConfiguration validatingwebhookconfigurations'; do
+    # shellcheck disable=SC2086
+    set -- $made
+    report "$1" "$2" > made.json
+    refused_with "cannot create resource \"$3\"" kubectl --as patcher apply --server-side --validate=false -f made.json
+  done
+  kubectl delete clusterrole,clusterrolebinding patcher > /dev/null
 }
 
 # The gate itself, outside of a Pod and otherwise as the chart has it: its arguments, its account, its rights.
@@ -355,11 +454,13 @@ gate_itself() { # helm program
   mkdir -p volume
   local settings=(--set webhook.manage=Enforce --set "webhook.url=https://127.0.0.1:$gate_port/validate" --set network.bindAddress=127.0.0.1
     --set "network.webhookPort=$gate_port" --set "network.adminPort=$admin_port" --set drainDelaySeconds=0 --set 'examplePolicies={first-warnings}'
-    --set 'registries.allow={localhost:1}' --set scan.interval=2s --set audit.checkpointConfigMap=true --set audit.api=true --set audit.checkpointEvery=1s --set webhook.failurePolicy=Fail --set acknowledge.failWithOneReplica=true)
+    --set 'registries.allow={localhost:1}' --set scan.interval=2s --set 'budgets.secrets={prometheus}' --set 'registries.pullSecrets.namespaces={default}'
+    --set 'workloadKinds[0].group=apps.kruise.io,workloadKinds[0].kind=CloneSet,workloadKinds[0].resource=clonesets,workloadKinds[0].path=spec.template'
+    --set 'rbac.ownerKinds[0].apiGroups={example.dev},rbac.ownerKinds[0].resources={shops}' --set audit.checkpointConfigMap=true --set audit.api=true --set audit.checkpointEvery=1s --set webhook.failurePolicy=Fail --set acknowledge.failWithOneReplica=true)
   # What an uninstall has left that broke off: the gate is to take its place.
   "$helm" template freshgate "$chart" --kube-version 1.36 --show-only templates/removal.yaml > removal.yaml
   python3 -c 'import sys, yaml; yaml.safe_dump([one for one in yaml.safe_load_all(open("removal.yaml")) if one and one["kind"].startswith("Validating")][0], sys.stdout)' | kubectl create -f - > /dev/null
-  sleep 2
+  bring_others
   helm install freshgate "$chart" "${settings[@]}" > install.log 2>&1 || fail "$(cat install.log)"
   kubeconfig_of freshgate
   local arguments; mapfile -t arguments < <(helm get manifest freshgate | arguments_of Deployment)
@@ -392,7 +493,7 @@ gate_itself() { # helm program
   grep -q 'first-warnings' deployed.log || fail "the policy of the install does not warn: $(cat deployed.log)"
   until_so 30 there configmap freshgate-checkpoints --namespace $namespace || fail "no checkpoint is kept: $(tail -5 gate.log)"
 
-  step "every right of the chart is used, or named as not tried here"
+  step "every right of the chart is used, and no other one is asked for"
   use_rights
   python3 "$here/rights.py" audit.log <(helm get manifest freshgate) || fail "the rights are not those that the gate uses"
 
@@ -407,6 +508,9 @@ gate_itself() { # helm program
   # After the release is gone its rights are gone too, so only what came before counts.
   ! sed '/being removed/q' gate.log | grep -i forbidden || fail "the gate lacks rights"
   kubectl delete crd gatepolicies.freshgate.dev budgetsources.freshgate.dev gateexceptions.freshgate.dev > /dev/null
+  kubectl delete -f others.yaml > /dev/null
+  kill "$prometheus_pid"; wait "$prometheus_pid" 2>/dev/null || true
+  rm -r prometheus
   kubectl delete namespace $namespace freshgate-test --wait=false > /dev/null
   until_so 60 gone namespace $namespace || fail "the namespace does not go"
   rm -rf volume

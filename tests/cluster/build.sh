@@ -10,7 +10,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${FRESHGATE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/freshgate}
 what=${1:-loopback}
 key() { (cd "$here/$1" && find . -type f | LC_ALL=C sort | xargs sha256sum) | sha256sum | cut -c1-16; }
-bin=$cache/bed-$(for module in kubernetes tools helm helm4 coredns; do key $module; done | sha256sum | cut -c1-16)
+bin=$cache/bed-$(for module in kubernetes tools helm helm4 coredns cert-manager; do key $module; done | sha256sum | cut -c1-16)
 mkdir -p "$bin"
 
 missing() { echo "error: $1 is missing: $2" >&2; exit 1; }
@@ -54,6 +54,14 @@ build helm4 helm.sh/helm/v4/cmd/helm helm4
 if [ "$what" = node ]; then
   for program in kube-scheduler kubelet kube-proxy; do kubernetes $program; done
   build coredns . coredns
+  build cert-manager . cert-manager
+  definitions=$cache/go-cert-manager-$(key cert-manager)/cert-manager.crds.yaml
+  if ! [ -e "$definitions" ]; then
+    source=$(cd "$here/cert-manager" && go list -m -f '{{.Dir}}' github.com/cert-manager/cert-manager)
+    for one in "$source"/deploy/crds/cert-manager.io_*.yaml; do echo ---; cat "$one"; done > "$definitions.new"
+    mv "$definitions.new" "$definitions"
+  fi
+  ln -sfn "$definitions" "$bin/cert-manager.crds.yaml"
   link containerd containerd
   link runc runc
   link iptables iptables

@@ -34,13 +34,14 @@ pub struct Said {
     pub stderr: String,
 }
 
-pub(super) struct Authority {
+/// Signs certificates of tests.
+pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
-    pub(super) pem: String,
+    pub pem: String,
 }
 
 impl Authority {
-    pub(super) fn new() -> Self {
+    pub fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
@@ -50,15 +51,13 @@ impl Authority {
         Self { issuer: Issuer::new(params, key), pem }
     }
 
+    /// Its private key, in PEM.
+    pub fn key(&self) -> String {
+        self.issuer.key().serialize_pem()
+    }
+
     /// Writes `<name>.crt` and `<name>.key`.
-    pub(super) fn issue(
-        &self,
-        folder: &Path,
-        name: &str,
-        common_name: &str,
-        organizations: &[&str],
-        alternatives: &[&str],
-    ) {
+    pub fn issue(&self, folder: &Path, name: &str, common_name: &str, organizations: &[&str], alternatives: &[&str]) {
         let alternatives: Vec<String> = alternatives.iter().map(|&name| name.to_owned()).collect();
         let mut params = CertificateParams::new(alternatives).unwrap();
         params.distinguished_name.push(DnType::CommonName, common_name);

@@ -124,7 +124,19 @@ impl Node {
 
     /// Runs helm as the administrator.
     pub fn helm(&self, args: &[&str]) -> Said {
-        say("helm", &self.folder, "admin", args, "")
+        self.run_helm("helm", args)
+    }
+
+    /// Runs a helm, `helm` or `helm4`, as the administrator.
+    pub fn run_helm(&self, program: &str, args: &[&str]) -> Said {
+        say(program, &self.folder, "admin", args, "")
+    }
+
+    /// Starts one more program beside the node's own; it ends with the value.
+    pub fn run_beside(&self, name: &str, args: &[&str]) -> Process {
+        let mut command = Command::new(programs().join(name));
+        command.current_dir(&self.folder).args(args);
+        Process::start(name, &self.folder.join("log"), &mut command)
     }
 
     /// Applies manifests, which must succeed.
@@ -189,7 +201,7 @@ impl Node {
 
     /// Takes all Pods off the node, or those that the further arguments leave, and lets none come.
     pub fn drain(&self, more: &[&str]) {
-        let args = ["drain", NAME, "--ignore-daemonsets", "--delete-emptydir-data", "--force", "--timeout=120s"];
+        let args = ["drain", NAME, "--ignore-daemonsets", "--delete-emptydir-data", "--force", "--timeout=300s"];
         let said = self.kubectl(&[&args, more].concat());
         assert!(said.success, "the node could not be drained: {}", said.stderr);
     }

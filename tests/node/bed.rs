@@ -60,7 +60,7 @@ impl Bed {
 
     /// Waits until a workload has all the replicas that it wants.
     pub fn wait_until_available(&self, namespace: &str, workload: &str) {
-        let said = self.node.kubectl(&["-n", namespace, "rollout", "status", workload, "--timeout=180s"]);
+        let said = self.node.kubectl(&["-n", namespace, "rollout", "status", workload, "--timeout=300s"]);
         assert!(said.success, "{workload} did not become available: {}{}", said.stdout, said.stderr);
     }
 
@@ -78,7 +78,7 @@ impl Bed {
 
     /// Deletes a namespace, and waits until it is gone.
     pub fn remove_namespace(&self, name: &str) {
-        self.node.get(&["delete", "namespace", name, "--ignore-not-found", "--timeout=120s"]);
+        self.node.get(&["delete", "namespace", name, "--ignore-not-found", "--timeout=300s"]);
     }
 
     /// Writes down what there is after a failure, beside the logs of the node's programs.
@@ -116,7 +116,7 @@ impl Bed {
 
 /// What `curl` prints, asked from the node.
 pub fn curl(args: &[&str]) -> String {
-    let output = Command::new("curl").args(["-s", "--max-time", "10"]).args(args).output().unwrap();
+    let output = Command::new("curl").args(["-s", "--max-time", "60"]).args(args).output().unwrap();
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 

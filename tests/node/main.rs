@@ -1,12 +1,14 @@
 //! The gate on a real node: installed by Helm, run by a kubelet, reached by its Service, broken, upgraded, taken away.
 //!
-//! One node serves all scenarios; each installs what it needs and leaves nothing. Name scenarios to run some of them.
-//! With `--by-hand` the bed waits to be looked at, and says how. It needs root and Linux; elsewhere it says so and does nothing, but not in CI. With `FRESHGATE_NODE_IMAGE` an archive
-//! of the gate's image is used as it is, else one is built from this checkout without optimisation.
+//! Two nodes side by side share the scenarios, because most of what they do is to wait; each installs what it needs and leaves
+//! nothing. Name scenarios to run some of them. With `--by-hand` the bed waits to be looked at, and says how. It needs root and
+//! Linux; elsewhere it says so and does nothing, but not in CI. With `FRESHGATE_NODE_IMAGE` an archive of the gate's image is
+//! used as it is, else one is built from this checkout without optimisation. `FRESHGATE_NODES` says how many nodes there are.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod bed;
 mod certificates;
+mod claims;
 #[path = "../cluster/mod.rs"]
 mod cluster;
 mod ground;
@@ -17,32 +19,42 @@ mod release;
 mod removal;
 mod rolling;
 mod running;
+mod scanner;
 mod upgrade;
+mod variants;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use bed::Bed;
+use claims::Claims;
 use cluster::node;
 
 type Scenario = (&'static str, fn(&Bed));
 
 /// Names the archive of the gate's image.
 const IMAGE: &str = "FRESHGATE_NODE_IMAGE";
+/// Names the folder in which nodes claim scenarios.
+const CLAIMS: &str = "FRESHGATE_NODE_CLAIMS";
+/// Says how many nodes there are.
+const NODES: &str = "FRESHGATE_NODES";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let wanted: Vec<&str> = arguments.iter().map(String::as_str).filter(|arg| !arg.starts_with('-')).collect();
+    // Those that wait longest come first, so that the nodes are done at about the same time.
     let scenarios: Vec<Scenario> = [
         ground::SCENARIOS,
-        install::SCENARIOS,
+        certificates::SCENARIOS,
         running::SCENARIOS,
+        scanner::SCENARIOS,
+        rolling::SCENARIOS,
+        variants::SCENARIOS,
+        outages::SCENARIOS,
+        install::SCENARIOS,
         lockout::SCENARIOS,
         removal::SCENARIOS,
-        rolling::SCENARIOS,
-        certificates::SCENARIOS,
-        outages::SCENARIOS,
         upgrade::SCENARIOS,
     ]
     .concat();
@@ -57,7 +69,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if !node::is_inside() {
-        go_inside(&arguments)
+        go_inside(&arguments, &chosen)
     } else if arguments.iter().any(|arg| arg == "--by-hand") {
         by_hand()
     } else {
@@ -65,15 +77,28 @@ fn main() -> ExitCode {
     }
 }
 
-fn go_inside(arguments: &[String]) -> ExitCode {
+fn go_inside(arguments: &[String], chosen: &[Scenario]) -> ExitCode {
     if !is_root() {
         let in_ci = std::env::var_os("CI").is_some();
         println!("a real node needs root: {}", if in_ci { "in CI it is not left out" } else { "left out" });
         return if in_ci { ExitCode::FAILURE } else { ExitCode::SUCCESS };
     }
     let archive = std::env::var_os(IMAGE).map_or_else(build_image, PathBuf::from);
-    let status = node::run_inside(arguments, &[(IMAGE, &archive)]);
-    if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let claims = Claims::new();
+    let by_hand = arguments.iter().any(|arg| arg == "--by-hand");
+    let nodes = if by_hand { 1 } else { nodes().min(chosen.len()) };
+    let environment = [(IMAGE, archive.as_path()), (CLAIMS, claims.folder())];
+    let succeeded = std::thread::scope(|scope| {
+        let nodes: Vec<_> =
+            (0..nodes).map(|_| scope.spawn(|| node::run_inside(arguments, &environment).success())).collect();
+        nodes.into_iter().all(|node| node.join().unwrap())
+    });
+    if by_hand || claims.tell(chosen.len()) && succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn nodes() -> usize {
+    let wanted = std::env::var(NODES).ok();
+    wanted.map_or(2, |wanted| wanted.parse().unwrap_or_else(|_| panic!("{NODES} is not a number: {wanted}")))
 }
 
 /// Builds the gate's image from this checkout; its archive.
@@ -128,8 +153,10 @@ There are kubectl, helm and crane; images {}, {} and {}, and the gate's {}. Ente
 
 fn run(scenarios: &[Scenario]) -> ExitCode {
     let bed = start();
-    let mut failed = Vec::new();
+    let claims = Claims::of(&PathBuf::from(std::env::var_os(CLAIMS).unwrap()));
+    let mut all_passed = true;
     for (name, scenario) in scenarios {
+        let Some(claim) = claims.claim(name) else { continue };
         let begun = std::time::Instant::now();
         let outcome = catch_unwind(AssertUnwindSafe(|| scenario(&bed)));
         let seconds = begun.elapsed().as_secs();
@@ -139,14 +166,9 @@ fn run(scenarios: &[Scenario]) -> ExitCode {
             println!("test {name} ... FAILED ({seconds} s)");
             bed.keep_what_is(name);
             bed.clear();
-            failed.push(*name);
+            all_passed = false;
         }
+        claim.settle(outcome.is_ok());
     }
-    println!("\n{} passed, {} failed", scenarios.len() - failed.len(), failed.len());
-    if failed.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        println!("failed: {}", failed.join(", "));
-        ExitCode::FAILURE
-    }
+    if all_passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -30,6 +30,8 @@ spec:
 /// An installed chart. What is left of it is removed with this value, so that the next scenario finds nothing.
 pub struct Release<'a> {
     bed: &'a Bed,
+    /// The Helm that installs and removes it: `helm` or `helm4`.
+    helm: &'static str,
 }
 
 pub fn chart() -> String {
@@ -39,7 +41,12 @@ pub fn chart() -> String {
 impl<'a> Release<'a> {
     /// Installs it with these values beside what every scenario needs, and the policy; it guards when this returns.
     pub fn install(bed: &'a Bed, values: &[&str]) -> Self {
-        let release = Self { bed };
+        Self::install_by("helm", bed, values)
+    }
+
+    /// The same by another Helm: `helm4`.
+    pub fn install_by(helm: &'static str, bed: &'a Bed, values: &[&str]) -> Self {
+        let release = Self { bed, helm };
         let said = release.helm("install", NAMESPACE, &chart(), values);
         assert!(said.success, "helm install: {}{}", said.stdout, said.stderr);
         bed.node.apply(POLICY);
@@ -58,14 +65,14 @@ impl<'a> Release<'a> {
         let timeout = format!("--timeout={seconds}s");
         let mut args = self.arguments("upgrade", NAMESPACE, &chart(), values);
         args.push(timeout);
-        self.bed.node.helm(&args.iter().map(String::as_str).collect::<Vec<_>>())
+        self.bed.node.run_helm(self.helm, &args.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
     /// Installs or upgrades a chart under the release's name.
     pub fn helm(&self, verb: &str, namespace: &str, chart: &str, values: &[&str]) -> Said {
         let mut args = self.arguments(verb, namespace, chart, values);
-        args.push("--timeout=180s".to_owned());
-        self.bed.node.helm(&args.iter().map(String::as_str).collect::<Vec<_>>())
+        args.push("--timeout=300s".to_owned());
+        self.bed.node.run_helm(self.helm, &args.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
     fn arguments(&self, verb: &str, namespace: &str, chart: &str, values: &[&str]) -> Vec<String> {
@@ -84,7 +91,12 @@ impl<'a> Release<'a> {
         ];
         for value in set.iter().map(String::as_str).chain(values.iter().copied()) {
             // A tag of digits alone is no number.
-            let flag = if value.starts_with("image.tag=") { "--set-string" } else { "--set" };
+            let flag = match value.split_once('=') {
+                Some(("image.tag", _)) => "--set-string",
+                // A certificate is many lines, and in a file.
+                Some(("webhook.caBundle", _)) => "--set-file",
+                _ => "--set",
+            };
             args.extend([flag.to_owned(), value.to_owned()]);
         }
         args
@@ -92,7 +104,7 @@ impl<'a> Release<'a> {
 
     /// Whoever is not done with its release when a scenario ends can adopt what was installed otherwise.
     pub fn adopt(bed: &'a Bed) -> Self {
-        Self { bed }
+        Self { bed, helm: "helm" }
     }
 
     /// Waits until what is too old is refused.
@@ -112,7 +124,7 @@ impl<'a> Release<'a> {
     }
 
     pub fn uninstall(&self) -> Said {
-        self.bed.node.helm(&["uninstall", NAME, "--namespace", NAMESPACE, "--wait", "--timeout=120s"])
+        self.bed.node.run_helm(self.helm, &["uninstall", NAME, "--namespace", NAMESPACE, "--wait", "--timeout=300s"])
     }
 
     /// The webhook configuration, where there is one.
@@ -206,7 +218,7 @@ impl Drop for Release<'_> {
             "budgetsources.freshgate.dev",
         ]);
         node.kubectl(&["delete", "clusterrole,clusterrolebinding", "-l", "app.kubernetes.io/part-of=freshgate"]);
-        node.kubectl(&["delete", "namespace", "--ignore-not-found", "--timeout=120s", NAMESPACE, "probe"]);
+        node.kubectl(&["delete", "namespace", "--ignore-not-found", "--timeout=300s", NAMESPACE, "probe"]);
     }
 }
 

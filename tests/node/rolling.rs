@@ -9,7 +9,7 @@ use crate::Scenario;
 use crate::bed::{Bed, deployment};
 use crate::cluster::control_plane::wait_for;
 use crate::cluster::node::load::Applies;
-use crate::release::{NAME, NAMESPACE, Release};
+use crate::release::{NAME, NAMESPACE, PODS, Release};
 
 pub const SCENARIOS: &[Scenario] = &[
     ("a_rolling_upgrade_under_load_fails_no_call", rolling),
@@ -29,16 +29,16 @@ const TWO: &[&str] = &[
     "drainDelaySeconds=10",
 ];
 
-fn install_two(bed: &Bed) -> Release<'_> {
+pub fn install_two<'a>(bed: &'a Bed, values: &[&str]) -> Release<'a> {
     let database = bed.postgres().database();
     let url = database.url_from(&bed.node.address);
     bed.node.namespace(NAMESPACE, &[]);
     bed.node.get(&["-n", NAMESPACE, "create", "secret", "generic", "store", &format!("--from-literal=url={url}")]);
-    Release::install(bed, TWO)
+    Release::install(bed, &[TWO, values].concat())
 }
 
 fn rolling(bed: &Bed) {
-    let release = install_two(bed);
+    let release = install_two(bed, &[]);
     assert_eq!(release.pods().len(), 2);
     let leading = || release.pods().iter().filter(|pod| release.figures(pod, "freshgate_leader") == [1.0]).count();
     assert_eq!(leading(), 1, "one of them leads");
@@ -49,7 +49,11 @@ fn rolling(bed: &Bed) {
     release.upgrade(&[TWO, &[&format!("image.tag={tag}")]].concat());
     let took = begun.elapsed();
     // Those that go are still draining when Helm is done.
-    std::thread::sleep(Duration::from_secs(30));
+    wait_for("the others to be gone", || {
+        let pods = bed.node.json(&["-n", NAMESPACE, "get", "pods", "-l", PODS]);
+        pods["items"].as_array().unwrap().len() == 2
+    });
+    std::thread::sleep(Duration::from_secs(2));
     let outcomes = load.stop();
     println!(
         "{} calls, the slowest {:.1} s, in an upgrade of {:.0} s",
@@ -65,7 +69,7 @@ fn rolling(bed: &Bed) {
 }
 
 fn leaders(bed: &Bed) {
-    let release = install_two(bed);
+    let release = install_two(bed, &[]);
     let leads = |pod: &str| release.figures(pod, "freshgate_leader") == [1.0];
     let leading = || release.pods().into_iter().filter(|pod| leads(pod)).collect::<Vec<_>>();
     wait_for("one leader", || leading().len() == 1);

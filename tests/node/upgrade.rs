@@ -32,7 +32,7 @@ fn upgrade(bed: &Bed) {
         NAMESPACE,
         "--create-namespace",
         "--wait",
-        "--timeout=120s",
+        "--timeout=300s",
         "--set",
         &format!("image.repository={repository}"),
         "--set-string",

@@ -148,6 +148,8 @@ state = "{shown}/containerd-state"
         "authorization": {"mode": "Webhook"},
         "cgroupDriver": "cgroupfs", "cgroupRoot": super::from_environment("FRESHGATE_NODE_CGROUP"),
         "failCgroupV1": false, "failSwapOn": false, "enforceNodeAllocatable": [],
+        // Secrets arrive in volumes when a Pod is looked at again, which is once a minute else.
+        "syncFrequency": "5s",
         "clusterDNS": [NAME_SERVICE], "clusterDomain": "cluster.local", "resolvConf": folder.join("resolv.conf"),
         "containerRuntimeEndpoint": format!("unix://{shown}/containerd.sock"),
         "tlsCertFile": folder.join("node.crt"), "tlsPrivateKeyFile": folder.join("node.key"),
