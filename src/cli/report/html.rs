@@ -13,9 +13,10 @@ const STYLE: &str = include_str!("report.css");
 const CONTENT_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
 
 const ROW_HEIGHT: usize = 28;
-const LABEL_WIDTH: usize = 120;
-const LONGEST_BAR: usize = 230;
-const PICTURE_WIDTH: usize = 400;
+const LABEL_WIDTH: usize = 110;
+const LONGEST_BAR: usize = 170;
+/// Narrow, so that its letters are no smaller than others on the narrowest phone.
+const PICTURE_WIDTH: usize = 330;
 
 /// The whole report as a page.
 pub fn render(view: &View<'_>) -> String {
