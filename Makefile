@@ -58,6 +58,8 @@ PACKAGES := etcd-server docker-registry prometheus curl util-linux gcc libc6-dev
 # What a real node needs beside them; only where there is root, because nobody else can run one.
 NODE_PACKAGES := containerd runc containernetworking-plugins iptables conntrack iproute2 busybox-static binutils buildah
 NODE_PROGRAMS := containerd runc iptables conntrack ip busybox strip buildah
+# A browser, for the page of a report. Elsewhere than on Debian its test is left out where there is none.
+BROWSERS := chromium chromium-browser google-chrome google-chrome-stable
 setup:
 	@missing=(); \
 	for program in etcd docker-registry prometheus promtool curl flock cc openssl; do command -v $$program >/dev/null || missing+=("$$program"); done; \
@@ -67,6 +69,10 @@ setup:
 	    echo "installing $(PACKAGES)"; $(SUDO) apt-get update -qq && $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(PACKAGES) >/dev/null; \
 	  else echo "error: missing: $${missing[*]}; install them (on Debian: $(PACKAGES))" >&2; exit 1; fi; \
 	fi
+	@for browser in $(BROWSERS); do command -v $$browser >/dev/null && exit 0; done; \
+	if command -v apt-get >/dev/null; then \
+	  echo "installing chromium"; $(SUDO) apt-get update -qq && $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; \
+	else echo "without a browser ($(BROWSERS)) the page of a report is not tested"; fi
 	@[ -n "$${KUBEBUILDER_ASSETS:-}" ] || command -v go >/dev/null || { echo "error: go is missing; install Go 1.26, or set KUBEBUILDER_ASSETS to a folder with kube-apiserver, etcd and kubectl" >&2; exit 1; }
 	@if [ "$$(id -u)" = 0 ] && [ "$$(uname)" = Linux ]; then \
 	  missing=(); \

@@ -20,9 +20,12 @@ pub struct ReportArgs {
     /// File with one image a line, or - for stdin; empty lines and what follows a # are passed over
     #[arg(long, value_name = "FILE|-")]
     pub images: Option<PathBuf>,
-    /// What runs in the cluster that the kubeconfig names, with the digests that its Pods run
+    /// What runs in the cluster that the kubeconfig names: the digests that its Pods run, and its exceptions
     #[arg(long)]
     pub cluster: bool,
+    /// File with the gate's signing key, or its public half, in PEM: proves the exceptions of the cluster
+    #[arg(long, value_name = "FILE", requires = "cluster")]
+    pub key: Option<PathBuf>,
     /// Folder with policies; without it nothing is said of when images are refused, but with --cluster, whose GatePolicies are
     /// then asked
     // Help is printed as it is; what rustdoc wants in code marks would have them here too.

@@ -19,21 +19,23 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use self::grouped::{Summary, View};
-use self::input::{Inputs, Workload};
+use self::input::{Inputs, UsedImage, Workload};
 use self::trend::Trend;
 use super::check::labels::UnknownLabels;
 use super::output::{print, print_json, progress, say, tell};
 use super::{FAILED, Failure, OK};
 use crate::args::{ReportArgs, ReportOutput};
 use crate::clock;
+use crate::dependency::base::means_the_same;
 use crate::dependency::contents::{Asked, Contents, LookInto};
 use crate::dependency::finding::{Findings, Report};
 use crate::dependency::index::indexes::Indexes;
 use crate::dependency::look_up::{LookUps, Used};
 use crate::dependency::package::libyear::Libyears;
-use crate::dependency::workload::{report_on, whole};
+use crate::dependency::workload::{oldest, report_on, whole};
 use crate::evidence::{Evidence, Fact, ResolvedImage};
 use crate::exception::Exceptions;
+use crate::image::reference::ImageReference;
 use crate::image::resolver::facts::NoStore;
 use crate::image::resolver::{Request, Resolver};
 use crate::policy::compile::{NamespaceLabels, PolicySet};
@@ -68,7 +70,7 @@ pub async fn run(args: ReportArgs) -> Result<u8, Failure> {
     let indexes = crate::run::indexes::indexes(&args.indexes).await.map_err(Failure::of)?;
     let within = Duration::from_secs(args.timeout_seconds);
     if let Some(indexes) = indexes.as_ref().filter(|_| args.indexes.show_lookups) {
-        return packages::show_look_ups(&references(&inputs.workloads), &resolver, indexes, within, now).await;
+        return packages::show_look_ups(&used_images(&inputs.workloads), &resolver, indexes, within, now).await;
     }
     let looked_up = look_up(&inputs, &resolver, indexes.as_ref(), within, now).await;
     let report = assemble(&inputs, &looked_up, &policies, &exceptions, now);
@@ -109,17 +111,20 @@ fn in_force(args: &ReportArgs, inputs: &mut Inputs) -> Result<(PolicySet, Except
     Ok((policies, exceptions))
 }
 
-/// What is known of each image, by reference as written.
-#[derive(Default)]
+/// What is known of an image.
 struct LookedUp {
-    images: BTreeMap<String, Fact<ResolvedImage>>,
-    findings: BTreeMap<String, Findings>,
-    libyears: BTreeMap<String, Libyears>,
+    /// What runs, or else what the reference means.
+    image: Fact<ResolvedImage>,
+    findings: Findings,
+    libyears: Option<Libyears>,
 }
 
-/// The images of all workloads, each once, as written.
-fn references(workloads: &[Workload]) -> BTreeSet<&str> {
-    workloads.iter().flat_map(|one| &one.subject.images).map(|used| used.image.as_str()).collect()
+/// The images of all workloads, each once.
+fn used_images(workloads: &[Workload]) -> BTreeSet<UsedImage> {
+    let images = |workload: &Workload| -> Vec<UsedImage> {
+        workload.subject.images.iter().flat_map(|used| workload.used(&used.image)).collect()
+    };
+    workloads.iter().flat_map(images).collect()
 }
 
 async fn look_up(
@@ -128,76 +133,101 @@ async fn look_up(
     indexes: Option<&Indexes>,
     within: Duration,
     now: DateTime<Utc>,
-) -> LookedUp {
-    let references = references(&inputs.workloads);
+) -> BTreeMap<UsedImage, LookedUp> {
+    let images = used_images(&inputs.workloads);
     let look_ups = LookUps::new(resolver, within);
     let look_into = indexes.map(|indexes| LookInto::new(resolver, indexes, within));
-    let bar = progress(Some(references.len() as u64), "images looked up:");
-    let each = stream::iter(references).map(|reference| {
+    let bar = progress(Some(images.len() as u64), "images looked up:");
+    let each = stream::iter(images).map(|used| {
         let (look_ups, look_into) = (&look_ups, &look_into);
         async move {
-            let request = Request { credentials: None, platforms: &[], now, deadline: Instant::now() + within };
-            let found = resolver.resolve(reference, request).await;
-            // Where two digests run under one name, neither is it for all.
-            let running = inputs.running.get(reference).filter(|digests| digests.len() == 1).and_then(BTreeSet::first);
-            let running = running.map(String::as_str);
-            let used = Used { written: reference, running, found: &found, credentials: None, platforms: &[] };
+            let written = used.written.as_str();
+            let request = || Request { credentials: None, platforms: &[], now, deadline: Instant::now() + within };
+            let found = resolver.resolve(written, request()).await;
+            let image = match runs_instead(&used, &found) {
+                Some(pinned) => resolver.resolve(&pinned, request()).await,
+                None => found.clone(),
+            };
             let contents = async {
-                match (look_into, found.known()) {
+                match (look_into, image.known()) {
                     (Some(look_into), Some(image)) => {
-                        let asked =
-                            Asked { written: reference, digest: &image.digest, credentials: None, platforms: &[] };
+                        let asked = Asked { written, digest: &image.digest, credentials: None, platforms: &[] };
                         look_into.contents(asked, now).await
                     }
                     _ => Contents::default(),
                 }
             };
-            let (mut findings, contents) = tokio::join!(look_ups.findings(used, now), contents);
+            let running = used.running.as_deref();
+            let asked = Used { written, running, found: &found, credentials: None, platforms: &[] };
+            let (mut findings, contents) = tokio::join!(look_ups.findings(asked, now), contents);
             findings.merge(contents.findings);
-            (reference.to_owned(), found, findings, contents.libyears)
+            (used, LookedUp { image, findings, libyears: contents.libyears })
         }
     });
     let mut each = each.buffer_unordered(AT_ONCE);
-    let mut looked_up = LookedUp::default();
-    while let Some((reference, found, findings, libyears)) = each.next().await {
+    let mut looked_up = BTreeMap::new();
+    while let Some((used, found)) = each.next().await {
         bar.inc(1);
-        if let Some(libyears) = libyears {
-            looked_up.libyears.insert(reference.clone(), libyears);
-        }
-        looked_up.images.insert(reference.clone(), found);
-        looked_up.findings.insert(reference, findings);
+        looked_up.insert(used, found);
     }
     bar.finish_and_clear();
     looked_up
 }
 
+/// What runs, by digest, where that is something else than what the reference means by now.
+fn runs_instead(used: &UsedImage, means: &Fact<ResolvedImage>) -> Option<String> {
+    let running = used.running.as_deref()?;
+    // A kubelet may tell the digest of the index, or that of its own platform.
+    if means.known().is_some_and(|image| means_the_same(running, None, image, None)) {
+        return None;
+    }
+    ImageReference::parse(&used.written).ok().map(|image| image.pinned(running))
+}
+
 fn assemble(
     inputs: &Inputs,
-    looked_up: &LookedUp,
+    looked_up: &BTreeMap<UsedImage, LookedUp>,
     policies: &PolicySet,
     exceptions: &Exceptions,
     now: DateTime<Utc>,
 ) -> Report {
     let workloads = inputs.workloads.iter().map(|workload| {
         let subject = &workload.subject;
-        let images = subject
-            .images
-            .iter()
-            .filter_map(|used| looked_up.images.get(&used.image).map(|found| (used.image.clone(), found.clone())));
+        let (mut images, mut libyears) = (BTreeMap::new(), BTreeMap::new());
+        let mut findings: BTreeMap<String, Findings> = BTreeMap::new();
+        for used in &subject.images {
+            if images.contains_key(&used.image) {
+                continue;
+            }
+            let found: Vec<&LookedUp> =
+                workload.used(&used.image).iter().filter_map(|used| looked_up.get(used)).collect();
+            for one in &found {
+                findings.entry(used.image.clone()).or_default().merge(one.findings.clone());
+            }
+            // Of several digests under one reference, as in a roll-out, the oldest counts.
+            if let Some(oldest) = found.into_iter().min_by_key(|one| {
+                let built = one.image.known().and_then(oldest).map(|built| built.time);
+                (built.is_none(), built)
+            }) {
+                images.insert(used.image.clone(), oldest.image.clone());
+                libyears.extend(oldest.libyears.clone().map(|libyears| (used.image.clone(), libyears)));
+            }
+        }
         let labels = inputs.stated.by_namespace.get(&subject.namespace).or(inputs.stated.of_others.as_ref());
+        let of_workload = |exceptions: &Exceptions| exceptions.of(&subject.namespace, &subject.kind, &subject.name);
         let evidence = Evidence {
-            images: images.collect(),
+            images,
             namespace_labels: labels.cloned(),
-            exceptions: exceptions.of(&subject.namespace, &subject.kind, &subject.name),
+            exceptions: [of_workload(exceptions), of_workload(&inputs.exceptions)].concat(),
             ..Evidence::default()
         };
-        let mut report = report_on(workload.named.clone(), subject, &evidence, policies, &looked_up.findings, now);
+        let mut report = report_on(workload.named.clone(), subject, &evidence, policies, &findings, now);
         for image in &mut report.images {
-            image.libyears = looked_up.libyears.get(&image.image).cloned();
+            image.libyears = libyears.remove(&image.image);
         }
         report
     });
-    let not_looked_up = looked_up.findings.values().flat_map(|findings| findings.not_looked_up.clone());
+    let not_looked_up = looked_up.values().flat_map(|found| found.findings.not_looked_up.clone());
     whole(workloads.collect(), not_looked_up.collect(), now)
 }
 

@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::error::{ReadError, within};
-use super::watch::{Change, Task, WatchHealth, follow};
+use super::watch::{Change, Task, WatchHealth, follow, list_all};
 use crate::clock::Clock;
 use crate::exception::api::{GateException, GateExceptionSpec, GateExceptionStatus};
 use crate::exception::book::{Admitted, Book, LookUp, Proof, Seen, Wanted};
@@ -139,6 +139,12 @@ impl Shared {
         self.in_force.store(Arc::new(exceptions));
         self.changed.notify_one();
     }
+}
+
+/// The exceptions as they stand in the cluster now, good or not.
+pub async fn list(client: &Client) -> Result<Vec<Seen>, ReadError> {
+    let api: Api<DynamicObject> = Api::all_with(client.clone(), &ApiResource::erase::<GateException>(&()));
+    Ok(list_all(&api, "GateExceptions", &seen).await?.0)
 }
 
 fn seen(object: DynamicObject) -> Seen {

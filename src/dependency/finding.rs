@@ -244,6 +244,18 @@ fn is_zero(number: &usize) -> bool {
     *number == 0
 }
 
+/// An exception by which an image passes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Excepted {
+    /// The exception.
+    pub name: String,
+    /// The policy that would refuse the image.
+    pub policy: String,
+    /// When the exception ends, in UTC: then the policy refuses.
+    pub until: DateTime<Utc>,
+}
+
 /// What is known of one image of a workload.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -259,6 +271,9 @@ pub struct ImageReport {
     /// Why its date is not known, where it is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unknown: Option<String>,
+    /// The exceptions that let it pass what a policy would refuse today.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exceptions: Vec<Excepted>,
     /// The day from which on it would be refused, by policy.
     pub refusals: Vec<RefusedOn>,
     /// How far its packages are behind, where indexes say so.

@@ -44,6 +44,13 @@ pub fn ladder<'a>(current: &Version, tags: impl IntoIterator<Item = &'a str>) ->
     .collect()
 }
 
+/// The patches that a floating tag of two numbers stands for, the newest first: `18.20.8` of `18.20`. Which of them it means
+/// only their build dates can tell, so whoever offers one has to look.
+pub fn patches<'a>(floating: &Version, tags: impl IntoIterator<Item = &'a str>) -> Vec<Version> {
+    let parsed = tags.into_iter().filter_map(|tag| Version::parse(tag).ok());
+    newest(parsed.filter(|version| version.is_patch_of(floating)).collect())
+}
+
 fn newest(mut tags: Vec<Version>) -> Vec<Version> {
     tags.sort_unstable_by(|one, other| other.cmp(one));
     tags.dedup();
@@ -121,6 +128,20 @@ mod tests {
     }
 
     #[test]
+    fn a_floating_tag_has_its_patches_beside_its_ladder() {
+        let all = ["18.20", "18.20.4", "18.20.10", "18.20.8", "18.20.11-alpine", "18.21", "18.21.3", "20.1.0", "18"];
+        let of = |floating: &str| {
+            let found = patches(&Version::parse(floating).unwrap(), all);
+            found.iter().map(|version| version.tag().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(of("18.20"), ["18.20.10", "18.20.8", "18.20.4"]);
+        for without in ["18", "18.20.4", "18.22", "18.20-alpine3.20"] {
+            assert_eq!(of(without), [""; 0], "{without}");
+        }
+        assert_eq!(steps("18.20", &all), [(Step::Minor, "18.21".to_owned())]);
+    }
+
+    #[test]
     fn the_order_of_pages_does_not_matter() {
         let mut tags: Vec<String> = (0..400).map(|patch| format!("1.2.{patch}")).collect();
         tags.sort(); // as registries list them
@@ -152,6 +173,14 @@ mod tests {
             // Nothing newer is overlooked: without a rung there is nothing newer.
             let newer = tags.iter().filter_map(|tag| Version::parse(tag).ok()).any(|other| other.is_newer_than(&current));
             prop_assert_eq!(newer, !rungs.is_empty());
+            // Its patches are what it stands for, and never on its ladder too.
+            let of_it = patches(&current, tags.iter().map(String::as_str));
+            for patch in &of_it {
+                prop_assert!((patch.major(), patch.minor()) == (current.major(), current.minor()));
+                prop_assert!(!patch.is_like(&current) && !patch.is_newer_than(&current) && !current.is_newer_than(patch));
+                prop_assert!(rungs.iter().all(|rung| !rung.tags.contains(patch)));
+            }
+            prop_assert!(of_it.is_sorted_by(|one, other| one > other));
         }
     }
 }

@@ -52,6 +52,8 @@ struct OneImage<'a> {
     look_ups: &'a LookUps<'a>,
     used: Used<'a>,
     image: ImageReference,
+    /// What runs, where that is known.
+    runs: Option<ResolvedImage>,
     now: DateTime<Utc>,
     deadline: Instant,
 }
@@ -67,7 +69,14 @@ impl<'a> LookUps<'a> {
         let Ok(image) = ImageReference::parse(used.written) else {
             return Findings::default(); // its date is unknown for that reason, and so it is said
         };
-        let one = OneImage { look_ups: self, used, image, now, deadline: Instant::now() + self.within };
+        let deadline = Instant::now() + self.within;
+        let mut one = OneImage { look_ups: self, used, image, runs: None, now, deadline };
+        one.runs = match (one.running(), used.found) {
+            (Some(running), Fact::Known(image)) if image.digest == running => Some(image.clone()),
+            // A digest that is gone from its registry is compared as it is.
+            (Some(running), _) => one.resolve(&one.image.pinned(running)).await.known().cloned(),
+            (None, _) => None,
+        };
         let (mut findings, newer, base) = tokio::join!(one.rebuilt(), one.newer_tags(), one.base_drift());
         findings.merge(newer);
         findings.merge(base);
@@ -105,9 +114,9 @@ impl OneImage<'_> {
         self.used.running.or_else(|| self.image.digest()).or_else(resolved)
     }
 
-    /// What runs, where that is what the reference means.
+    /// What runs, where that is known.
     fn running_image(&self) -> Option<&ResolvedImage> {
-        self.used.found.known().filter(|image| self.running() == Some(image.digest.as_str()))
+        self.runs.as_ref()
     }
 
     /// When what runs was built, where that is known.

@@ -159,6 +159,21 @@ impl Version {
         self.is_like(other) && self.all_numbers().gt(other.all_numbers())
     }
 
+    /// Whether it is one of the patches that a tag of two numbers stands for: `18.20.8` of `18.20`, `2024.1.3` of `2024.1`.
+    /// Prefix and suffix are of the same shape, and no number of the suffix is lower. What a tag of one number stands for is
+    /// not asked: of it no minor is known.
+    pub fn is_patch_of(&self, floating: &Self) -> bool {
+        let (mine, theirs) = (&self.shape, &floating.shape);
+        let are_alike = mine.prefix == theirs.prefix && mine.scheme == theirs.scheme && mine.suffix == theirs.suffix;
+        let suffix_is_lower =
+            self.suffix_numbers.iter().zip(&floating.suffix_numbers).any(|(mine, theirs)| mine < theirs);
+        are_alike
+            && theirs.components == 2
+            && mine.components == 3
+            && self.numbers.starts_with(&floating.numbers)
+            && !suffix_is_lower
+    }
+
     /// The first number; of a date all of it is one.
     pub fn major(&self) -> u64 {
         self.numbers.first().copied().unwrap_or_default()

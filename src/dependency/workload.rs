@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 
-use super::finding::{Finding, Findings, ImageReport, NotLookedUp, RefusedOn, Report, WorkloadReport, days_between};
+use super::finding::{
+    Excepted, Finding, Findings, ImageReport, NotLookedUp, RefusedOn, Report, WorkloadReport, days_between,
+};
 use super::forecast::{self, Refusal};
 use super::rank::most_urgent;
 use crate::evidence::{Evidence, Fact, PlatformImage, ResolvedImage};
 use crate::image::build_date::BuildDate;
 use crate::policy::compile::PolicySet;
+use crate::policy::evaluate::evaluate;
 use crate::subject::Subject;
 
 /// Whose report it is, under which name.
@@ -42,6 +45,7 @@ pub fn report_on(
     now: DateTime<Utc>,
 ) -> WorkloadReport {
     let refusals = forecast::refusals(subject, evidence, policies, now);
+    let excepted = excepted(subject, evidence, policies, now);
     let mut references: Vec<&str> = Vec::new();
     for used in &subject.images {
         if !references.contains(&used.image.as_str()) {
@@ -65,11 +69,40 @@ pub fn report_on(
         kind: named.kind,
         name: named.name,
         team: named.team,
-        images: references.into_iter().map(|reference| image_report(reference, evidence, &refusals, now)).collect(),
+        images: references
+            .into_iter()
+            .map(|reference| {
+                let exceptions = excepted.get(reference).cloned().unwrap_or_default();
+                ImageReport { exceptions, ..image_report(reference, evidence, &refusals, now) }
+            })
+            .collect(),
         refused_on: refusals.first().map(Refusal::day),
         findings,
         more_findings,
     }
+}
+
+/// The exceptions by which images pass now, by reference as written.
+fn excepted(
+    subject: &Subject,
+    evidence: &Evidence,
+    policies: &PolicySet,
+    now: DateTime<Utc>,
+) -> BTreeMap<String, Vec<Excepted>> {
+    let mut excepted: BTreeMap<String, Vec<Excepted>> = BTreeMap::new();
+    if evidence.exceptions.is_empty() {
+        return excepted;
+    }
+    for finding in evaluate(subject, evidence, policies, now).findings {
+        let (Some(name), Some(about)) = (&finding.exception, finding.image()) else { continue };
+        let Some(grant) = evidence.exceptions.iter().find(|grant| grant.name == *name) else { continue };
+        let one = Excepted { name: name.clone(), policy: finding.policy.clone(), until: grant.expires_at };
+        let of_image = excepted.entry(about.image.image.clone()).or_default();
+        if !of_image.contains(&one) {
+            of_image.push(one);
+        }
+    }
+    excepted
 }
 
 fn image_report(reference: &str, evidence: &Evidence, refusals: &[Refusal], now: DateTime<Utc>) -> ImageReport {
@@ -87,6 +120,7 @@ fn image_report(reference: &str, evidence: &Evidence, refusals: &[Refusal], now:
             .filter(|refusal| refusal.image == reference)
             .map(|refusal| RefusedOn { policy: refusal.policy.clone(), on: refusal.day() })
             .collect(),
+        exceptions: Vec::new(),
         libyears: None,
     }
 }

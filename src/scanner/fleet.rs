@@ -60,12 +60,6 @@ impl Fleet {
         Ok(Self { workloads, running })
     }
 
-    /// Every digest that Pods run, with the reference under which they do.
-    pub fn all_digests(&self) -> impl Iterator<Item = (&str, &str)> {
-        let of_namespaces = self.running.values().flatten();
-        of_namespaces.flat_map(|(image, digests)| digests.iter().map(move |digest| (image.as_str(), digest.as_str())))
-    }
-
     /// The digests that Pods of a namespace run under a reference; none where nobody tells.
     pub fn digests(&self, namespace: &str, image: &str) -> impl Iterator<Item = &str> {
         let of_namespace = self.running.get(namespace).and_then(|images| images.get(image));

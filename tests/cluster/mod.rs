@@ -4,6 +4,7 @@
 #![allow(dead_code)] // each test binary uses its part
 
 pub mod between;
+pub mod browser;
 pub mod canary;
 pub mod collector;
 pub mod control_plane;

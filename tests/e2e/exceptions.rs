@@ -31,7 +31,7 @@ fn in_hours(hours: i64) -> String {
     (Utc::now() + TimeDelta::hours(hours)).to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
-fn exception(name: &str, reason: &str, namespaces: &[&str], hours: i64) -> Value {
+pub fn exception(name: &str, reason: &str, namespaces: &[&str], hours: i64) -> Value {
     let targets: Vec<Value> = namespaces
         .iter()
         .map(|namespace| json!({"namespace": namespace, "kind": "Deployment", "name": "app"}))
@@ -85,11 +85,11 @@ fn user(plane: &ControlPlane, name: &str, grants: &[(&str, &str)]) {
     });
 }
 
-fn create_as(plane: &ControlPlane, user: &str, object: &Value) -> Said {
+pub fn create_as(plane: &ControlPlane, user: &str, object: &Value) -> Said {
     plane.kubectl_as(user, &["create", "-f", "-"], &object.to_string())
 }
 
-fn get(plane: &ControlPlane, name: &str) -> Value {
+pub fn get(plane: &ControlPlane, name: &str) -> Value {
     let said = plane.kubectl(&["get", "gexc", name, "-o", "json"]);
     assert!(said.success, "{}", said.stderr);
     serde_json::from_str(&said.stdout).unwrap()
@@ -104,7 +104,7 @@ fn active(plane: &ControlPlane, name: &str) -> (String, String, String) {
     (text("status"), text("reason"), text("message"))
 }
 
-fn wait_until_active(plane: &ControlPlane, name: &str) {
+pub fn wait_until_active(plane: &ControlPlane, name: &str) {
     wait_for("the exception to be active", || active(plane, name).0 == "True");
 }
 

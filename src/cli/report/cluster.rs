@@ -1,5 +1,7 @@
 //! `report --cluster`: what runs, with the digests that Pods run, and the policies that are in force there.
 
+mod exceptions;
+
 use std::collections::BTreeSet;
 
 use super::input::{Inputs, Workload};
@@ -35,14 +37,13 @@ pub async fn add(inputs: &mut Inputs, args: &ReportArgs) -> Result<(), Failure> 
             Err(error) => return Err(Failure::of(error)),
         };
     }
+    inputs.exceptions = exceptions::list(&client, args.key.as_deref()).await?;
     let fleet = Fleet::list(&client, &kinds, &BTreeSet::new()).await.map_err(Failure::of)?;
-    for (image, digest) in fleet.all_digests() {
-        inputs.running.entry(image.to_owned()).or_default().insert(digest.to_owned());
-    }
-    let workloads = fleet.workloads.into_iter().map(|one| one.subject).filter(|subject| !subject.images.is_empty());
-    for subject in workloads {
-        let team = team(&subject, inputs, &args.team_label);
-        inputs.workloads.push(Workload { named: Named::of(&subject, team), subject });
+    for subject in fleet.workloads.iter().map(|one| &one.subject).filter(|subject| !subject.images.is_empty()) {
+        let team = team(subject, inputs, &args.team_label);
+        let digests = |image: &str| fleet.digests(&subject.namespace, image).map(str::to_owned).collect();
+        let running = subject.images.iter().map(|used| (used.image.clone(), digests(&used.image))).collect();
+        inputs.workloads.push(Workload { named: Named::of(subject, team), subject: subject.clone(), running });
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::trend::Trend;
 use crate::args::GroupBy;
-use crate::dependency::finding::{Finding, ImageReport, Kind, Report, WorkloadReport, short};
+use crate::dependency::finding::{Excepted, Finding, ImageReport, Kind, Report, WorkloadReport, short};
 use crate::dependency::forecast::soon;
 
 /// Bounds of the ages that are counted together, in days, and how they are called.
@@ -163,6 +163,14 @@ pub fn age_in_words(image: &ImageReport) -> String {
         (Some(days), true) => format!("built {days} days ago, or longer"),
         (None, _) => "build date not known".to_owned(),
     }
+}
+
+/// `, excepted until 2026-12-10 by closes-a-hole`; nothing where no exception lets it pass.
+pub fn excepted_in_words(image: &ImageReport) -> String {
+    let one = |excepted: &Excepted| format!(", excepted until {} by {}", excepted.until.date_naive(), excepted.name);
+    let mut all: Vec<String> = image.exceptions.iter().map(one).collect();
+    all.dedup(); // of several policies
+    all.concat()
 }
 
 /// `patch 1.27.3 → 1.27.10`, `base debian:12@sha256:4f1c… → …`.

@@ -4,7 +4,7 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::grouped::{Group, View, age_in_words, leads_nowhere, step_in_words, target_age_in_words};
+use super::grouped::{Group, View, age_in_words, excepted_in_words, leads_nowhere, step_in_words, target_age_in_words};
 use super::table::harmless;
 use crate::dependency::finding::{Finding, WorkloadReport, short};
 
@@ -13,9 +13,10 @@ const STYLE: &str = include_str!("report.css");
 const CONTENT_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
 
 const ROW_HEIGHT: usize = 28;
-const LABEL_WIDTH: usize = 120;
-const LONGEST_BAR: usize = 230;
-const PICTURE_WIDTH: usize = 400;
+const LABEL_WIDTH: usize = 110;
+const LONGEST_BAR: usize = 170;
+/// Narrow, so that its letters are no smaller than others on the narrowest phone.
+const PICTURE_WIDTH: usize = 330;
 
 /// The whole report as a page.
 pub fn render(view: &View<'_>) -> String {
@@ -78,7 +79,7 @@ fn card(view: &View<'_>, workload: &WorkloadReport) -> Markup {
             p.refused { (view.refused_in_words(workload.refused_on)) }
             ul.images { @for image in &workload.images {
                 li {
-                    code { (harmless(&short(&image.image))) } " " (age_in_words(image))
+                    code { (harmless(&short(&image.image))) } " " (age_in_words(image)) (harmless(&excepted_in_words(image)))
                     @if let Some(refusal) = image.refusals.first() {
                         ", " (view.refused_in_words(Some(refusal.on))) " by policy " (harmless(&refusal.policy))
                     }

@@ -13,6 +13,7 @@ use crate::cli::check::{as_review, labels};
 use crate::cli::manifests::{self, Manifests};
 use crate::dependency::workload::Named;
 use crate::evidence::gather::StatedLabels;
+use crate::exception::Exceptions;
 use crate::image::reference::ImageReference;
 use crate::image::registry::layout;
 use crate::image::registry::settings::{Mirror, MirrorLocation};
@@ -28,6 +29,32 @@ const IMAGE_ALONE: &str = "Image";
 pub struct Workload {
     pub subject: Subject,
     pub named: Named,
+    /// The digests that its namespace's Pods run, by reference as written; where nobody tells, what a reference means counts.
+    pub running: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl Workload {
+    fn new(subject: Subject, named: Named) -> Self {
+        Self { subject, named, running: BTreeMap::new() }
+    }
+
+    /// An image of it, once for each digest that is known to run under its reference.
+    pub fn used(&self, written: &str) -> Vec<UsedImage> {
+        let used = |running: Option<&String>| UsedImage { written: written.to_owned(), running: running.cloned() };
+        match self.running.get(written).filter(|digests| !digests.is_empty()) {
+            Some(digests) => digests.iter().map(|digest| used(Some(digest))).collect(),
+            None => vec![used(None)],
+        }
+    }
+}
+
+/// An image as it is used.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct UsedImage {
+    /// The reference, as it is written.
+    pub written: String,
+    /// The digest that Pods run under it, where they tell.
+    pub running: Option<String>,
 }
 
 /// Everything that was read, and what could not be.
@@ -42,8 +69,8 @@ pub struct Inputs {
     pub empty: Vec<String>,
     /// The policies that are in force where the workloads run.
     pub in_force: Option<PolicySet>,
-    /// The digests that run, by reference as written, where somebody knows them.
-    pub running: BTreeMap<String, BTreeSet<String>>,
+    /// The exceptions that have an effect there.
+    pub exceptions: Exceptions,
 }
 
 /// Reads what the flags name.
@@ -85,7 +112,7 @@ impl Inputs {
             match decode(as_review(&manifest.object, &args.namespace).to_string().as_bytes(), &kinds) {
                 Ok(Review { subject: Some(subject), .. }) if !subject.images.is_empty() => {
                     let team = self.team(&manifest.object, &subject, &args.team_label);
-                    self.workloads.push(Workload { named: Named::of(&subject, team), subject });
+                    self.workloads.push(Workload::new(subject.clone(), Named::of(&subject, team)));
                 }
                 Ok(_) => {}
                 Err(error) => {
@@ -177,7 +204,7 @@ impl Inputs {
             let named =
                 Named { namespace: String::new(), kind: IMAGE_ALONE.to_owned(), name: written.to_owned(), team: None };
             if !self.workloads.iter().any(|known| known.named == named) {
-                self.workloads.push(Workload { subject, named });
+                self.workloads.push(Workload::new(subject, named));
             }
         }
     }

@@ -9,13 +9,14 @@ use tokio::time::Instant;
 use super::super::output::{print_lines, progress, say};
 use super::super::snapshot::shown;
 use super::super::{Failure, OK};
+use super::input::UsedImage;
 use crate::dependency::contents::{Asked, LookInto};
 use crate::dependency::index::indexes::Indexes;
 use crate::image::resolver::{Request, Resolver};
 
 /// Prints the questions, each once; the images' registries alone are asked.
 pub async fn show_look_ups(
-    references: &BTreeSet<&str>,
+    images: &BTreeSet<UsedImage>,
     resolver: &Resolver,
     indexes: &Indexes,
     within: Duration,
@@ -23,8 +24,8 @@ pub async fn show_look_ups(
 ) -> Result<u8, Failure> {
     let look_into = LookInto::new(resolver, indexes, within);
     let (mut all, mut missing) = (BTreeSet::new(), BTreeSet::new());
-    let bar = progress(Some(references.len() as u64), "images looked into:");
-    for reference in references {
+    let bar = progress(Some(images.len() as u64), "images looked into:");
+    for UsedImage { written: reference, running } in images {
         let request = Request { credentials: None, platforms: &[], now, deadline: Instant::now() + within };
         let found = resolver.resolve(reference, request).await;
         match found.known() {
@@ -32,7 +33,8 @@ pub async fn show_look_ups(
                 missing.insert(format!("packages of {reference} not looked up: the image could not be read"));
             }
             Some(image) => {
-                let asked = Asked { written: reference, digest: &image.digest, credentials: None, platforms: &[] };
+                let digest = running.as_deref().unwrap_or(&image.digest);
+                let asked = Asked { written: reference, digest, credentials: None, platforms: &[] };
                 let (look_ups, findings) = look_into.look_ups(asked, now).await;
                 all.extend(look_ups);
                 let notes =

@@ -37,6 +37,7 @@ fn image(name: &str, age_days: Option<i64>, refused_in: Option<i64>) -> ImageRep
             .map(|days| RefusedOn { policy: "production".to_owned(), on: day(days) })
             .into_iter()
             .collect(),
+        exceptions: Vec::new(),
         libyears: None,
     }
 }

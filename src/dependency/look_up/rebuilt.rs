@@ -23,16 +23,12 @@ impl OneImage<'_> {
                 return findings;
             }
         };
-        // A digest that is gone from the registry is compared as an index alone.
-        let before = match self.used.found {
-            Fact::Known(image) if image.digest == running => Some(image.clone()),
-            _ => self.resolve(&self.image.pinned(running)).await.known().cloned(),
-        };
-        if means_the_same(running, before.as_ref(), now, None) {
+        let before = self.running_image();
+        if means_the_same(running, before, now, None) {
             return findings;
         }
         let built = |image| oldest(image).map(|built| built.time);
-        if before.as_ref().and_then(built).is_some_and(|before| built(now).is_some_and(|now| now < before)) {
+        if before.and_then(built).is_some_and(|before| built(now).is_some_and(|now| now < before)) {
             findings.could_not(shown, "it means another digest by now, which was built before what is used");
             return findings;
         }

@@ -68,6 +68,34 @@ fn only_like_is_compared_with_like() {
 }
 
 #[test]
+fn a_tag_of_two_numbers_stands_for_patches() {
+    for (floating, patch, expected) in [
+        ("18.20", "18.20.8", true),
+        ("18.20", "18.20.0", true),
+        ("v1.29", "v1.29.4", true),
+        ("2024.1", "2024.1.3", true),
+        ("18.20-alpine3.18", "18.20.8-alpine3.20", true),
+        ("18.20-alpine3.20", "18.20.8-alpine3.18", false),
+        ("18.20", "18.20.8-alpine", false),
+        ("18.20-alpine", "18.20.8", false),
+        ("18.20", "18.20.8-rc1", false),
+        ("18.20", "v18.20.8", false),
+        ("18.20", "18.2.8", false),
+        ("18.2", "18.20.8", false),
+        ("18.20", "18.20", false),
+        ("18.20", "18.20.8.1", false),
+        ("18.20.8", "18.20.8.1", false),
+        ("18.20.8", "18.20", false),
+        ("18", "18.20.8", false),
+        ("18", "18.20", false),
+        ("1.2-jdk17", "1.2.3-jdk21", false),
+        ("20240501", "20240501.1.2", false),
+    ] {
+        assert_eq!(version(patch).is_patch_of(&version(floating)), expected, "{floating} {patch}");
+    }
+}
+
+#[test]
 fn what_could_be_read_in_two_ways_is_no_version() {
     for (tag, why) in [
         ("latest", NoVersion::NoNumber),

@@ -118,6 +118,48 @@ async fn the_ladder_of_a_real_repository() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_floating_tag_is_a_step_behind_only_where_it_stands_still() {
+    let registry = Registry::distribution();
+    let host = registry.host();
+    let node = format!("{host}/node:18.20");
+    let (standing, newest) = (built("18.20", 78), built("18.20.8", 41));
+    registry.push("node", "18.20", &standing);
+    registry.push("node", "18.20.8", &newest);
+    registry.push("node", "18.20.9-rc1", &built("18.20.9-rc1", 1));
+    let said = |image: &str| report(&deployment("node", image), POLICY, &host);
+    let found = said(&node);
+    assert_eq!(steps(&found["workloads"][0]), [newer("patch", "18.20", "18.20.8")]);
+    let step = &found["workloads"][0]["findings"][0];
+    assert_eq!((&step["ageDays"], &step["how"]), (&json!(41), &json!(format!("image: {host}/node:18.20.8"))));
+    assert_eq!(
+        step["why"],
+        "18.20.8 is the newest patch of 18.20, a tag that means an older build, and was built 41 days ago; what is used now was built 78 days ago."
+    );
+    assert_eq!(missing(&found), []);
+
+    // Built anew since the patch: the tag moves, and whoever is pinned to what it meant is told of that alone.
+    let pinned = format!("{node}@{}", standing.digest);
+    assert_eq!(steps(&said(&pinned)["workloads"][0]), [newer("patch", "18.20", "18.20.8")]);
+    let rebuilt = |to: &Image| ("rebuilt".into(), "rebuild".into(), standing.digest.clone(), to.digest.clone());
+    for (what, moved) in [("built after it", built("18.20 again", 7)), ("the patch itself", newest)] {
+        registry.push("node", "18.20", &moved);
+        assert_eq!(steps(&said(&node)["workloads"][0]), [], "{what}");
+        assert_eq!(steps(&said(&pinned)["workloads"][0]), [rebuilt(&moved)], "{what}");
+    }
+
+    // Without a date nobody knows which is newer; a lower minor and another shape are nobody's patch.
+    registry.push("other", "1.2", &built("1.2", 80));
+    registry.push("other", "1.2.7", &Config::dateless("1.2.7").image());
+    registry.push("other", "1.1.9", &built("1.1.9", 3));
+    registry.push("other", "1.2.8-alpine", &built("1.2.8-alpine", 3));
+    let found = said(&format!("{host}/other:1.2"));
+    assert_eq!(steps(&found["workloads"][0]), []);
+    let unsaid =
+        (format!("whether {host}/other:1.2.7 is newer than 1.2"), "1.2.7 has no build date that is known".into());
+    assert_eq!(missing(&found), [unsaid]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn where_a_registry_is_silent_nothing_is_guessed() {
     let real = Registry::distribution();
     for (tag, days) in [("1.0.0", 100), ("1.0.1", 10), ("1.1.0", 5)] {
@@ -149,6 +191,87 @@ async fn where_a_registry_is_silent_nothing_is_guessed() {
     let image = format!("{host}/app:1.0.0");
     assert_eq!(missing(&said), [(format!("the build date of {image}"), format!("{host} answered 503"))]);
     assert!(said["workloads"][0]["images"][0]["ageDays"].is_null());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_digest_that_vanished_is_named_and_its_tag_is_looked_up_all_the_same() {
+    let real = Registry::distribution();
+    let (gone, now) = (built("gone", 60), built("now", 2));
+    real.push("app", "1.0.0", &gone);
+    real.push("app", "1.0.0", &now);
+    let faulty = FaultyRegistry::before(&real.host()).await;
+    let host = faulty.host();
+    faulty.set(Fault::Status(404, None).at(&format!("/manifests/{}", gone.digest)));
+    let pinned = format!("{host}/app:1.0.0@{}", gone.digest);
+    let said = report(&deployment("app", &pinned), POLICY, &host);
+    let workload = &said["workloads"][0];
+    assert!(workload["images"][0]["ageDays"].is_null() && workload["images"][0]["built"].is_null());
+    let rebuilt = ("rebuilt".into(), "rebuild".into(), gone.digest.clone(), now.digest.clone());
+    assert_eq!(steps(workload), [rebuilt]);
+    assert_eq!(workload["findings"][0]["why"], "1.0.0 means another image by now, which was built 2 days ago.");
+    let said_missing = missing(&said);
+    assert_eq!(said_missing.len(), 1, "{said_missing:?}");
+    assert_eq!(said_missing[0].0, format!("the build date of {pinned}"));
+    assert!(said_missing[0].1.ends_with("has no such image: it answered 404"), "{said_missing:?}");
+}
+
+#[test]
+fn a_clock_that_is_ahead_makes_nothing_young() {
+    let registry = Registry::distribution();
+    let host = registry.host();
+    let ahead = |seed: &str, minutes: i64| {
+        Config::created(seed, &(Utc::now() + TimeDelta::minutes(minutes)).to_rfc3339()).image()
+    };
+    registry.push("app", "1.0.0", &built("1.0.0", 30));
+    // Built on a machine whose clock is a little ahead, and on one whose clock is wrong.
+    registry.push("app", "1.0.1", &ahead("1.0.1", 2));
+    registry.push("app", "1.1.0", &ahead("1.1.0", 60 * 24 * 3));
+    let said = report(&deployment("app", &format!("{host}/app:1.0.0")), POLICY, &host);
+    let workload = &said["workloads"][0];
+    assert_eq!(steps(workload), [newer("patch", "1.0.0", "1.0.1"), newer("minor", "1.0.0", "1.1.0")]);
+    assert_eq!(workload["findings"][0]["ageDays"], 0, "{workload}");
+    assert!(workload["findings"][1]["ageDays"].is_null(), "{workload}");
+    let said_missing = missing(&said);
+    assert_eq!(said_missing[0].0, format!("the build date of {host}/app:1.1.0"));
+    assert!(said_missing[0].1.contains("future"), "{said_missing:?}");
+    // What runs itself is of no known age, and not of a negative one.
+    let said = report(&deployment("app", &format!("{host}/app:1.1.0")), POLICY, &host);
+    assert!(said["workloads"][0]["images"][0]["ageDays"].is_null());
+    assert_eq!(said["workloads"][0]["refusedOn"], Utc::now().date_naive().to_string(), "the policy refuses no date");
+}
+
+#[test]
+fn what_is_excepted_is_said_and_its_day_is_the_end_of_the_exception() {
+    let registry = Registry::distribution();
+    let host = registry.host();
+    let old = registry.push("app", "1.0.0", &built("1.0.0", 112));
+    let folder = policies(POLICY);
+    let ends = (Utc::now() + TimeDelta::days(5)).to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+    let exception = format!(
+        "apiVersion: freshgate.dev/v1alpha1\nkind: GateException\nmetadata: {{name: closes-a-hole}}\nspec:\n  targets: [{{namespace: shop, kind: Deployment, name: excepted}}]\n  rules: [imageAge]\n  reason: security\n  text: closes a hole\n  expiresAt: {ends}\n"
+    );
+    std::fs::write(folder.path().join("exception.yaml"), exception).unwrap();
+    let manifests = deployment("excepted", &old) + &deployment("other", &old);
+    let folder = folder.path().display().to_string();
+    let args = |form| ["report", "-f", "-", "--policies", &folder, "--insecure-registry", &host, "-o", form];
+    let (code, stdout, stderr) = run(&args("json"), &manifests);
+    assert_eq!(code, 0, "{stderr}");
+    let said: Value = serde_json::from_str(&stdout).unwrap();
+    let of =
+        |name: &str| said["workloads"].as_array().unwrap().iter().find(|one| one["name"] == name).cloned().unwrap();
+    let excepted = of("excepted");
+    assert_eq!(excepted["refusedOn"], ends[..10], "{excepted}");
+    let by = json!([{"name": "closes-a-hole", "policy": "production", "until": ends}]);
+    assert_eq!(excepted["images"][0]["exceptions"], by);
+    let other = of("other");
+    assert_eq!(other["refusedOn"], Utc::now().date_naive().to_string());
+    assert!(other["images"][0]["exceptions"].is_null(), "{other}");
+    assert_eq!(said["summary"]["refused"], 1);
+    for form in ["table", "markdown", "html"] {
+        let (_, stdout, _) = run(&args(form), &manifests);
+        let words = format!("built 112 days ago, excepted until {} by closes-a-hole", &ends[..10]);
+        assert!(stdout.contains(&words), "{form}: {stdout}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
