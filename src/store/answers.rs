@@ -40,9 +40,8 @@ impl Store {
     /// What is kept of an address; a row whose times cannot be read was never kept.
     pub async fn index_answer(&self, url: &str) -> Result<Option<AnswerRow>, StoreError> {
         let asked = async {
-            let query = Query::new(
-                "SELECT asked_at, etag, last_modified, answer, used_at FROM index_answers WHERE url = $1",
-            );
+            let query =
+                Query::new("SELECT asked_at, etag, last_modified, answer, used_at FROM index_answers WHERE url = $1");
             let row = self.unhurried().row(query.bind(Value::key(url))).await?;
             row.map_or(Ok(None), |row| read(url, &row))
         };
@@ -101,12 +100,7 @@ fn read(url: &str, row: &Row) -> Result<Option<AnswerRow>, sqlx::Error> {
     }))
 }
 
-async fn write(
-    store: &Store,
-    answers: &[AnswerRow],
-    used: &[String],
-    now: DateTime<Utc>,
-) -> Result<(), sqlx::Error> {
+async fn write(store: &Store, answers: &[AnswerRow], used: &[String], now: DateTime<Utc>) -> Result<(), sqlx::Error> {
     let mut transaction = store.writer().begin().await?;
     for row in answers {
         let upsert = Query::new(

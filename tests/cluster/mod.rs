@@ -4,6 +4,7 @@
 #![allow(dead_code)] // each test binary uses its part
 
 pub mod between;
+pub mod bill;
 pub mod canary;
 pub mod collector;
 pub mod control_plane;
@@ -11,6 +12,7 @@ pub mod exposition;
 pub mod faulty;
 pub mod gate;
 pub mod image;
+pub mod index;
 pub mod node;
 pub mod postgres;
 pub mod process;

@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::grouped::{View, age_in_words, counted, leads_nowhere, step_in_words, target_age_in_words};
+use super::grouped::{
+    View, age_in_words, counted, leads_nowhere, libyears_in_words, step_in_words, target_age_in_words,
+};
 use crate::dependency::finding::{WorkloadReport, short};
 
 /// Workloads and missing look-ups that are named: comments are at most 65,536 characters long.
@@ -52,7 +54,10 @@ fn add_rows(view: &View<'_>, workload: &WorkloadReport, said: &mut String) {
     let images: Vec<String> = workload
         .images
         .iter()
-        .map(|image| format!("{}, {}", code(&short(&image.image)), text(&age_in_words(image))))
+        .map(|image| {
+            let behind = libyears_in_words(image).map(|words| format!(", {}", text(&words))).unwrap_or_default();
+            format!("{}, {}{behind}", code(&short(&image.image)), text(&age_in_words(image)))
+        })
         .collect();
     let refused = view.refused_in_words(workload.refused_on);
     let refused = if refused == "refused today" { "**refused today**".to_owned() } else { text(&refused) };

@@ -7,8 +7,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, Utc};
 use reqwest::header::{
-    ACCEPT, AUTHORIZATION, DATE, ETAG, HeaderMap, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, LOCATION,
-    RETRY_AFTER,
+    ACCEPT, AUTHORIZATION, DATE, ETAG, HeaderMap, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH,
+    LAST_MODIFIED, LOCATION, RETRY_AFTER,
 };
 use reqwest::{Certificate, Client, Method, Response, StatusCode, Url};
 use thiserror::Error;
@@ -140,9 +140,7 @@ impl Before<'_> {
     fn header(self) -> Option<(HeaderName, HeaderValue)> {
         let (name, value) = match (self.etag, self.last_modified) {
             (Some(etag), _) => (IF_NONE_MATCH, etag.to_owned()),
-            (None, Some(modified)) => {
-                (IF_MODIFIED_SINCE, modified.format("%a, %d %b %Y %H:%M:%S GMT").to_string())
-            }
+            (None, Some(modified)) => (IF_MODIFIED_SINCE, modified.format("%a, %d %b %Y %H:%M:%S GMT").to_string()),
             (None, None) => return None,
         };
         Some((name, HeaderValue::from_str(&value).ok()?))
@@ -274,7 +272,8 @@ impl IndexClient {
             Refused::LeftAlone(_) => IndexError::LeftAlone { place: self.place.clone() },
         })?;
         let deadline = deadline.min(Instant::now() + self.timeout);
-        let answer = timeout_at(deadline, self.send(question, accept, before, now)).await.unwrap_or_else(|_| Err(late()));
+        let answer =
+            timeout_at(deadline, self.send(question, accept, before, now)).await.unwrap_or_else(|_| Err(late()));
         match &answer {
             Err(IndexError::Unreachable { .. } | IndexError::TimedOut { .. } | IndexError::Status { .. }) => {
                 self.limits.failed();
