@@ -262,8 +262,8 @@ fn looked_into(bed: &Bed) {
     }
     let missing = |report: &Value| -> String {
         let all = report["results"].as_array().cloned().unwrap_or_default();
-        let all = all.iter().filter(|one| one["rule"] == "not-looked-up");
-        all.map(|one| format!("{}\n", one["message"].as_str().unwrap())).collect()
+        let missing = all.iter().filter(|one| one["rule"] == "not-looked-up");
+        missing.map(|one| one["message"].as_str().unwrap()).collect::<Vec<_>>().join("\n")
     };
     patiently("the bare one", || missing(&found()).contains("no bill of materials"));
     let (bare, said) = (format!("packages of {bare}"), missing(&found()));
@@ -288,7 +288,7 @@ fn looked_into(bed: &Bed) {
         allowed(&plane.kubectl_as("admin", &["-n", "shop", "create", "--dry-run=server", "-f", "-"], &object))
     };
     let ends = "freshgate: packages: Debian 11 has had no support since 2024-08-14; next is 13";
-    patiently("the nudges", || apply().iter().any(|line| line == ends));
+    patiently("the nudges", || apply().iter().any(|line| line.starts_with(ends)));
     let said = apply();
     assert_eq!(said.len(), 3, "{said:?}");
     assert!(said[2].starts_with("freshgate: packages: ") && said[2].contains(" → "), "{said:?}");
@@ -316,5 +316,5 @@ fn looked_into(bed: &Bed) {
     assert_eq!(all["summary"]["error"], 0);
     assert_eq!(gate.metric("freshgate_scan_failures_total"), Some(0.0));
     assert_eq!(gate.metric("freshgate_running_images_by_age_days{namespace=\"shop\",le=\"14\"}"), Some(3.0));
-    assert!(!gate.process.log().contains(" ERROR "), "{}", gate.process.log());
+    assert!(!gate.process.log().contains("ERROR"), "{}", gate.process.log());
 }

@@ -45,7 +45,7 @@ async fn a_restart_asks_nothing_again() {
     let (away, _) = run(12).await;
     assert_eq!((&away.0, &away.2), (&first.0, &first.2));
     index.set(Fault::None);
-    // What nobody used for a month is gone: it would be too old to stand in anyway.
+    // Forty days later nothing is taken as it was.
     index.take_paths();
     let (later, asked) = run(24 * 40).await;
     assert_eq!((later, asked.len()), (first, 3));
