@@ -21,6 +21,7 @@ use tokio::sync::{mpsc, watch};
 
 use self::certificates::SecretSettings;
 pub use self::cluster::{client, synced};
+use self::indexes::IndexesError;
 pub use self::registries::{RegistriesError, resolver};
 use crate::admin::decisions::DecisionsApi;
 use crate::admin::{self, Admin};
@@ -93,6 +94,9 @@ pub enum StartError {
     /// Registries.
     #[error(transparent)]
     Registries(#[from] RegistriesError),
+    /// Package indexes.
+    #[error(transparent)]
+    Indexes(#[from] IndexesError),
     /// A socket.
     #[error(transparent)]
     Server(#[from] ServerError),
@@ -150,6 +154,10 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
         None => Audit::to_stdout(&ledger, clock::now())?,
     });
     let resolver = resolver(&args.registries, Arc::clone(&facts))?;
+    let asking = match &args.scan.indexes {
+        Some(path) => Some(indexes::asking(path, store.clone()).await?),
+        None => None,
+    };
     let kinds = WorkloadKinds::with(args.workload_kind.clone());
     let client = if args.kubernetes { Some(client().await?) } else { None };
     let name = args.id.clone().unwrap_or_else(cluster::host_name);
@@ -362,6 +370,7 @@ pub async fn serve(args: ServeArgs, provider: Arc<CryptoProvider>) -> Result<(),
                 traces: Traces::default(),
                 ..gate.gatherer.clone()
             },
+            asking,
             kinds: gate.kinds.clone(),
             policies: Arc::clone(&gate.policies),
             nudges: Arc::clone(&gate.nudges),

@@ -2,12 +2,14 @@
 //! background, apart from admission: by a client, a resolver and limits of its own.
 //!
 //! A round lists the fleet, looks up the images that are due, each once, with pauses between them, and then says what the
-//! policies in force say to all that runs: in reports, in the status of each policy, in metrics. What was looked up when is
+//! policies in force say to all that runs: in reports, in the status of each policy, in metrics. After that it looks into
+//! images, where package indexes are named, and says that too. What was looked up when is
 //! kept, so a restart and a new leader go on where the last one ended.
 
 mod figures;
 pub mod fleet;
 pub mod known;
+mod look_into;
 mod look_up;
 pub mod nudges;
 mod pace;
@@ -26,6 +28,7 @@ use tokio::time::{Instant, sleep};
 
 use self::figures::Shown;
 use self::fleet::Fleet;
+pub use self::look_into::Asking;
 use self::shelf::{KnownImages, Shelf};
 use crate::clock::Clock;
 use crate::cluster::error::ReadError;
@@ -52,6 +55,8 @@ pub struct Scanner {
     pub left_out: BTreeSet<String>,
     /// Where evidence comes from, with a resolver of its own and without a ledger.
     pub gatherer: Gatherer,
+    /// Package indexes, where some are named.
+    pub asking: Option<Asking>,
     /// Policies in force.
     pub policies: Arc<ArcSwap<PolicySet>>,
     /// Where what is known outlives a round.
@@ -80,11 +85,15 @@ impl Scanner {
         let _shown = Shown(&self.metrics);
         self.counts.forget();
         let mut known = self.shelf.load().await.unwrap_or_default();
+        if self.asking.is_none() {
+            // Nobody keeps it true any more.
+            known.values_mut().for_each(|one| Arc::make_mut(one).contents = None);
+        }
         let every = pace::round_every(self.interval);
         let mut failing = false;
         loop {
             let begun = Instant::now();
-            match self.round(&mut known).await {
+            match self.round(&mut known, begun + every).await {
                 Ok(fleet) => {
                     failing = false;
                     self.metrics.scan.duration.set(begun.elapsed().as_secs_f64());
@@ -103,10 +112,19 @@ impl Scanner {
     }
 
     /// One round: what runs, what is due of it, and what there is to say.
-    async fn round(&self, known: &mut KnownImages) -> Result<Fleet, ReadError> {
+    async fn round(&self, known: &mut KnownImages, until: Instant) -> Result<Fleet, ReadError> {
         let fleet = Fleet::list(&self.client, &self.kinds, &self.left_out).await?;
-        self.look_up_due(&fleet, known).await;
+        let wanted = self.wanted(&fleet).await;
+        self.look_up_due(&wanted, known).await;
         self.say(&fleet, known).await;
+        if let Some(asking) = &self.asking {
+            // Also where all of the round's time is spent, some are looked into.
+            let until = until.max(Instant::now() + pace::round_every(self.interval) / 4);
+            if self.look_into_due(asking, &wanted, known, until).await {
+                self.say(&fleet, known).await;
+            }
+            asking.indexes.forget_unused((self.clock)()).await;
+        }
         Ok(fleet)
     }
 

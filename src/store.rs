@@ -1,6 +1,7 @@
 //! The store: every decision, the ledger of what was admitted, and what is known of images, in one `SQLite` file or on a
 //! PostgreSQL server. What writes does so in large batches behind the answers' back; a few connections read.
 
+pub(crate) mod answers;
 pub(crate) mod boundaries;
 pub(crate) mod database;
 pub(crate) mod decisions;

@@ -6,7 +6,7 @@ shopt -s nullglob globstar
 pure=(src/subject.rs src/subject/**/*.rs src/verdict.rs src/verdict/**/*.rs src/policy.rs src/policy/**/*.rs src/evidence.rs
   src/exception.rs src/exception/**/*.rs
   src/authority.rs src/authority/**/*.rs src/webhook.rs src/webhook/**/*.rs
-  src/dependency/{base,finding,forecast,ladder,rank,version,workload}.rs src/dependency/{forecast,version}/**/*.rs
+  src/dependency/{base,finding,forecast,ladder,rank,version,workload}.rs src/dependency/{forecast,version}/**/*.rs src/dependency/contents/inside.rs
   src/scanner/{known,nudges,pace,report,tally}.rs src/scanner/{nudges,tally}/**/*.rs
   src/budget.rs src/budget/{figures,freeze,freezes,lift,measure,service,snapshot,state,window}.rs src/budget/{answer,api,compile,crd,file,found,grafana,openslo,promql,pyrra,queried,query,sloth}.rs
   src/image/reference.rs src/image/reference/*.rs src/image/build_date.rs src/image/claims.rs src/audit/record.rs src/audit/record/**/*.rs src/audit/chain.rs src/audit/checkpoint.rs src/audit/checkpoint/known.rs src/audit/boundary.rs src/audit/columns.rs src/audit/columns/**/*.rs src/audit/facet.rs src/audit/facet/**/*.rs src/audit/{replay,simulate}.rs src/audit/{replay,simulate}/**/*.rs

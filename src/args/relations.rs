@@ -41,6 +41,11 @@ pub enum FlagsError {
     /// What only a cluster has.
     #[error("{0} is of a cluster: add --kubernetes (FRESHGATE_KUBERNETES=true), or leave it out")]
     WithoutCluster(&'static str),
+    /// Indexes that nobody would ask.
+    #[error(
+        "--indexes (FRESHGATE_INDEXES) is for the scan, and --scan-interval 0 (FRESHGATE_SCAN_INTERVAL) scans nothing: leave out one of them"
+    )]
+    IndexesWithoutScan,
     /// An authority of callers, and nobody who may call.
     #[error(
         "--client-ca (FRESHGATE_CLIENT_CA) alone would let in whoever else has a certificate of that authority: say which common names the API servers' certificates have with --client-name (FRESHGATE_CLIENT_NAMES)"
@@ -142,10 +147,14 @@ impl ServeArgs {
             ("--tls-secret (FRESHGATE_TLS_SECRET)", lifecycle.tls_secret.is_some()),
             ("--leader-lease (FRESHGATE_LEADER_LEASE)", lifecycle.leader_lease.is_some()),
             ("--webhook-configuration (FRESHGATE_WEBHOOK_CONFIGURATION)", lifecycle.webhook_configuration.is_some()),
+            ("--indexes (FRESHGATE_INDEXES)", self.scan.indexes.is_some()),
         ] {
             if is_set && !self.kubernetes {
                 return Err(FlagsError::WithoutCluster(flag));
             }
+        }
+        if self.scan.indexes.is_some() && self.scan.scan_interval.0.is_none() {
+            return Err(FlagsError::IndexesWithoutScan);
         }
         let other_certificate = self.tls_cert.is_some() || self.tls_key.is_some() || self.tls_self_signed;
         if lifecycle.tls_secret.is_some() && (other_certificate || lifecycle.webhook_ca.is_some()) {
@@ -198,6 +207,12 @@ mod tests {
             (format!("--kubernetes {made} --tls-write-cert w"), Ok(())),
             (made.to_owned(), Err(FlagsError::NoPolicies)),
             (format!("{policies} {made} --decisions-api"), Err(FlagsError::DecisionsWithoutCluster)),
+            (
+                format!("{policies} {made} --indexes i.yaml"),
+                Err(FlagsError::WithoutCluster("--indexes (FRESHGATE_INDEXES)")),
+            ),
+            (format!("--kubernetes {made} --indexes i.yaml"), Ok(())),
+            (format!("--kubernetes {made} --indexes i.yaml --scan-interval 0"), Err(FlagsError::IndexesWithoutScan)),
             (format!("--kubernetes {made} --decisions-api"), Err(FlagsError::DecisionsWithoutStore)),
             (format!("{policies} {made} --audit-mode strict"), Ok(())),
             (

@@ -1,5 +1,7 @@
 //! Flags about the scan of what runs.
 
+use std::path::PathBuf;
+
 use chrono::TimeDelta;
 use clap::Args;
 
@@ -17,6 +19,9 @@ pub struct ScanArgs {
     /// How long each image that runs in the cluster may go without being looked up again, as 6h; 0 scans nothing
     #[arg(long, value_name = "DURATION", env = "FRESHGATE_SCAN_INTERVAL", default_value = "6h", value_parser = interval)]
     pub scan_interval: ScanInterval,
+    /// YAML file that names package indexes, of which the scan asks what is in images; without it none is asked
+    #[arg(long, value_name = "FILE", env = "FRESHGATE_INDEXES")]
+    pub indexes: Option<PathBuf>,
 }
 
 /// The interval of the scan; none where nothing is scanned.

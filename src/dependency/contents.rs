@@ -1,23 +1,25 @@
 //! What an image holds, by the bills of materials that are attached to it; and what there is to say of that: packages
 //! behind, runtimes and systems whose support ends.
 
+mod inside;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use futures::{StreamExt as _, stream};
+use futures::{FutureExt as _, StreamExt as _, stream};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+pub use self::inside::{Contents, Inside};
+use self::inside::{Told, tell, unread};
 use super::end_of_life::named::{Named, named};
-use super::end_of_life::{Outlook, outlook};
-use super::finding::{Finding, Findings};
+use super::finding::Findings;
 use super::index::indexes::{Found, Indexes, LookUp, NotFound};
 use super::package::Package;
-use super::package::libyear::Libyears;
-use super::package::steps::Compared;
+use super::package::behind::Behind;
 use super::sbom::{self, Sbom, attestation};
-use crate::evidence::Unknown;
+use crate::evidence::{Unknown, UnknownReason};
 use crate::image::reference::ImageReference;
 use crate::image::registry::credentials::Credentials;
 use crate::image::resolver::attached::{AttachedDocument, Wanted};
@@ -27,8 +29,6 @@ use crate::image::resolver::{Request, Resolver};
 pub const LARGEST_SBOM_BYTES: u64 = 64 << 20;
 /// Packages that are looked up side by side; each index has its own pace beside that.
 const LOOK_UPS_AT_ONCE: usize = 16;
-/// Names of packages that are told one by one.
-const MOST_NAMES_TOLD: usize = 3;
 
 /// An image whose contents are asked for.
 #[derive(Clone, Copy, Debug)]
@@ -43,29 +43,22 @@ pub struct Asked<'a> {
     pub platforms: &'a [String],
 }
 
-/// What there is to say of an image's contents.
-#[derive(Clone, Debug, Default)]
-pub struct Contents {
-    /// The next steps: at most three packages, and whatever ends.
-    pub findings: Findings,
-    /// How far its packages are behind; `None` where no dates are known.
-    pub libyears: Option<Libyears>,
-    /// How many of its packages were compared with an index.
-    pub compared: usize,
-    /// How many of those have a newer version.
-    pub outdated: usize,
-}
-
 /// What an image lists, and why some of it is not known.
 #[derive(Clone, Debug, Default)]
 pub struct Listed {
     /// What its bills of materials list together; `None` where it has none.
     pub sbom: Option<Sbom>,
-    /// What could not be read.
-    pub findings: Findings,
+    /// What could not be read, and why.
+    pub unread: Vec<String>,
+    /// Whether a registry that was away may answer before long.
+    pub is_passing: bool,
 }
 
 impl Listed {
+    fn could_not_read(&mut self, why: impl Into<String>) {
+        self.unread.push(why.into());
+    }
+
     /// The packages that have indexes; those of another origin are told as such.
     fn packages(&self, findings: &mut Findings) -> BTreeSet<Package> {
         let (mut packages, mut elsewhere) = (BTreeSet::new(), BTreeMap::new());
@@ -115,29 +108,25 @@ impl<'a> LookInto<'a> {
 
     /// What there is to say of an image's contents, as of `now` (UTC).
     pub async fn contents(&self, asked: Asked<'_>, now: DateTime<Utc>) -> Contents {
+        self.inside(asked, now).await.contents(asked.written, now)
+    }
+
+    /// What is in an image, whatever name it goes by.
+    pub async fn inside(&self, asked: Asked<'_>, now: DateTime<Utc>) -> Inside {
         let deadline = Instant::now() + self.within;
         let listed = self.listed(asked, now, deadline).await;
-        let mut contents = Contents { findings: listed.findings.clone(), ..Contents::default() };
-        let Some(sbom) = &listed.sbom else { return contents };
-        let name = name_of(asked.written);
-        let packages = listed.packages(&mut contents.findings);
-        let compared = self.compare(&packages, &mut contents.findings, now, deadline).await;
-        contents.compared = compared.0.len();
-        contents.outdated = compared.outdated();
-        contents.libyears = compared.libyears();
-        for finding in compared.findings(asked.written, &name, now) {
-            contents.findings.add(finding);
-        }
-        for finding in self.ends(sbom, asked.written, &name, &mut contents.findings, now, deadline).await {
-            contents.findings.add(finding);
-        }
-        contents
+        let mut inside = Inside { unread: listed.unread.clone(), is_passing: listed.is_passing, ..Inside::default() };
+        let Some(sbom) = &listed.sbom else { return inside };
+        let packages = listed.packages(&mut inside.not_compared);
+        self.compare(&packages, &mut inside, now, deadline).await;
+        self.products(sbom, &mut inside, now, deadline).await;
+        inside
     }
 
     /// What would be asked about an image's contents; nothing is asked but its registry.
     pub async fn look_ups(&self, asked: Asked<'_>, now: DateTime<Utc>) -> (Vec<LookUp>, Findings) {
         let listed = self.listed(asked, now, Instant::now() + self.within).await;
-        let mut findings = listed.findings.clone();
+        let mut findings = unread(&listed.unread, asked.written);
         let packages = listed.packages(&mut findings);
         let products = listed.sbom.as_ref().map(named).unwrap_or_default();
         let products = products.iter().map(|named| named.product).collect();
@@ -157,7 +146,7 @@ impl<'a> LookInto<'a> {
         now: DateTime<Utc>,
     ) -> (BTreeSet<Package>, BTreeSet<Named>, Findings) {
         let listed = self.listed(asked, now, Instant::now() + self.within).await;
-        let mut findings = listed.findings.clone();
+        let mut findings = unread(&listed.unread, asked.written);
         let packages = listed.packages(&mut findings);
         (packages, listed.sbom.as_ref().map(named).unwrap_or_default(), findings)
     }
@@ -165,7 +154,6 @@ impl<'a> LookInto<'a> {
     /// What the bills of materials of an image list.
     async fn listed(&self, asked: Asked<'_>, now: DateTime<Utc>, deadline: Instant) -> Listed {
         let mut listed = Listed::default();
-        let what = format!("packages of {}", asked.written);
         let Ok(image) = ImageReference::parse(asked.written) else {
             return listed; // its date is unknown for that reason, and so it is said
         };
@@ -173,7 +161,8 @@ impl<'a> LookInto<'a> {
         let attached = match self.resolver.attached(&image, (asked.digest, asked.platforms), BILLS, request).await {
             Ok(attached) => attached,
             Err(unknown) => {
-                listed.findings.could_not(what, unknown.detail);
+                listed.is_passing = is_passing(&unknown);
+                listed.could_not_read(unknown.detail);
                 return listed;
             }
         };
@@ -184,31 +173,33 @@ impl<'a> LookInto<'a> {
                     Some(known) => known.merge(sbom),
                     None => listed.sbom = Some(sbom),
                 },
-                Err(why) => {
-                    listed.findings.could_not(what.clone(), format!("a bill of materials cannot be used: {why}"));
+                Err(NotRead { why, is_passing }) => {
+                    listed.is_passing |= is_passing;
+                    listed.could_not_read(format!("a bill of materials cannot be used: {why}"));
                 }
             }
         }
         for foreign in &attached.foreign {
-            let why = format!("a bill of materials that is attached to it speaks of {foreign} and not of this image");
-            listed.findings.could_not(what.clone(), why);
+            listed.could_not_read(format!(
+                "a bill of materials that is attached to it speaks of {foreign} and not of this image"
+            ));
         }
+        let mut missing = Vec::new();
         match &listed.sbom {
-            None if listed.findings.not_looked_up.is_empty() => {
-                listed.findings.could_not(what, "no bill of materials (SPDX or CycloneDX) is attached to it");
+            None if listed.unread.is_empty() => {
+                missing.push("no bill of materials (SPDX or CycloneDX) is attached to it".to_owned());
             }
             Some(sbom) => {
                 if sbom.is_cut {
-                    let why = format!("its bill of materials has more than {} packages", sbom::MOST_PACKAGES);
-                    listed.findings.could_not(what.clone(), why);
+                    missing.push(format!("its bill of materials has more than {} packages", sbom::MOST_PACKAGES));
                 }
                 if let Some(wrong) = &sbom.wrong_purl {
-                    let why = format!("{} entries name no package: {wrong}", sbom.wrong_purls);
-                    listed.findings.could_not(what, why);
+                    missing.push(format!("{} entries name no package: {wrong}", sbom.wrong_purls));
                 }
             }
             None => {}
         }
+        listed.unread.extend(missing);
         listed
     }
 
@@ -218,14 +209,15 @@ impl<'a> LookInto<'a> {
         document: &AttachedDocument,
         subjects: &[String],
         request: Request<'_>,
-    ) -> Result<Sbom, String> {
+    ) -> Result<Sbom, NotRead> {
+        let for_good = |why: String| NotRead { why, is_passing: false };
         if document.bytes > LARGEST_SBOM_BYTES {
-            return Err(format!("it is larger than {} MiB", LARGEST_SBOM_BYTES >> 20));
+            return Err(for_good(format!("it is larger than {} MiB", LARGEST_SBOM_BYTES >> 20)));
         }
         // Never closed.
-        let _one_at_a_time = self.reading.acquire().await.map_err(|error| error.to_string())?;
+        let _one_at_a_time = self.reading.acquire().await.map_err(|error| for_good(error.to_string()))?;
         let bytes = self.resolver.document(image, document, LARGEST_SBOM_BYTES, request).await;
-        let bytes = bytes.map_err(|Unknown { detail, .. }| detail)?;
+        let bytes = bytes.map_err(|unknown| NotRead { is_passing: is_passing(&unknown), why: unknown.detail })?;
         let (is_attestation, subjects) = (document.is_attestation, subjects.to_vec());
         let read = tokio::task::spawn_blocking(move || {
             if is_attestation {
@@ -235,92 +227,77 @@ impl<'a> LookInto<'a> {
                 sbom::read(&bytes).map_err(|error| error.to_string())
             }
         });
-        read.await.map_err(|error| error.to_string())?
+        read.await.map_err(|error| for_good(error.to_string()))?.map_err(for_good)
     }
 
-    async fn compare(
+    async fn compare_one<'p>(
         &self,
-        packages: &BTreeSet<Package>,
-        findings: &mut Findings,
+        package: &'p Package,
         now: DateTime<Utc>,
         deadline: Instant,
-    ) -> Compared {
-        let look_ups =
-            packages.iter().map(|package| async move { (package, self.indexes.compare(package, now, deadline).await) });
+    ) -> (&'p Package, Result<Found<Behind>, NotFound>) {
+        (package, self.indexes.compare(package, now, deadline).await)
+    }
+
+    async fn compare(&self, packages: &BTreeSet<Package>, inside: &mut Inside, now: DateTime<Utc>, deadline: Instant) {
+        // Boxed: the compiler cannot tell that these are `Send` for every lifetime.
+        let look_ups: Vec<_> =
+            packages.iter().map(|package| self.compare_one(package, now, deadline).boxed()).collect();
         let mut answers: Vec<_> = stream::iter(look_ups).buffer_unordered(LOOK_UPS_AT_ONCE).collect().await;
         answers.sort_by_key(|(package, _)| *package);
-        let (mut compared, mut reasons) = (Compared::default(), BTreeMap::<String, Vec<String>>::new());
+        let mut reasons = BTreeMap::<String, Vec<String>>::new();
         for (package, answer) in answers {
             match answer {
                 Ok(Found { found, stale_since }) => {
                     if let Some(since) = stale_since {
+                        inside.is_passing = true;
                         let why = format!("its index is away; what it said on {} was used", since.date_naive());
                         reasons.entry(why).or_default().push(package.name.to_string());
                     }
-                    compared.0.push((package.clone(), found));
+                    inside.compared.0.push((package.clone(), found));
                 }
                 Err(why @ NotFound::NotComparable(_)) => {
                     reasons.entry(why.to_string()).or_default().push(package.to_string());
                 }
-                Err(why) => reasons.entry(why.to_string()).or_default().push(package.name.to_string()),
+                Err(why) => {
+                    inside.is_passing |= may_pass(&why);
+                    reasons.entry(why.to_string()).or_default().push(package.name.to_string());
+                }
             }
         }
-        tell(reasons, findings);
-        compared
+        tell(reasons, &mut inside.not_compared);
     }
 
-    async fn ends(
-        &self,
-        sbom: &Sbom,
-        image: &str,
-        image_name: &str,
-        findings: &mut Findings,
-        now: DateTime<Utc>,
-        deadline: Instant,
-    ) -> Vec<Finding> {
-        let mut ending = Vec::new();
+    async fn products(&self, sbom: &Sbom, inside: &mut Inside, now: DateTime<Utc>, deadline: Instant) {
         if !self.indexes.knows_ends() {
-            return ending;
+            return;
         }
         for one in named(sbom) {
-            let what = format!("end of life of {} {}", one.product, one.version);
-            match self.indexes.product(one.product, now, deadline).await {
-                Ok(Found { found, stale_since }) => {
-                    if let Some(since) = stale_since {
-                        let why = format!("whoever says so is away; what was said on {} was used", since.date_naive());
-                        findings.could_not(what.clone(), why);
-                    }
-                    match outlook(&one, &found, image, image_name, now) {
-                        Outlook::Ending(finding) => ending.push(*finding),
-                        Outlook::Supported => {}
-                        Outlook::UnknownVersion => findings.could_not(what, "nothing is said of this version"),
-                    }
-                }
-                Err(why) => findings.could_not(what, why.to_string()),
-            }
+            let known = self.indexes.product(one.product, now, deadline).await;
+            inside.is_passing |= match &known {
+                Ok(found) => found.stale_since.is_some(),
+                Err(why) => may_pass(why),
+            };
+            let known = known.map(|Found { found, stale_since }| Told { product: found, stale_since });
+            inside.products.push((one, known.map_err(|why| why.to_string())));
         }
-        ending
     }
 }
 
-/// Tells what could not be looked up: each reason once, with a few of the packages that it is of.
-fn tell(reasons: BTreeMap<String, Vec<String>>, findings: &mut Findings) {
-    for (why, mut names) in reasons {
-        names.dedup();
-        let more = names.len().saturating_sub(MOST_NAMES_TOLD);
-        names.truncate(MOST_NAMES_TOLD);
-        let more = if more == 0 { String::new() } else { format!(" and {more} more") };
-        findings.could_not(format!("newer versions of {}{more}", names.join(", ")), why);
-    }
+/// Why a bill of materials cannot be used.
+struct NotRead {
+    why: String,
+    is_passing: bool,
 }
 
-/// An image's name as the workload writes it, without tag and digest.
-fn name_of(written: &str) -> String {
-    let without_digest = written.split('@').next().unwrap_or_default();
-    match without_digest.rsplit_once(':') {
-        Some((name, tag)) if !tag.contains('/') => name.to_owned(),
-        _ => without_digest.to_owned(),
-    }
+/// Whether a registry may answer before long.
+fn is_passing(unknown: &Unknown) -> bool {
+    matches!(unknown.reason, UnknownReason::Unreachable | UnknownReason::RateLimited)
+}
+
+/// Whether an index may answer before long.
+fn may_pass(why: &NotFound) -> bool {
+    matches!(why, NotFound::Index(error) if error.is_passing())
 }
 
 /// An address without the name and the password that may stand in it.

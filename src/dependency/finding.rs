@@ -112,9 +112,15 @@ impl Finding {
         let step = match (self.kind, self.step) {
             (Kind::Rebuilt, _) => format!("{name} {} was rebuilt", short(&self.to)),
             (Kind::BaseDrift, _) => format!("{name}: its base {} was rebuilt", short(&self.to)),
+            (Kind::EndOfLife, _) => {
+                let why = self.why.split([':', ';']).next().unwrap_or_default().trim_end_matches('.');
+                format!("{name}: {why}; next is {}", self.to)
+            }
+            // A package is one of an image's many.
+            (Kind::Package, step) => format!("{name}: {} → {} is a {}", self.from, self.to, step.as_str()),
             (_, step) => format!("{name} {} → {} is a {}", short(&self.from), short(&self.to), step.as_str()),
         };
-        let age = match self.age_days {
+        let age = match self.age_days.filter(|_| self.kind != Kind::EndOfLife) {
             Some(1) => ", 1 day old".to_owned(),
             Some(days) => format!(", {days} days old"),
             None => String::new(),
@@ -329,6 +335,17 @@ mod tests {
             finding(Kind::Rebuilt, &digest, &digest).in_one_line(today),
             "node sha256:4f1c4f1c4f1c… was rebuilt, 41 days old; this build is refused in 12 days"
         );
+        let package = Finding { step: Step::Patch, ..finding(Kind::Package, "left-pad 1.1.0", "1.1.3") };
+        assert_eq!(
+            package.in_one_line(today),
+            "node: left-pad 1.1.0 → 1.1.3 is a patch, 41 days old; this build is refused in 12 days"
+        );
+        let ends = Finding {
+            why: "Debian 11 has had no support since 2024-08-14: nobody mends it any more.".to_owned(),
+            refused_on: None,
+            ..finding(Kind::EndOfLife, "Debian 11", "13")
+        };
+        assert_eq!(ends.in_one_line(today), "node: Debian 11 has had no support since 2024-08-14; next is 13");
         let long = finding(Kind::NewerTag, &"1.".repeat(60), &"2.".repeat(60)).in_one_line(today);
         assert_eq!(long.chars().count(), 120);
     }

@@ -59,6 +59,12 @@ pub struct ScanMetrics {
     pub workloads: Family<RefusalLabels, Gauge>,
     /// Days until the first workload of a namespace would be refused.
     pub days_until_refusal: Family<NamespaceLabels, Gauge>,
+    /// Years by which the packages of running images are behind, together.
+    pub libyears: Family<NamespaceLabels, Gauge<f64, AtomicU64>>,
+    /// The same of one package on average.
+    pub libyears_mean: Family<NamespaceLabels, Gauge<f64, AtomicU64>>,
+    /// The same of the package that is furthest behind.
+    pub libyears_worst: Family<NamespaceLabels, Gauge<f64, AtomicU64>>,
     /// Next steps, by kind.
     pub findings: Family<KindLabels, Gauge>,
 }
@@ -98,6 +104,21 @@ impl ScanMetrics {
             "days_until_refusal",
             "Days until the first workload of a namespace would be refused; 0 where one would be today",
             self.days_until_refusal.clone(),
+        );
+        all.register(
+            "running_libyears",
+            "Years by which the packages of running images are behind, by namespace, each image once",
+            self.libyears.clone(),
+        );
+        all.register(
+            "running_libyears_mean",
+            "Years by which one package of running images is behind on average, by namespace",
+            self.libyears_mean.clone(),
+        );
+        all.register(
+            "running_libyears_worst",
+            "Years by which the package that is furthest behind is so, by namespace",
+            self.libyears_worst.clone(),
         );
         all.register("findings", "Next steps of workloads by kind, at most three of each", self.findings.clone());
     }

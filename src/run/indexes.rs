@@ -1,15 +1,17 @@
 //! Sets up the package indexes that a file names.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use thiserror::Error;
 
 use crate::args::IndexArgs;
-use crate::dependency::index::cache::{AnswerStore, InFolder, InMemory};
+use crate::dependency::index::cache::{AnswerStore, InFolder, InMemory, InStore};
 use crate::dependency::index::indexes::{Indexes, OpenError};
-use crate::dependency::index::settings;
+use crate::dependency::index::settings::{self, IndexSettings};
 use crate::policy::file::PolicyError;
+use crate::scanner::Asking;
+use crate::store::Store;
 
 /// Why the indexes cannot be set up.
 #[derive(Debug, Error)]
@@ -45,8 +47,7 @@ fn lines(errors: &[PolicyError]) -> String {
 /// The indexes that the flags name; `None` where they name none.
 pub async fn indexes(args: &IndexArgs) -> Result<Option<Indexes>, IndexesError> {
     let Some(path) = &args.indexes else { return Ok(None) };
-    let text = tokio::fs::read_to_string(path).await.map_err(|why| IndexesError::Read { path: path.clone(), why })?;
-    let settings = settings::read(&path.display().to_string(), &text).map_err(IndexesError::Settings)?;
+    let (settings, _) = read(path).await?;
     let kept: Arc<dyn AnswerStore> = match &args.index_cache {
         None => Arc::new(InMemory::default()),
         Some(folder) => {
@@ -54,4 +55,22 @@ pub async fn indexes(args: &IndexArgs) -> Result<Option<Indexes>, IndexesError> 
         }
     };
     Ok(Some(Indexes::open(&settings, kept).await?))
+}
+
+/// The indexes of a file, for the scan; what they answer is kept in the gate's store, where there is one.
+pub async fn asking(path: &Path, store: Option<Store>) -> Result<Asking, IndexesError> {
+    let (settings, mark) = read(path).await?;
+    let kept: Arc<dyn AnswerStore> = match store {
+        Some(store) => Arc::new(InStore::new(store)),
+        None => Arc::new(InMemory::default()),
+    };
+    Ok(Asking { indexes: Indexes::open(&settings, kept).await?, mark })
+}
+
+/// The settings in a file, and what tells them from others.
+async fn read(path: &Path) -> Result<(IndexSettings, String), IndexesError> {
+    let text =
+        tokio::fs::read_to_string(path).await.map_err(|why| IndexesError::Read { path: path.to_owned(), why })?;
+    let settings = settings::read(&path.display().to_string(), &text).map_err(IndexesError::Settings)?;
+    Ok((settings, settings::mark(&text)))
 }

@@ -18,9 +18,9 @@ use crate::cluster::watch::WatchHealth;
 use crate::evidence::gather::Gatherer;
 use crate::metrics::Metrics;
 use crate::policy::compile::PolicySet;
-use crate::scanner::Scanner;
 use crate::scanner::nudges::Nudges;
 use crate::scanner::shelf::Shelf;
+use crate::scanner::{Asking, Scanner};
 use crate::store::Store;
 use crate::subject::kinds::WorkloadKinds;
 
@@ -32,6 +32,7 @@ pub(super) struct Scanning {
     pub(super) interval: TimeDelta,
     pub(super) left_out: BTreeSet<String>,
     pub(super) gatherer: Gatherer,
+    pub(super) asking: Option<Asking>,
     pub(super) kinds: WorkloadKinds,
     pub(super) policies: Arc<ArcSwap<PolicySet>>,
     pub(super) nudges: Arc<ArcSwap<Nudges>>,
@@ -58,6 +59,7 @@ pub(super) fn start(scanning: Scanning, background: &Handle) {
             kinds: scanning.kinds,
             left_out: scanning.left_out,
             gatherer: scanning.gatherer,
+            asking: scanning.asking,
             policies: scanning.policies,
             shelf,
             reports: ClusterReports::new(client.clone(), scanning.owner, scanning.leadership.clone()),

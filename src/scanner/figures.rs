@@ -2,6 +2,7 @@
 //! says none.
 
 use super::tally::{AGE_DAYS, Tally};
+use crate::dependency::package::libyear::Libyears;
 use crate::metrics::Metrics;
 use crate::metrics::scan::{AgeLabels, KindLabels, NamespaceLabels, RefusalLabels};
 
@@ -22,6 +23,9 @@ fn clear(metrics: &Metrics) {
     scan.images_of_unknown_age.clear();
     scan.workloads.clear();
     scan.days_until_refusal.clear();
+    scan.libyears.clear();
+    scan.libyears_mean.clear();
+    scan.libyears_worst.clear();
     scan.findings.clear();
 }
 
@@ -40,6 +44,11 @@ pub(super) fn show(tally: &Tally, metrics: &Metrics) {
         scan.images_of_unknown_age.get_or_create(&labels).set(found.unknown_ages);
         if let Some(days) = found.days_until_refusal {
             scan.days_until_refusal.get_or_create(&labels).set(days);
+        }
+        if let Some(libyears) = Libyears::sum(found.libyears.values()) {
+            scan.libyears.get_or_create(&labels).set(libyears.total);
+            scan.libyears_mean.get_or_create(&labels).set(libyears.mean);
+            scan.libyears_worst.get_or_create(&labels).set(libyears.worst);
         }
         let by = found.workloads;
         for (refused, count) in

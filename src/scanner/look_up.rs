@@ -28,16 +28,15 @@ const KEPT_TOGETHER: usize = 50;
 const SECRETS_WITHIN: Duration = Duration::from_secs(5);
 
 /// An image that runs, and what it takes to look it up.
-struct Wanted {
-    credentials: Option<Credentials>,
+pub(super) struct Wanted {
+    pub(super) credentials: Option<Credentials>,
     /// Platforms that some policy judges; `None` for all.
-    platforms: Option<BTreeSet<String>>,
+    pub(super) platforms: Option<BTreeSet<String>>,
 }
 
 impl Scanner {
     /// Looks up what is due, and drops what runs no more.
-    pub(super) async fn look_up_due(&self, fleet: &Fleet, known: &mut KnownImages) {
-        let wanted = self.wanted(fleet).await;
+    pub(super) async fn look_up_due(&self, wanted: &BTreeMap<ImageKey, Wanted>, known: &mut KnownImages) {
         let gone: Vec<ImageKey> = known.keys().filter(|key| !wanted.contains_key(key)).cloned().collect();
         for key in &gone {
             known.remove(key);
@@ -56,12 +55,20 @@ impl Scanner {
         // What is asked for several images, as the tags of a repository, is asked once in a round.
         let look_ups = LookUps::new(&self.gatherer.resolver, WITHIN);
         let look_ups = &look_ups;
+        let before: BTreeMap<&ImageKey, Arc<Known>> =
+            due.iter().filter_map(|(key, _)| Some((*key, Arc::clone(known.get(*key)?)))).collect();
+        let before = &before;
         let mut found = stream::iter(due)
             .then(|(key, wanted)| async move {
                 sleep(pause).await;
                 (key, wanted)
             })
-            .map(|(key, wanted)| async move { (key.clone(), Arc::new(self.look_up(look_ups, key, wanted).await)) })
+            .map(|(key, wanted)| async move {
+                let mut found = self.look_up(look_ups, key, wanted).await;
+                // What is in a digest does not change with what its name means.
+                found.contents = before.get(key).and_then(|before| before.contents.clone());
+                (key.clone(), Arc::new(found))
+            })
             .buffer_unordered(AT_ONCE)
             .chunks(KEPT_TOGETHER)
             .boxed();
@@ -91,11 +98,11 @@ impl Scanner {
         let mut findings = look_ups.findings(used, now).await;
         forget_candidates(&mut found);
         findings.targets.values_mut().for_each(forget_candidates);
-        Known { scanned_at: now, found, findings }
+        Known { scanned_at: now, found, findings, contents: None }
     }
 
     /// Every image that runs, once for each digest that Pods run under it.
-    async fn wanted(&self, fleet: &Fleet) -> BTreeMap<ImageKey, Wanted> {
+    pub(super) async fn wanted(&self, fleet: &Fleet) -> BTreeMap<ImageKey, Wanted> {
         let mut wanted: BTreeMap<ImageKey, Wanted> = BTreeMap::new();
         let policies = self.policies.load_full();
         let mut secrets: BTreeMap<(String, String, Vec<String>), Option<Credentials>> = BTreeMap::new();

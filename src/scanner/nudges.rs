@@ -50,7 +50,8 @@ impl Nudges {
 
     fn add(&mut self, key: &ImageKey, known: &Known) {
         let Some(digest) = known.digest(key) else { return };
-        for finding in &known.findings.found {
+        let in_it = known.contents(key).map(|contents| contents.steps.as_slice()).unwrap_or_default();
+        for finding in known.findings.found.iter().chain(in_it) {
             let target = finding.target.as_ref().and_then(|target| known.findings.targets.get(target)).cloned();
             let nudge = Nudge { digest: digest.to_owned(), finding: finding.clone(), target };
             let is_of_the_digest = matches!(finding.kind, Kind::BaseDrift | Kind::Package | Kind::EndOfLife);

@@ -2,10 +2,13 @@
 //!
 //! Both have the same shape, bounded here: an object that etcd does not take would say nothing at all.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::tally::{Grade, OfNamespace, Outcome};
+use crate::dependency::finding::NotLookedUp;
 
 /// The name of each report.
 pub const NAME: &str = "freshgate";
@@ -15,6 +18,10 @@ pub const LABEL: (&str, &str) = ("app.kubernetes.io/managed-by", "freshgate");
 pub const HASH_ANNOTATION: &str = "freshgate.dev/content";
 /// Most results of one report: with [`LONGEST_TEXT`] less than half of what etcd takes.
 pub const MOST_RESULTS: usize = 300;
+/// Most reasons that are named for what could not be looked up.
+const MOST_REASONS: usize = 20;
+/// Things that are named one by one for a reason.
+const MOST_NAMED: usize = 3;
 /// Longest text in a result, in characters.
 const LONGEST_TEXT: usize = 400;
 
@@ -76,12 +83,14 @@ pub fn report(flavour: Flavour, namespace: &str, found: &OfNamespace) -> Report 
             "message": format!("{left_out} more are left out, the less urgent ones; `freshgate report --cluster` shows all."),
         }));
     }
+    results.extend(not_looked_up(&found.not_looked_up));
+    let skip = results.iter().filter(|result| result["result"] == "skip").count();
     let mut object = json!({
         "apiVersion": format!("{}/{}", flavour.group, flavour.version),
         "kind": flavour.kind,
         "metadata": {"name": NAME, "namespace": namespace, "labels": {LABEL.0: LABEL.1}},
         "summary": {
-            "pass": found.passing, "fail": fail, "warn": warn, "error": 0, "skip": usize::from(left_out > 0),
+            "pass": found.passing, "fail": fail, "warn": warn, "error": 0, "skip": skip,
         },
         "results": results,
     });
@@ -121,6 +130,32 @@ fn result(namespace: &str, outcome: &Outcome) -> Value {
             "apiVersion": of.api_version, "kind": of.kind, "namespace": namespace, "name": of.name, "uid": of.uid,
         }],
     })
+}
+
+/// What could not be looked up, a result for each reason: a finding that is missing for it is not one that there is not.
+fn not_looked_up(missing: &BTreeSet<NotLookedUp>) -> Vec<Value> {
+    let mut by_reason: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for one in missing {
+        by_reason.entry(&one.why).or_default().push(&one.what);
+    }
+    let result = |message: &str| {
+        json!({
+            "source": NAME, "policy": "dependencies", "rule": "not-looked-up", "category": "Dependencies",
+            "result": "skip", "scored": false, "message": cut(message),
+        })
+    };
+    let more = by_reason.len().saturating_sub(MOST_REASONS);
+    let named = by_reason.into_iter().take(MOST_REASONS).map(|(why, what)| {
+        let more = what.len().saturating_sub(MOST_NAMED);
+        let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+        let named = what.into_iter().take(MOST_NAMED).collect::<Vec<_>>().join(", ");
+        result(&format!("Not looked up: {named}{more}: {why}."))
+    });
+    let mut results: Vec<Value> = named.collect();
+    if more > 0 {
+        results.push(result(&format!("More could not be looked up, for {more} other reasons.")));
+    }
+    results
 }
 
 fn cut(text: &str) -> String {
@@ -182,6 +217,34 @@ mod tests {
         let hash = |found| report(FLAVOURS[0], "shop", found).hash;
         assert_eq!(hash(&found), hash(&turned));
         assert_ne!(hash(&found), hash(&OfNamespace::default()));
+    }
+
+    #[test]
+    fn what_could_not_be_looked_up_is_told_by_its_reason() {
+        let missing = |what: &str, why: &str| NotLookedUp { what: what.to_owned(), why: why.to_owned() };
+        let not_looked_up: BTreeSet<_> = ["e", "d", "c", "b", "a"]
+            .into_iter()
+            .map(|name| missing(&format!("packages of {name}"), "no bill is attached to it"))
+            .chain([missing("newer versions of npm:x", "http://index.example did not answer in time")])
+            .collect();
+        let found = OfNamespace { not_looked_up, ..OfNamespace::default() };
+        let one = report(FLAVOURS[0], "shop", &found);
+        let said: Vec<&str> =
+            one.object["results"].as_array().unwrap().iter().map(|one| one["message"].as_str().unwrap()).collect();
+        assert_eq!(
+            said,
+            [
+                "Not looked up: newer versions of npm:x: http://index.example did not answer in time.",
+                "Not looked up: packages of a, packages of b, packages of c and 2 more: no bill is attached to it.",
+            ]
+        );
+        assert_eq!(one.object["summary"], json!({"pass": 0, "fail": 0, "warn": 0, "error": 0, "skip": 2}));
+        // Reasons have no end, a report has.
+        let many = (0..90).map(|number| missing("x", &format!("reason {number:02}"))).collect();
+        let one = report(FLAVOURS[0], "shop", &OfNamespace { not_looked_up: many, ..OfNamespace::default() });
+        let results = one.object["results"].as_array().unwrap();
+        assert_eq!((results.len(), &one.object["summary"]["skip"]), (MOST_REASONS + 1, &json!(MOST_REASONS + 1)));
+        assert_eq!(results[MOST_REASONS]["message"], "More could not be looked up, for 70 other reasons.");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::known::{ImageKey, Known};
 use super::shelf::KnownImages;
 use super::tally::Tally;
 use crate::dependency::finding::Findings;
+use crate::dependency::package::libyear::Libyears;
 use crate::evidence::{Fact, ResolvedImage};
 
 /// How long one namespace may take.
@@ -47,9 +48,10 @@ impl Scanner {
             }
             for some in of_namespace.chunks(AT_ONCE) {
                 for workload in some {
-                    let (images, findings) = by_image.of_workload(fleet, workload);
+                    let OfWorkload { images, findings, libyears } = by_image.of_workload(fleet, workload);
                     let evidence = self.gatherer.gather_known(&workload.subject, &policies, &namespace, images, now);
                     tally.add(workload, &evidence, &policies, &findings, now);
+                    tally.add_libyears(&workload.subject.namespace, libyears);
                 }
                 tokio::task::yield_now().await;
             }
@@ -71,13 +73,10 @@ impl<'a> ByImage<'a> {
     }
 
     /// What is known of a workload's images: what its own namespace's credentials opened, and what anybody may know.
-    fn of_workload(
-        &self,
-        fleet: &Fleet,
-        workload: &Workload,
-    ) -> (BTreeMap<String, Fact<ResolvedImage>>, BTreeMap<String, Findings>) {
+    fn of_workload(&self, fleet: &Fleet, workload: &Workload) -> OfWorkload {
         let namespace = workload.subject.namespace.as_str();
-        let (mut images, mut findings) = (BTreeMap::new(), BTreeMap::new());
+        let mut all_of_it = OfWorkload::default();
+        let OfWorkload { images, findings, libyears } = &mut all_of_it;
         for used in &workload.subject.images {
             if images.contains_key(&used.image) {
                 continue;
@@ -90,18 +89,28 @@ impl<'a> ByImage<'a> {
             };
             let mut found: Option<&Fact<ResolvedImage>> = None;
             let mut steps = Findings::default();
-            for (_, known) in all.iter().filter(|(key, _)| theirs(key)) {
+            for (key, known) in all.iter().filter(|(key, _)| theirs(key)) {
                 // What the namespace's own credentials opened counts before what could not be opened without them.
                 if found.is_none_or(|before| before.known().is_none()) {
                     found = Some(&known.found);
                 }
-                steps.merge(known.findings.clone());
+                steps.merge(known.all_findings(key));
+                let contents = known.contents(key);
+                libyears.extend(contents.and_then(|one| Some((one.digest.clone(), one.libyears.clone()?))));
             }
             if let Some(found) = found {
                 images.insert(used.image.clone(), found.clone());
                 findings.insert(used.image.clone(), steps);
             }
         }
-        (images, findings)
+        all_of_it
     }
+}
+
+/// What is known of a workload's images, by reference as written, and how far behind their packages are, by digest.
+#[derive(Default)]
+struct OfWorkload {
+    images: BTreeMap<String, Fact<ResolvedImage>>,
+    findings: BTreeMap<String, Findings>,
+    libyears: BTreeMap<String, Libyears>,
 }

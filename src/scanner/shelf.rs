@@ -63,7 +63,7 @@ impl Shelf {
             scope: key.scope.clone(),
             image: key.image.clone(),
             running: key.running.clone(),
-            scanned_at: known.scanned_at,
+            scanned_at: known.learnt_at(),
             findings: known.to_json(),
         };
         let gone = gone.iter().map(|key| (key.scope.clone(), key.image.clone(), key.running.clone())).collect();

@@ -1,11 +1,12 @@
 //! What the policies in force say to all that runs, if each workload were made today: by policy, and by namespace.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::fleet::Workload;
-use crate::dependency::finding::{Finding, Findings, WorkloadReport};
+use crate::dependency::finding::{Finding, Findings, NotLookedUp, WorkloadReport};
+use crate::dependency::package::libyear::Libyears;
 use crate::dependency::workload::{Named, report_on};
 use crate::evidence::Evidence;
 use crate::policy::api::WorkloadCounts;
@@ -74,6 +75,10 @@ pub struct OfNamespace {
     pub workloads: ByRefusal,
     /// Days until the first refusal; 0 where there is one today.
     pub days_until_refusal: Option<i64>,
+    /// How far behind the packages of its images are, by digest: what several workloads run counts once.
+    pub libyears: BTreeMap<String, Libyears>,
+    /// What could not be looked up, each once.
+    pub not_looked_up: BTreeSet<NotLookedUp>,
 }
 
 /// Workloads by when they would be refused.
@@ -137,6 +142,16 @@ impl Tally {
             of_namespace.passing += 1;
         }
         of_namespace.outcomes.extend(outcomes);
+        of_namespace
+            .not_looked_up
+            .extend(findings.values().flat_map(|findings| findings.not_looked_up.iter().cloned()));
+    }
+
+    /// Counts in how far the packages of a workload's images are behind, by digest.
+    pub fn add_libyears(&mut self, namespace: &str, of_images: BTreeMap<String, Libyears>) {
+        if let Some(of_namespace) = self.namespaces.get_mut(namespace) {
+            of_namespace.libyears.extend(of_images);
+        }
     }
 
     fn count(&mut self, verdict: &Verdict) {

@@ -16,7 +16,7 @@ pub struct FindingsRow {
     pub image: String,
     /// The digest that Pods run under it; empty where none is known.
     pub running: String,
-    /// When it was looked up, in UTC.
+    /// When something of it was last learnt, in UTC.
     pub scanned_at: DateTime<Utc>,
     /// What was found, as JSON.
     pub findings: String,

@@ -12,20 +12,21 @@ use sqlx::{Connection, Row, SqliteConnection};
 use super::StoreError;
 
 /// What each version adds; the first brings a store from nothing to version 1.
-const STEPS: [&str; 6] = [
+const STEPS: [&str; 7] = [
     include_str!("schema/0001-first.sql"),
     include_str!("schema/0002-budgets.sql"),
     include_str!("schema/0003-boundaries.sql"),
     include_str!("schema/0004-asking.sql"),
     include_str!("schema/0005-signatures.sql"),
     include_str!("schema/0006-findings.sql"),
+    include_str!("schema/0007-answers.sql"),
 ];
 
 /// The version that brought facets, which rows of before have in their lines alone.
 const FACETS_SINCE: i64 = 4;
 
 /// The version this program writes and reads.
-const KNOWN_VERSION: i64 = 6;
+const KNOWN_VERSION: i64 = 7;
 
 const _: () = assert!(KNOWN_VERSION.unsigned_abs() == STEPS.len() as u64);
 

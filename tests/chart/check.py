@@ -101,7 +101,8 @@ def pods_are_restricted(one):
         expect(context["seccompProfile"]["type"] == "RuntimeDefault", one.name, "a Pod has no seccomp profile")
         for volume in pod.get("volumes", []):
             kinds = set(volume) - {"name"}
-            expect(kinds <= {"emptyDir", "secret", "configMap", "persistentVolumeClaim"}, one.name, f"a volume is {kinds}")
+            kinds |= {kind for source in volume.get("projected", {}).get("sources", []) for kind in source}
+            expect(kinds <= {"emptyDir", "secret", "configMap", "persistentVolumeClaim", "projected"}, one.name, f"a volume is {kinds}")
         for container in pod["containers"]:
             own = container["securityContext"]
             expect(own["readOnlyRootFilesystem"], one.name, "a root file system can be written")
@@ -254,6 +255,25 @@ def traffic_is_named(one):
         expect({53, 443, 6443} <= egress, one.name, "names or the API server cannot be reached")
 
 
+def indexes_come_into_force(one):
+    settings = one.values["scan"]["indexes"]["settings"]
+    maps = [item for item in one.of("ConfigMap") if item["metadata"]["name"].endswith("-indexes")]
+    expect(bool(settings) == bool(maps) == bool(one.argument("--indexes")), one.name, "indexes are named and not asked, or the other way")
+    template = one.of("Deployment")[0]["spec"]["template"]
+    expect(bool(settings) == ("checksum/indexes" in annotations(template)), one.name, "other settings of indexes would not start the gate anew")
+    if settings:
+        expect(yaml.safe_load(maps[0]["data"]["indexes.yaml"]) == settings, one.name, "the settings of indexes are changed on the way")
+        sources = [volume["projected"]["sources"] for volume in one.pod["volumes"] if volume["name"] == "indexes"][0]
+        files = {source["secret"]["name"] for source in sources if "secret" in source}
+        expect(files == {one.values["scan"]["indexes"]["existingSecret"]} - {""}, one.name, "the files that settings name are not beside them")
+        ports = {port["port"] for policy in one.of("NetworkPolicy") for rule in policy["spec"]["egress"] for port in rule.get("ports", [])}
+        urls = [index.get("url", "") for index in [*settings.get("indexes", []), settings.get("endOfLife", {})]]
+        for url in filter(None, urls):
+            port = re.search(r"://[^/]*:(\d+)", url)
+            port = int(port.group(1)) if port else 443 if "https://" in url else 80
+            expect(not ports or port in ports, one.name, f"the NetworkPolicy shuts {url}")
+
+
 def flags_exist(one, known):
     expect(one.arguments[0] == "serve", one.name, "another command")
     for argument in one.arguments[1:]:
@@ -397,6 +417,7 @@ def main():
         removal_needs_no_pod(one)
         rights_are_few(one)
         traffic_is_named(one)
+        indexes_come_into_force(one)
         flags_exist(one, flags)
         test_is_small(one)
         if program:

@@ -4,6 +4,7 @@
 #![allow(dead_code)] // each test binary uses its part
 
 pub mod between;
+pub mod bill;
 pub mod browser;
 pub mod canary;
 pub mod collector;
@@ -12,6 +13,7 @@ pub mod exposition;
 pub mod faulty;
 pub mod gate;
 pub mod image;
+pub mod index;
 pub mod node;
 pub mod postgres;
 pub mod process;

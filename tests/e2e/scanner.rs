@@ -8,11 +8,16 @@ use serde_json::{Value, json};
 
 use crate::Scenario;
 use crate::bed::{Bed, allowed, built_days_ago, deployment};
+use crate::cluster::bill::{SPDX, attested, spdx, statement};
 use crate::cluster::control_plane::{ControlPlane, wait_for};
 use crate::cluster::gate::{Gate, REGISTERED};
+use crate::cluster::index::StaticIndex;
 use crate::lifecycle::{plane, program, wait_until_registered};
 
-pub const SCENARIOS: &[Scenario] = &[("what_runs_is_scanned_reported_and_nudged", scanned)];
+pub const SCENARIOS: &[Scenario] = &[
+    ("what_runs_is_scanned_reported_and_nudged", scanned),
+    ("what_is_in_images_is_asked_of_indexes_once", looked_into),
+];
 
 const REPORTS: &str = include_str!("../fixtures/reports/reports.openreports.io.yaml");
 const POLICY_REPORTS: &str = include_str!("../fixtures/reports/policyreports.wgpolicyk8s.io.yaml");
@@ -210,4 +215,106 @@ fn scanned(bed: &Bed) {
     // When nothing runs in a namespace any more, its report goes.
     assert!(plane.kubectl(&["-n", "shop", "delete", "deployment", "--all"]).success);
     patiently("the end of the report", || report(&plane, "reports.openreports.io", "shop") == Value::Null);
+}
+
+/// Waits until the scan has come to its end so many times more, or as good as.
+fn rounds(gate: &Gate, seconds: f64) {
+    let last = || gate.metric("freshgate_scan_last_success_seconds").unwrap_or(0.0);
+    let before = last();
+    patiently("more rounds", || last() > before.max(1.0) + seconds);
+}
+
+fn looked_into(bed: &Bed) {
+    let plane = plane();
+    let said = plane.apply(REPORTS);
+    assert!(said.success, "{}", said.stderr);
+    assert!(plane.kubectl(&["wait", "--for=condition=Established", "crd", "--all"]).success);
+    let patch = r#"{"spec": {"dependencies": {"nudges": 3}}}"#;
+    assert!(plane.kubectl(&["patch", "gpol", "production", "--type=merge", "-p", patch]).success);
+
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let index = runtime.block_on(StaticIndex::start());
+    let folder = tempfile::tempdir().unwrap();
+    let settings = folder.path().join("indexes.yaml");
+    std::fs::write(&settings, index.settings()).unwrap();
+
+    // One image under two names, with a bill of materials; and one without.
+    let built = |seed: &str| built_days_ago(seed, 10);
+    let image = attested(built("with a bill"), |image| statement(&image.digest, SPDX, spdx()));
+    let (packages, mirrored) = (bed.push("scan/packages", "1.0.0", &image), bed.push("scan/mirrored", "1.0.0", &image));
+    let bare = bed.push("scan/bare", "1.0.0", &built("without one"));
+    for (name, image) in [("packages", &packages), ("mirrored", &mirrored), ("bare", &bare)] {
+        let object = deployment(name, image).to_string();
+        allowed(&plane.kubectl_as("admin", &["-n", "shop", "create", "-f", "-"], &object));
+    }
+
+    let (host, kubeconfig, settings) = (bed.registry_host(), plane.kubeconfig(), settings.display().to_string());
+    let args = ["--kubernetes", "--insecure-registry", &host, "--scan-interval", "2s", "--indexes", settings.as_str()];
+    let mut gate = Gate::start(program(), &[&args[..], &REGISTERED].concat(), &[("KUBECONFIG", &kubeconfig)]);
+    wait_until_registered(&plane, &bed.old);
+    let found = || report(&plane, "reports.openreports.io", "shop");
+    let of = |name: &str, rule: &str| results(&found(), name, rule);
+    for name in ["packages", "mirrored"] {
+        patiently("what ends", || of(name, "end-of-life").len() == 2);
+        let step = &of(name, "package")[0];
+        assert!(step["properties"]["image"].as_str().unwrap().contains(&format!("scan/{name}:1.0.0")), "{step}");
+        assert!(step["message"].as_str().unwrap().contains(" behind "), "{step}");
+    }
+    let missing = |report: &Value| -> String {
+        let all = report["results"].as_array().cloned().unwrap_or_default();
+        let missing = all.iter().filter(|one| one["rule"] == "not-looked-up");
+        missing.map(|one| one["message"].as_str().unwrap()).collect::<Vec<_>>().join("\n")
+    };
+    patiently("the bare one", || missing(&found()).contains("no bill of materials"));
+    let (bare, said) = (format!("packages of {bare}"), missing(&found()));
+    assert!(said.contains(&bare) && said.contains("newer versions of npm:shop: it is private"), "{said}");
+    // Of two names of one image each package counts once.
+    let libyears = || gate.metric("freshgate_running_libyears{namespace=\"shop\"}");
+    patiently("libyears", || libyears().is_some_and(|years| years > 1.0));
+    let (mean, worst) = (
+        gate.metric("freshgate_running_libyears_mean{namespace=\"shop\"}").unwrap(),
+        gate.metric("freshgate_running_libyears_worst{namespace=\"shop\"}").unwrap(),
+    );
+    assert!((mean * 3.0 - libyears().unwrap()).abs() < 0.01 && worst > mean, "{mean} {worst}");
+    assert_eq!(gate.metric("freshgate_findings{kind=\"package\"}"), Some(2.0));
+    assert_eq!(gate.metric("freshgate_findings{kind=\"end-of-life\"}"), Some(4.0));
+    let asked = index.take_paths();
+    assert!(!asked.is_empty() && asked.windows(2).all(|two| two[0] != two[1]), "each once: {asked:?}");
+    assert!(!asked.iter().any(|path| path.contains("shop")), "private names are asked of nobody: {asked:?}");
+
+    // Whoever deploys is told.
+    let apply = || {
+        let object = deployment("another", &packages).to_string();
+        allowed(&plane.kubectl_as("admin", &["-n", "shop", "create", "--dry-run=server", "-f", "-"], &object))
+    };
+    let ends = "freshgate: packages: Debian 11 has had no support since 2024-08-14; next is 13";
+    patiently("the nudges", || apply().iter().any(|line| line.starts_with(ends)));
+    let said = apply();
+    assert_eq!(said.len(), 3, "{said:?}");
+    assert!(said[2].starts_with("freshgate: packages: ") && said[2].contains(" → "), "{said:?}");
+
+    // A restart goes on with what was answered, and so do rounds that look again.
+    gate.crash_and_restart();
+    patiently("libyears", || gate.metric("freshgate_running_libyears{namespace=\"shop\"}").is_some());
+    rounds(&gate, 5.0);
+    assert_eq!(index.take_paths(), Vec::<String>::new());
+    assert_eq!(of("packages", "package").len(), 1);
+    drop(gate);
+
+    // An index that is away leaves no finding and a reason, and all else as it is.
+    let url = index.url();
+    runtime.block_on(index.stop());
+    let gate = Gate::start(program(), &args, &[("KUBECONFIG", &kubeconfig)]);
+    patiently("the reason", || missing(&found()).contains(&format!("{url} ")));
+    rounds(&gate, 3.0);
+    let all = found();
+    for kind in ["package", "end-of-life"] {
+        assert_eq!(results(&all, "packages", kind), Vec::<Value>::new());
+    }
+    let said = missing(&all);
+    assert!(said.contains("newer versions of ") && said.contains("end of life of nodejs"), "{said}");
+    assert_eq!(all["summary"]["error"], 0);
+    assert_eq!(gate.metric("freshgate_scan_failures_total"), Some(0.0));
+    assert_eq!(gate.metric("freshgate_running_images_by_age_days{namespace=\"shop\",le=\"14\"}"), Some(3.0));
+    assert!(!gate.process.log().contains("ERROR"), "{}", gate.process.log());
 }

@@ -98,6 +98,9 @@
 - --workload-kind={{ .group }}/{{ .kind }}={{ .path }}
 {{- end }}
 - --scan-interval={{ .Values.scan.interval }}
+{{- if .Values.scan.indexes.settings }}
+- --indexes=/indexes/indexes.yaml
+{{- end }}
 {{- with .Values.contact }}
 - {{ printf "--contact=%s" . | toJson }}
 {{- end }}

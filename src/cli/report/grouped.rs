@@ -173,6 +173,19 @@ pub fn excepted_in_words(image: &ImageReport) -> String {
     all.concat()
 }
 
+/// `31 packages 12.3 libyears behind, 0.4 on average, left-pad 1.1.0 3.1`; nothing where indexes say nothing.
+pub fn libyears_in_words(image: &ImageReport) -> Option<String> {
+    let libyears = image.libyears.as_ref()?;
+    let of = counted(libyears.packages, "package");
+    Some(match &libyears.worst_package {
+        None => format!("{of} up to date"),
+        Some(worst) => format!(
+            "{of} {:.1} libyears behind, {:.1} on average, {worst} {:.1}",
+            libyears.total, libyears.mean, libyears.worst
+        ),
+    })
+}
+
 /// `patch 1.27.3 → 1.27.10`, `base debian:12@sha256:4f1c… → …`.
 pub fn step_in_words(finding: &Finding) -> String {
     let what = match finding.kind {

@@ -4,7 +4,9 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::grouped::{Group, View, age_in_words, excepted_in_words, leads_nowhere, step_in_words, target_age_in_words};
+use super::grouped::{
+    Group, View, age_in_words, excepted_in_words, leads_nowhere, libyears_in_words, step_in_words, target_age_in_words,
+};
 use super::table::harmless;
 use crate::dependency::finding::{Finding, WorkloadReport, short};
 
@@ -80,6 +82,7 @@ fn card(view: &View<'_>, workload: &WorkloadReport) -> Markup {
             ul.images { @for image in &workload.images {
                 li {
                     code { (harmless(&short(&image.image))) } " " (age_in_words(image)) (harmless(&excepted_in_words(image)))
+                    @if let Some(words) = libyears_in_words(image) { ", " (harmless(&words)) }
                     @if let Some(refusal) = image.refusals.first() {
                         ", " (view.refused_in_words(Some(refusal.on))) " by policy " (harmless(&refusal.policy))
                     }

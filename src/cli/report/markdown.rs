@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 use super::grouped::{
-    View, age_in_words, counted, excepted_in_words, leads_nowhere, step_in_words, target_age_in_words,
+    View, age_in_words, counted, excepted_in_words, leads_nowhere, libyears_in_words, step_in_words,
+    target_age_in_words,
 };
 use crate::dependency::finding::{WorkloadReport, short};
 
@@ -55,8 +56,9 @@ fn add_rows(view: &View<'_>, workload: &WorkloadReport, said: &mut String) {
         .images
         .iter()
         .map(|image| {
+            let behind = libyears_in_words(image).map(|words| format!(", {}", text(&words))).unwrap_or_default();
             let (age, excepted) = (age_in_words(image), excepted_in_words(image));
-            format!("{}, {}", code(&short(&image.image)), text(&format!("{age}{excepted}")))
+            format!("{}, {}{behind}", code(&short(&image.image)), text(&format!("{age}{excepted}")))
         })
         .collect();
     let refused = view.refused_in_words(workload.refused_on);

@@ -1,6 +1,8 @@
 //! A report for a terminal.
 
-use super::grouped::{View, age_in_words, excepted_in_words, leads_nowhere, step_in_words, target_age_in_words};
+use super::grouped::{
+    View, age_in_words, excepted_in_words, leads_nowhere, libyears_in_words, step_in_words, target_age_in_words,
+};
 use crate::cli::output::table;
 use crate::dependency::finding::WorkloadReport;
 
@@ -37,6 +39,7 @@ fn add_workload(view: &View<'_>, workload: &WorkloadReport, said: &mut Vec<Strin
         let refused = image.refusals.first().map(|refusal| view.refused_in_words(Some(refusal.on)));
         let refused = refused.map(|words| format!(", {words}{}", by.unwrap_or_default())).unwrap_or_default();
         said.push(format!("    {} {}{}{refused}", image.image, age_in_words(image), excepted_in_words(image)));
+        said.extend(libyears_in_words(image).map(|words| format!("      {words}")));
     }
     let rows: Vec<Vec<String>> = workload
         .findings

@@ -78,12 +78,17 @@ fn workload(namespace: &str, name: &str, images: Vec<ImageReport>, findings: Vec
 
 fn report() -> Report {
     let node = "node:18.20.4";
+    let mut with_packages = image(node, Some(78), Some(12));
+    let worst_package = Some("left|pad 1.1.0".to_owned());
+    with_packages.libyears = Some(Libyears { total: 12.345, mean: 0.398, worst: 3.1, worst_package, packages: 31 });
+    let mut newest = image("sidecar:1.0", Some(3), Some(87));
+    newest.libyears = Some(Libyears { packages: 1, ..Libyears::default() });
     let mut leads_nowhere = finding("old:1", Kind::NewerTag, Step::Major, "1", "2");
     leads_nowhere.target_refused_on = Some(day(0));
     let mut many = workload(
         "shop",
         "checkout",
-        vec![image(node, Some(78), Some(12)), image("sidecar:1.0", Some(3), Some(87))],
+        vec![with_packages, newest],
         vec![
             finding(node, Kind::Rebuilt, Step::Rebuild, DIGEST, DIGEST),
             finding(node, Kind::NewerTag, Step::Patch, "18.20.4", "18.20.8"),

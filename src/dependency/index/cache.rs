@@ -1,7 +1,9 @@
 //! Answers of indexes, kept so that nothing is asked twice: in memory, in a folder for the command line, or in the store.
 //!
-//! What is kept is what was read of an answer, not its bytes; with it its `ETag`, so that an index need only say
-//! "unchanged".
+//! What is kept is what was read of an answer, not its bytes; with it its `ETag` and when it was last modified, so that an
+//! index need only say "unchanged".
+
+mod in_store;
 
 use std::path::PathBuf;
 
@@ -10,6 +12,8 @@ use futures::future::BoxFuture;
 use moka::sync::Cache as Memory;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+
+pub use in_store::InStore;
 
 /// Most bytes of one answer in a folder.
 const LARGEST_ANSWER_BYTES: u64 = 16 << 20;
@@ -27,6 +31,9 @@ pub struct Kept {
     /// What the index calls this state of its answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub etag: Option<String>,
+    /// When that changed, in UTC, where the index says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_modified: Option<DateTime<Utc>>,
     /// What was read of it, in JSON; `None` where the index has no such package.
     pub answer: Option<String>,
 }
@@ -38,6 +45,16 @@ pub trait AnswerStore: Send + Sync {
 
     /// Keeps an answer.
     fn save<'a>(&'a self, kept: &'a Kept) -> BoxFuture<'a, ()>;
+
+    /// Writes what was gathered, where answers are not written one by one.
+    fn settle(&self, _now: DateTime<Utc>) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
+
+    /// Drops answers that nobody used since then, where they would else stay for ever.
+    fn forget_unused(&self, _since: DateTime<Utc>) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
 }
 
 /// For as long as the process lives.
@@ -116,6 +133,7 @@ mod tests {
             url: "https://index.example/se/rd/serde".into(),
             asked_at: "2026-11-25T12:00:00Z".parse().unwrap(),
             etag: Some("\"abc\"".into()),
+            last_modified: "2026-11-01T12:00:00Z".parse().ok(),
             answer: answer.map(str::to_owned),
         }
     }

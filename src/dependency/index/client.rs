@@ -7,7 +7,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, Utc};
 use reqwest::header::{
-    ACCEPT, AUTHORIZATION, DATE, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH, LAST_MODIFIED, LOCATION, RETRY_AFTER,
+    ACCEPT, AUTHORIZATION, DATE, ETAG, HeaderMap, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH,
+    LAST_MODIFIED, LOCATION, RETRY_AFTER,
 };
 use reqwest::{Certificate, Client, Method, Response, StatusCode, Url};
 use thiserror::Error;
@@ -126,6 +127,26 @@ impl IndexError {
     }
 }
 
+/// What is known of an answer from before, so that a server need only say that it is the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Before<'a> {
+    /// What the server called it.
+    pub etag: Option<&'a str>,
+    /// When it was last modified, in UTC; counts where there is no `etag`, since it is only as exact as a second.
+    pub last_modified: Option<DateTime<Utc>>,
+}
+
+impl Before<'_> {
+    fn header(self) -> Option<(HeaderName, HeaderValue)> {
+        let (name, value) = match (self.etag, self.last_modified) {
+            (Some(etag), _) => (IF_NONE_MATCH, etag.to_owned()),
+            (None, Some(modified)) => (IF_MODIFIED_SINCE, modified.format("%a, %d %b %Y %H:%M:%S GMT").to_string()),
+            (None, None) => return None,
+        };
+        Some((name, HeaderValue::from_str(&value).ok()?))
+    }
+}
+
 /// What a server answers.
 #[derive(Debug)]
 pub enum Answered {
@@ -218,14 +239,14 @@ impl IndexClient {
         &self,
         question: &Question,
         accept: &'static str,
-        etag: Option<&str>,
+        before: Before<'_>,
         now: DateTime<Utc>,
         deadline: Instant,
     ) -> Result<Answered, IndexError> {
         let mut tries = 0;
         loop {
             tries += 1;
-            let answer = self.ask_once(question, accept, etag, now, deadline).await;
+            let answer = self.ask_once(question, accept, before, now, deadline).await;
             let Err(IndexError::Busy { seconds, .. }) = &answer else { return answer };
             let again_at = Instant::now() + Duration::from_secs(*seconds);
             if tries >= MOST_TRIES || again_at >= deadline {
@@ -239,7 +260,7 @@ impl IndexClient {
         &self,
         question: &Question,
         accept: &'static str,
-        etag: Option<&str>,
+        before: Before<'_>,
         now: DateTime<Utc>,
         deadline: Instant,
     ) -> Result<Answered, IndexError> {
@@ -251,7 +272,8 @@ impl IndexClient {
             Refused::LeftAlone(_) => IndexError::LeftAlone { place: self.place.clone() },
         })?;
         let deadline = deadline.min(Instant::now() + self.timeout);
-        let answer = timeout_at(deadline, self.send(question, accept, etag, now)).await.unwrap_or_else(|_| Err(late()));
+        let answer =
+            timeout_at(deadline, self.send(question, accept, before, now)).await.unwrap_or_else(|_| Err(late()));
         match &answer {
             Err(IndexError::Unreachable { .. } | IndexError::TimedOut { .. } | IndexError::Status { .. }) => {
                 self.limits.failed();
@@ -281,13 +303,15 @@ impl IndexClient {
         &self,
         question: &Question,
         accept: &'static str,
-        etag: Option<&str>,
+        before: Before<'_>,
         now: DateTime<Utc>,
     ) -> Result<Answered, IndexError> {
         let method = if question.head_only { Method::HEAD } else { Method::GET };
         let mut request = self.client.request(method, self.address(question)).header(ACCEPT, accept);
-        if let Some(etag) = etag.and_then(|etag| HeaderValue::from_str(etag).ok()) {
-            request = request.header(IF_NONE_MATCH, etag);
+        let condition = before.header();
+        let is_conditional = condition.is_some();
+        if let Some((name, value)) = condition {
+            request = request.header(name, value);
         }
         let response = request.send().await.map_err(|error| IndexError::Unreachable {
             place: self.place.clone(),
@@ -296,7 +320,7 @@ impl IndexClient {
         let place = || self.place.clone();
         let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
         match response.status() {
-            StatusCode::NOT_MODIFIED if etag.is_some() => Ok(Answered::Unchanged),
+            StatusCode::NOT_MODIFIED if is_conditional => Ok(Answered::Unchanged),
             status if status.is_success() => {
                 let etag = header(ETAG).filter(|etag| etag.len() <= 256).map(str::to_owned);
                 let last_modified = header(LAST_MODIFIED).and_then(http_date);

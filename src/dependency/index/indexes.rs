@@ -16,7 +16,7 @@ use thiserror::Error;
 use tokio::time::Instant;
 
 use super::cache::{AnswerStore, Kept};
-use super::client::{Answered, AnsweredBody, ClientError, IndexClient, IndexError};
+use super::client::{Answered, AnsweredBody, Before, ClientError, IndexClient, IndexError};
 use super::protocol::{Kind, Question, Unreadable};
 use super::settings::{IndexSetting, IndexSettings, Location};
 use super::snapshot::{Snapshot, SnapshotError};
@@ -31,6 +31,8 @@ const LIST_FRESH_FOR: TimeDelta = TimeDelta::hours(6);
 const NONE_FRESH_FOR: TimeDelta = TimeDelta::hours(1);
 /// How long what an index said stands in while it is away.
 const STALE_FOR: TimeDelta = TimeDelta::days(7);
+/// How long a kept answer stays that nobody wants.
+const KEPT_UNUSED_FOR: TimeDelta = TimeDelta::days(30);
 /// How long what was found is in memory; shorter than it is fresh.
 const IN_MEMORY_FOR: Duration = Duration::from_secs(15 * 60);
 const MOST_IN_MEMORY: u64 = 20_000;
@@ -171,6 +173,16 @@ impl Indexes {
     /// Whether anybody could say when support ends.
     pub fn knows_ends(&self) -> bool {
         self.end_of_life.is_some() || self.snapshots().any(|(_, snapshot)| !snapshot.end_of_life.is_empty())
+    }
+
+    /// Writes what was learnt to where answers are kept.
+    pub async fn settle(&self, now: DateTime<Utc>) {
+        self.kept.settle(now).await;
+    }
+
+    /// Drops kept answers that nobody used for [`KEPT_UNUSED_FOR`].
+    pub async fn forget_unused(&self, now: DateTime<Utc>) {
+        self.kept.forget_unused(now - KEPT_UNUSED_FOR).await;
     }
 
     fn snapshots(&self) -> impl Iterator<Item = (&PathBuf, &Snapshot)> {
@@ -456,28 +468,30 @@ impl Indexes {
             }
             other => other,
         };
-        let etag = kept.as_ref().filter(|(kept, _)| kept.answer.is_some()).and_then(|(kept, _)| kept.etag.as_deref());
-        let (etag, answer) = match client.ask(question, accept, etag, now, deadline).await {
-            Ok(Answered::NotThere) => (None, None),
+        let before = kept.as_ref().filter(|(kept, _)| kept.answer.is_some()).map(|(kept, _)| kept);
+        let before = before.map(|kept| Before { etag: kept.etag.as_deref(), last_modified: kept.last_modified });
+        let asked = client.ask(question, accept, before.unwrap_or_default(), now, deadline).await;
+        let (etag, last_modified, answer) = match asked {
+            Ok(Answered::NotThere) => (None, None, None),
             Ok(Answered::Unchanged) => match kept {
-                Some((kept, answer)) => (kept.etag, answer),
-                None => (None, None),
+                Some((kept, answer)) => (kept.etag, kept.last_modified, answer),
+                None => (None, None, None),
             },
             Ok(Answered::Body(body)) => {
-                let etag = body.etag.clone();
+                let (etag, last_modified) = (body.etag.clone(), body.last_modified);
                 // Tens of megabytes are read beside the tasks that answer reviews.
                 let read = tokio::task::spawn_blocking(move || read(body)).await;
                 let read = read.map_err(|error| Unreadable::Shape(error.to_string())).and_then(|read| read);
                 let place = || client.place().to_owned();
                 match read {
-                    Ok(read) => (etag, Some(read)),
+                    Ok(read) => (etag, last_modified, Some(read)),
                     Err(why) => return stale_or(kept, now, IndexError::Unreadable { place: place(), why }),
                 }
             }
             Err(error) => return stale_or(kept, now, error),
         };
         if let Ok(json) = answer.as_ref().map(serde_json::to_string).transpose() {
-            self.kept.save(&Kept { url, asked_at: now, etag, answer: json }).await;
+            self.kept.save(&Kept { url, asked_at: now, etag, last_modified, answer: json }).await;
         }
         Ok(answer.map(|found| Found { found, stale_since: None }))
     }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
 use url::Url;
 
 use super::protocol::Kind;
@@ -164,6 +165,11 @@ pub fn read(file: &str, text: &str) -> Result<IndexSettings, Vec<PolicyError>> {
     let written: Written = document.read(file).map_err(|error| vec![error])?;
     let folder = Path::new(file).parent().map(Path::to_owned).unwrap_or_default();
     compile(written, &folder).map_err(|problems| located(file, document, problems))
+}
+
+/// Tells settings from others: a few digits over their text.
+pub fn mark(text: &str) -> String {
+    hex::encode(Sha256::digest(text)).chars().take(16).collect()
 }
 
 fn problem(field: impl Into<String>, message: impl Into<String>, remedy: impl Into<String>) -> Problem {

@@ -35,6 +35,27 @@ pub fn years(time: TimeDelta) -> f64 {
 }
 
 impl Libyears {
+    /// The figures of several images together; `None` where there are none.
+    pub fn sum<'a>(images: impl IntoIterator<Item = &'a Self>) -> Option<Self> {
+        let sum = images.into_iter().fold(Self::default(), |sum, one| {
+            let worst = if one.worst > sum.worst { one } else { &sum };
+            let (worst, worst_package) = (worst.worst, worst.worst_package.clone());
+            Self {
+                total: sum.total + one.total,
+                mean: 0.0,
+                worst,
+                worst_package,
+                packages: sum.packages + one.packages,
+            }
+        });
+        if sum.packages == 0 {
+            return None;
+        }
+        #[allow(clippy::cast_precision_loss)] // a cluster has millions, not 2^53
+        let mean = sum.total / sum.packages as f64;
+        Some(Self { total: rounded(sum.total), mean: rounded(mean), ..sum })
+    }
+
     /// The figures of some packages, each with its name and how far it is behind; `None` where there are none.
     pub fn of(packages: &[(String, TimeDelta)]) -> Option<Self> {
         let (worst_package, worst) = packages.iter().max_by_key(|(_, time)| *time)?;
@@ -66,6 +87,17 @@ mod tests {
         let libyears = Libyears::of(&behind).unwrap();
         assert_eq!((libyears.total, libyears.mean, libyears.worst), (3.0, 1.0, 2.0));
         assert_eq!((libyears.worst_package.as_deref(), libyears.packages), (Some("c 3.0"), 3));
+    }
+
+    #[test]
+    fn the_figures_of_several_images_are_of_all_their_packages() {
+        let year = TimeDelta::hours(24 * 365 + 6);
+        let one = Libyears::of(&[("a 1".to_owned(), year), ("b 1".to_owned(), TimeDelta::zero())]).unwrap();
+        let other = Libyears::of(&[("c 1".to_owned(), year * 5)]).unwrap();
+        let sum = Libyears::sum([&one, &other]).unwrap();
+        assert_eq!((sum.total, sum.mean, sum.worst, sum.packages), (6.0, 2.0, 5.0, 3));
+        assert_eq!(sum.worst_package.as_deref(), Some("c 1"));
+        assert_eq!(Libyears::sum([]), None);
     }
 
     #[test]

@@ -3,7 +3,9 @@ use std::sync::Arc;
 use chrono::TimeDelta;
 use serde_json::json;
 
+use super::super::known::KnownContents;
 use super::*;
+use crate::dependency::contents::Contents;
 use crate::dependency::finding::{Findings, Step, stable_id};
 use crate::evidence::{Admission, Cache, PlatformImage};
 use crate::image::build_date::{BuildDate, Class, Source, read_date};
@@ -75,7 +77,7 @@ fn nudges(entries: &[(&str, &str, &str, Vec<Finding>)]) -> Nudges {
     let entry = |(scope, reference, digest, found): &(&str, &str, &str, Vec<Finding>)| {
         let key = ImageKey { scope: (*scope).into(), image: (*reference).into(), running: String::new() };
         let findings = Findings { found: found.clone(), ..Findings::default() };
-        (key, Arc::new(Known { scanned_at: now(), found: image(digest, 78), findings }))
+        (key, Arc::new(Known { scanned_at: now(), found: image(digest, 78), findings, contents: None }))
     };
     Nudges::of(&entries.iter().map(entry).collect())
 }
@@ -146,6 +148,27 @@ fn what_is_true_of_a_digest_is_said_under_its_other_names_too() {
         said,
         ["freshgate: node: its base debian:12 was rebuilt, 41 days old; this build is refused in 12 days"]
     );
+}
+
+#[test]
+fn what_is_in_an_image_is_said_beside_its_other_steps() {
+    let mut found = Contents::default();
+    found.findings.add(Finding { step: Step::Minor, ..finding(Kind::Package, NODE, "1.3.0") });
+    let contents = KnownContents::new(now(), "sha256:a", "settings", false, found);
+    let with = |running: &str, contents: &KnownContents| {
+        let key = ImageKey { scope: String::new(), image: NODE.to_owned(), running: running.to_owned() };
+        let known = Known {
+            scanned_at: now(),
+            found: image("sha256:a", 78),
+            findings: Findings::default(),
+            contents: Some(contents.clone()),
+        };
+        let all = Nudges::of(&[(key, Arc::new(known))].into());
+        all.warnings(&subject(NODE), &evidence(NODE, "sha256:a"), &policies(3), 3, now())
+    };
+    let said = ["freshgate: node: 18.20 → 1.3.0 is a minor, 41 days old; this build is refused in 12 days"];
+    assert_eq!(with("", &contents), said);
+    assert_eq!(with("sha256:b", &contents), [""; 0], "another digest runs by now");
 }
 
 #[test]

@@ -119,3 +119,23 @@ fn a_next_step_is_an_outcome_of_the_workload() {
     assert_eq!(shop.outcomes[0].properties["how"], "image: app:1.1");
     assert_eq!((shop.outcomes[0].policy.as_str(), shop.outcomes[0].grade), ("dependencies", Grade::Step));
 }
+
+#[test]
+fn libyears_count_each_image_of_a_namespace_once() {
+    let mut tally = Tally::new(&PolicySet::default());
+    let years = |total: f64| Libyears { total, mean: total, worst: total, worst_package: None, packages: 1 };
+    for name in ["one", "other"] {
+        let evidence = Evidence { images: [("app:1".to_owned(), built(3))].into(), ..Evidence::default() };
+        let mut missing = Findings::default();
+        missing.could_not("packages of app:1", "no bill is attached to it");
+        let findings = [("app:1".to_owned(), missing)].into();
+        tally.add(&workload("shop", name), &evidence, &PolicySet::default(), &findings, now());
+        tally
+            .add_libyears("shop", [("sha256:a".to_owned(), years(2.0)), (format!("sha256:{name}"), years(1.0))].into());
+    }
+    tally.add_libyears("nothing-runs-here", [("sha256:a".to_owned(), years(2.0))].into());
+    let shop = &tally.namespaces["shop"];
+    assert_eq!(Libyears::sum(shop.libyears.values()).map(|sum| (sum.total, sum.packages)), Some((4.0, 3)));
+    assert_eq!(shop.not_looked_up.len(), 1, "each once");
+    assert_eq!(tally.namespaces.len(), 1);
+}

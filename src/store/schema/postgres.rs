@@ -8,10 +8,11 @@ use super::KNOWN_VERSION;
 use crate::store::postgres::{PostgresAddress, PostgresError};
 
 /// What each step brings the schema to; the first one does so from nothing.
-const STEPS: [(i64, &str); 3] = [
+const STEPS: [(i64, &str); 4] = [
     (4, include_str!("postgres-0004.sql")),
     (5, include_str!("postgres-0005.sql")),
     (6, include_str!("postgres-0006.sql")),
+    (7, include_str!("postgres-0007.sql")),
 ];
 
 const _: () = assert!(STEPS[STEPS.len() - 1].0 == KNOWN_VERSION);

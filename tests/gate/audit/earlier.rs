@@ -17,7 +17,7 @@ async fn a_store_of_before_is_filled_from_its_lines() {
         .run(
         "DROP TRIGGER decision_facets_added; DROP TRIGGER decision_facets_removed; DROP TRIGGER decision_facets_changed;
          DROP TABLE decision_facets; ALTER TABLE decisions DROP COLUMN facets; ALTER TABLE decisions DROP COLUMN signature;
-         DROP TABLE image_findings; PRAGMA user_version = 3")
+         DROP TABLE image_findings; DROP TABLE index_answers; PRAGMA user_version = 3")
         .await;
     connection.close().await;
     Store::open(&place.location()).await.unwrap().flush_and_close().await.unwrap();

@@ -5,6 +5,8 @@ use super::*;
 /// A database of the test's own, and a folder with the journal.
 type Place = PlaceOn<place::Postgres>;
 
+#[path = "answers.rs"]
+mod answers;
 #[path = "archived.rs"]
 mod archived;
 #[path = "asking.rs"]

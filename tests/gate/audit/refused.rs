@@ -16,10 +16,10 @@ async fn a_store_of_a_newer_version() {
     let place = Place::new();
     Store::open(&place.location()).await.unwrap().flush_and_close().await.unwrap();
     let mut connection = place.connect().await;
-    connection.run("PRAGMA user_version = 7").await;
+    connection.run("PRAGMA user_version = 8").await;
     connection.close().await;
     let expected = format!(
-        "the store {} has schema version 7, and this freshgate knows versions up to 6: run the newer freshgate that wrote it, or name another store",
+        "the store {} has schema version 8, and this freshgate knows versions up to 7: run the newer freshgate that wrote it, or name another store",
         place.file().display()
     );
     assert_eq!(refusal(&place.location()).await, (expected.clone(), expected));

@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use chrono::{SubsecRound as _, Utc};
+use chrono::{SubsecRound as _, TimeDelta, Utc};
+use freshgate::dependency::contents::Contents;
 use freshgate::dependency::finding::{Finding, Findings, Kind, Step};
+use freshgate::dependency::package::libyear::Libyears;
 use freshgate::evidence::{Cache, Fact, ResolvedImage};
 use freshgate::policy::compile::{CompiledPolicy, PolicySet};
-use freshgate::scanner::known::{ImageKey, Known};
+use freshgate::scanner::known::{ImageKey, Known, KnownContents};
 use freshgate::scanner::nudges::Nudges;
 use freshgate::scanner::shelf::Shelf;
 use serde_json::json;
@@ -35,7 +37,7 @@ fn known(image: &str, running: &str) -> (ImageKey, Arc<Known>) {
         ResolvedImage { digest: "sha256:a".to_owned(), platforms: Vec::new(), cache: Cache::Fetched, fetched_at: now };
     let key = ImageKey { scope: String::new(), image: image.to_owned(), running: running.to_owned() };
     let findings = Findings { found: vec![finding], ..Findings::default() };
-    (key, Arc::new(Known { scanned_at: now, found: Fact::Known(found), findings }))
+    (key, Arc::new(Known { scanned_at: now, found: Fact::Known(found), findings, contents: None }))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -54,6 +56,18 @@ async fn what_the_scanner_found_outlives_it_and_reaches_who_answers() {
     let shelf = Shelf::new(Some(store.clone()));
     let kept = shelf.load().await.unwrap();
     assert_eq!(kept.len(), 3);
+    // What is in it is learnt later, and is news for whoever looks whether there are any.
+    let mark = store.image_findings_mark().await.unwrap();
+    let libyears = Libyears { total: 3.5, mean: 1.75, worst: 3.0, worst_package: Some("a 1".into()), packages: 2 };
+    let contents = Contents { libyears: Some(libyears), ..Contents::default() };
+    let (key, before) = &all[0];
+    let looked_at = before.scanned_at + TimeDelta::minutes(2);
+    let contents = KnownContents::new(looked_at, "sha256:b", "settings", false, contents);
+    let learnt = Arc::new(Known { contents: Some(contents), ..(**before).clone() });
+    shelf.save(&[(key.clone(), Arc::clone(&learnt))], &[]).await;
+    assert_eq!(shelf.load().await.unwrap()[key], learnt);
+    assert_ne!(store.image_findings_mark().await.unwrap(), mark);
+    shelf.save(&all[..1], &[]).await;
     assert_eq!((&kept[&all[0].0], &kept[&all[2].0]), (&all[0].1, &all[2].1));
 
     // Nobody is told before a policy asks for it.

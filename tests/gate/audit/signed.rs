@@ -67,7 +67,7 @@ async fn a_store_of_before_signatures_finds_the_same() {
     // The triggers of then, as far as they are missed.
     connection
         .run(
-            "DROP TABLE image_findings; DROP TRIGGER decision_facets_added; DROP TRIGGER decision_facets_changed;
+            "DROP TABLE image_findings; DROP TABLE index_answers; DROP TRIGGER decision_facets_added; DROP TRIGGER decision_facets_changed;
              ALTER TABLE decisions DROP COLUMN signature; ALTER TABLE decision_facets DROP COLUMN signature;
              CREATE TRIGGER decision_facets_added AFTER INSERT ON decisions BEGIN SELECT 1; END;
              CREATE TRIGGER decision_facets_changed AFTER UPDATE ON decisions BEGIN SELECT 1; END;

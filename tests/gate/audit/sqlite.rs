@@ -5,6 +5,8 @@ use super::*;
 /// A folder with a store in it.
 type Place = PlaceOn<place::Sqlite>;
 
+#[path = "answers.rs"]
+mod answers;
 #[path = "archived.rs"]
 mod archived;
 #[path = "asked.rs"]

@@ -1,6 +1,5 @@
 //! Bills of materials that are attached to images in real registries, in each way that build tools attach them.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -11,48 +10,20 @@ use serde_json::{Value, json};
 
 use super::super::dates::{resolve, resolver};
 use super::{StaticIndex, fixture, now, open};
-use crate::cluster::image::{Config, Image, OCI_MANIFEST, attestation_entry, digest, entry, index};
+pub use crate::cluster::bill::{SPDX, spdx, statement};
+use crate::cluster::bill::{artifact, attested};
+use crate::cluster::image::{Config, Image, OCI_MANIFEST, digest};
 use crate::cluster::registry::Registry;
 
-const SPDX: &str = "https://spdx.dev/Document";
 const CYCLONEDX: &str = "https://cyclonedx.org/bom";
-
-pub fn spdx() -> Value {
-    let text = std::fs::read(fixture("sboms/shop-of-six-ecosystems.spdx.json")).unwrap();
-    serde_json::from_slice(&text).unwrap()
-}
 
 fn cyclonedx() -> Value {
     let text = std::fs::read(fixture("sboms/shop-of-six-ecosystems.cyclonedx.json")).unwrap();
     serde_json::from_slice(&text).unwrap()
 }
 
-pub fn statement(subject: &str, predicate_type: &str, predicate: Value) -> Value {
-    json!({
-        "_type": "https://in-toto.io/Statement/v0.1", "predicateType": predicate_type,
-        "subject": [{"name": "shop", "digest": {"sha256": subject.trim_start_matches("sha256:")}}],
-        "predicate": predicate,
-    })
-}
-
 fn envelope(statement: &Value) -> Value {
     json!({"payloadType": "application/vnd.in-toto+json", "payload": STANDARD.encode(statement.to_string()), "signatures": []})
-}
-
-/// A manifest with one layer, as attestations and artifacts are.
-fn artifact(media_type: &str, layer: Vec<u8>, layer_annotations: &Value, more: &Value) -> Image {
-    let config = b"{}".to_vec();
-    let mut manifest = json!({
-        "schemaVersion": 2, "mediaType": OCI_MANIFEST,
-        "config": {"mediaType": "application/vnd.oci.empty.v1+json", "digest": digest(&config), "size": config.len()},
-        "layers": [{"mediaType": media_type, "digest": digest(&layer), "size": layer.len(), "annotations": layer_annotations}],
-    });
-    for (key, value) in more.as_object().unwrap() {
-        manifest[key] = value.clone();
-    }
-    let body = serde_json::to_vec(&manifest).unwrap();
-    let blobs: BTreeMap<String, Vec<u8>> = [config, layer].into_iter().map(|blob| (digest(&blob), blob)).collect();
-    Image { digest: digest(&body), media_type: OCI_MANIFEST, body, children: Vec::new(), blobs }
 }
 
 fn app(seed: &str) -> Image {
@@ -61,12 +32,7 @@ fn app(seed: &str) -> Image {
 
 /// As BuildKit attaches it: an index that lists image and attestation.
 pub fn by_buildkit(seed: &str, statement_of: impl Fn(&Image) -> Value) -> Image {
-    let image = app(seed);
-    let layer = statement_of(&image).to_string().into_bytes();
-    let annotations = json!({"in-toto.io/predicate-type": SPDX});
-    let attestation = artifact("application/vnd.in-toto+json", layer, &annotations, &json!({}));
-    let listed = attestation_entry(&image, attestation);
-    index(vec![entry("amd64", image), listed], &json!({}))
+    attested(app(seed), statement_of)
 }
 
 /// As cosign attaches it: under a tag made of the digest.

@@ -39,9 +39,9 @@ async fn emptied(statements: &str) -> Place {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_schema_of_a_newer_version() {
-    let place = emptied("UPDATE about SET version = 7").await;
+    let place = emptied("UPDATE about SET version = 8").await;
     let expected = format!(
-        "the store {} has schema version 7, and this freshgate knows versions up to 6: run the newer freshgate that wrote it, or name another store",
+        "the store {} has schema version 8, and this freshgate knows versions up to 7: run the newer freshgate that wrote it, or name another store",
         shown(&place)
     );
     assert_eq!(refused_alike(&place.url()).await, expected);
@@ -55,7 +55,7 @@ async fn a_schema_of_before_signatures_is_brought_to_the_present_one() {
     close(store, audit).await;
     let mut connection = place.connect().await;
     connection
-        .run("ALTER TABLE decisions DROP COLUMN signature; DROP TABLE image_findings; UPDATE about SET version = 4")
+        .run("ALTER TABLE decisions DROP COLUMN signature; DROP TABLE image_findings; DROP TABLE index_answers; UPDATE about SET version = 4")
         .await;
     connection.close().await;
     let (store, audit) = place.open().await;
@@ -72,7 +72,7 @@ async fn a_schema_of_an_older_version_is_for_the_server_to_bring_up_to_date() {
     assert_eq!(
         read,
         format!(
-            "the store {} has schema version 3, and this freshgate reads version 6: start this version's `freshgate serve` once, which brings it there",
+            "the store {} has schema version 3, and this freshgate reads version 7: start this version's `freshgate serve` once, which brings it there",
             shown(&place)
         )
     );
