@@ -122,7 +122,7 @@ impl Scanner {
         if let Some(asking) = &self.asking {
             // Also where all of the round's time is spent, some are looked into.
             let until = until.max(Instant::now() + pace::round_every(self.interval) / 4);
-            if self.look_into_due(asking, &wanted, known, until).await {
+            if self.look_into_due(asking, (&fleet, &wanted), known, until).await {
                 self.say(&fleet, known).await;
             }
             asking.indexes.forget_unused((self.clock)()).await;
@@ -137,12 +137,17 @@ impl Scanner {
         let until = until.max(Instant::now() + pace::SHORTEST_PAUSE);
         while Instant::now() < until {
             sleep(POLICIES_EVERY.min(until.saturating_duration_since(Instant::now()))).await;
-            let now = self.policies.load_full();
-            if !Arc::ptr_eq(&asked, &now) && !same(&asked, &now) {
-                self.say(fleet, known).await;
-            }
-            asked = now;
+            self.ask_anew(&mut asked, fleet, known).await;
         }
+    }
+
+    /// Says what there is to say, where policies have changed since they were `asked`.
+    async fn ask_anew(&self, asked: &mut Arc<PolicySet>, fleet: &Fleet, known: &KnownImages) {
+        let now = self.policies.load_full();
+        if !Arc::ptr_eq(asked, &now) && !same(asked, &now) {
+            self.say(fleet, known).await;
+        }
+        *asked = now;
     }
 }
 

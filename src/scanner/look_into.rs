@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
+use super::fleet::Fleet;
 use super::known::{ImageKey, Known, KnownContents};
 use super::look_up::Wanted;
 use super::shelf::KnownImages;
-use super::{Scanner, pace};
+use super::{POLICIES_EVERY, Scanner, pace};
 use crate::dependency::contents::{Asked, LookInto};
 use crate::dependency::index::indexes::Indexes;
 
@@ -48,7 +49,7 @@ impl Scanner {
     pub(super) async fn look_into_due(
         &self,
         asking: &Asking,
-        wanted: &BTreeMap<ImageKey, Wanted>,
+        (fleet, wanted): (&Fleet, &BTreeMap<ImageKey, Wanted>),
         known: &mut KnownImages,
         until: Instant,
     ) -> bool {
@@ -77,12 +78,20 @@ impl Scanner {
             .buffer_unordered(AT_ONCE)
             .ready_chunks(KEPT_TOGETHER)
             .boxed();
-        while let Some(some) = looked.next().await {
-            let some: Vec<(ImageKey, Arc<Known>)> = some.into_iter().flatten().collect();
-            self.shelf.save(&some, &[]).await;
-            known.extend(some);
+        let mut asked = self.policies.load_full();
+        loop {
+            match timeout(POLICIES_EVERY, looked.next()).await {
+                Ok(Some(some)) => {
+                    let some: Vec<(ImageKey, Arc<Known>)> = some.into_iter().flatten().collect();
+                    self.shelf.save(&some, &[]).await;
+                    known.extend(some);
+                }
+                Ok(None) => return true,
+                Err(_) => {}
+            }
+            // It may take the rest of a round, and policies do not wait for that.
+            self.ask_anew(&mut asked, fleet, known).await;
         }
-        true
     }
 
     /// The digests that are due, those that nobody looked into first.
@@ -149,4 +158,52 @@ fn platforms<'a>(wanted: impl Iterator<Item = &'a Wanted>) -> Vec<String> {
         }
     }
     all.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+
+    use super::*;
+    use crate::dependency::finding::Findings;
+    use crate::evidence::{Cache, Fact, PlatformImage, ResolvedImage, UnknownReason};
+
+    #[test]
+    fn what_is_attached_hangs_at_the_index_of_a_platform_that_runs() {
+        let at = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
+        let platform = PlatformImage {
+            platform: None,
+            digest: "sha256:platform".to_owned(),
+            built: Fact::unknown(UnknownReason::NoDate, "x"),
+            first_seen: None,
+            candidates: Vec::new(),
+        };
+        let found = Fact::Known(ResolvedImage {
+            digest: "sha256:index".to_owned(),
+            platforms: vec![platform],
+            cache: Cache::Fetched,
+            fetched_at: at,
+        });
+        let known = Known { scanned_at: at, found, findings: Findings::default(), contents: None };
+        let key =
+            |running: &str| ImageKey { scope: String::new(), image: "a:1".to_owned(), running: running.to_owned() };
+        for (running, expected) in
+            [("", "sha256:index"), ("sha256:platform", "sha256:index"), ("sha256:before", "sha256:before")]
+        {
+            assert_eq!(digest(&known, &key(running)), Some(expected), "{running}");
+        }
+        let known = Known { found: Fact::unknown(UnknownReason::Unreachable, "x"), ..known };
+        assert_eq!(digest(&known, &key("")), None);
+    }
+
+    #[test]
+    fn one_that_wants_all_platforms_wants_them_for_all() {
+        let wanted = |platforms: Option<&[&str]>| Wanted {
+            credentials: None,
+            platforms: platforms.map(|some| some.iter().map(|one| (*one).to_owned()).collect()),
+        };
+        let (some, more, all) = (wanted(Some(&["linux/arm64"])), wanted(Some(&["linux/amd64"])), wanted(None));
+        assert_eq!(platforms([&some, &more].into_iter()), ["linux/amd64", "linux/arm64"]);
+        assert_eq!(platforms([&some, &all].into_iter()), [""; 0]);
+    }
 }

@@ -173,14 +173,14 @@ pub fn excepted_in_words(image: &ImageReport) -> String {
     all.concat()
 }
 
-/// `31 packages 12.3 libyears behind, 0.4 on average, left-pad 1.1.0 3.1`; nothing where indexes say nothing.
+/// `31 packages 12.3 libyears behind, 0.4 on average, 3.1 for left-pad 1.1.0`; nothing where indexes say nothing.
 pub fn libyears_in_words(image: &ImageReport) -> Option<String> {
     let libyears = image.libyears.as_ref()?;
     let of = counted(libyears.packages, "package");
     Some(match &libyears.worst_package {
         None => format!("{of} up to date"),
         Some(worst) => format!(
-            "{of} {:.1} libyears behind, {:.1} on average, {worst} {:.1}",
+            "{of} {:.1} libyears behind, {:.1} on average, {:.1} for {worst}",
             libyears.total, libyears.mean, libyears.worst
         ),
     })
