@@ -80,6 +80,9 @@ impl Scanner {
         let _shown = Shown(&self.metrics);
         self.counts.forget();
         let mut known = self.shelf.load().await.unwrap_or_default();
+        // What a clock that was ahead has dated would not be looked up again before that day.
+        let latest = (self.clock)() + self.interval;
+        known.retain(|_, known| known.scanned_at <= latest);
         let every = pace::round_every(self.interval);
         let mut failing = false;
         loop {
