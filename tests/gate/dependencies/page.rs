@@ -22,7 +22,7 @@ const SMALLEST_LETTER: f64 = 10.5;
 const HOSTILE: &str = "<script>document.title='ran'</script><img src='http://127.0.0.1:9/x.png' onerror=\"document.title='ran'\"><style>@import 'http://127.0.0.1:9/x.css';</style>";
 
 /// What is measured in the page: texts that are cut or stick out, and what a picture is made of.
-const MEASURE: &str = r#"(() => {
+const MEASURE: &str = r"(() => {
     for (const details of document.querySelectorAll('details')) details.open = true;
     const width = window.innerWidth;
     const sticksOut = one => { const box = one.getBoundingClientRect(); return box.right > width + 0.5 || box.left < -0.5; };
@@ -66,7 +66,7 @@ const MEASURE: &str = r#"(() => {
         paper: getComputedStyle(document.body).backgroundColor,
         pairs: [...pairs],
     };
-})()"#;
+})()";
 
 fn built(seed: &str, days_ago: i64) -> Image {
     Config::created(seed, &(Utc::now() - TimeDelta::days(days_ago)).to_rfc3339()).image()
