@@ -91,6 +91,9 @@ impl Scanner {
                 Arc::make_mut(one).contents = None;
             }
         }
+        // What a clock that was ahead has dated would not be looked up again before that day.
+        let latest = (self.clock)() + self.interval;
+        known.retain(|_, known| known.scanned_at <= latest);
         let every = pace::round_every(self.interval);
         let mut failing = false;
         loop {

@@ -22,6 +22,8 @@ pub const MOST_RESULTS: usize = 300;
 const MOST_REASONS: usize = 20;
 /// Things that are named one by one for a reason.
 const MOST_NAMED: usize = 3;
+/// Most bytes of all results together: half of what etcd takes. Texts that JSON has to escape are longer than they look.
+const MOST_BYTES: usize = 700 << 10;
 /// Longest text in a result, in characters.
 const LONGEST_TEXT: usize = 400;
 
@@ -74,9 +76,16 @@ pub fn report(flavour: Flavour, namespace: &str, found: &OfNamespace) -> Report 
         ))
     });
     let fail = outcomes.iter().filter(|outcome| outcome.grade == Grade::Refused).count();
-    let (warn, left_out) = (outcomes.len() - fail, outcomes.len().saturating_sub(MOST_RESULTS));
+    let (all, warn) = (outcomes.len(), outcomes.len() - fail);
     outcomes.truncate(MOST_RESULTS);
-    let mut results: Vec<Value> = outcomes.into_iter().map(|outcome| result(namespace, outcome)).collect();
+    let mut bytes = 0;
+    let fits = |result: &Value| {
+        bytes += result.to_string().len();
+        bytes <= MOST_BYTES
+    };
+    let mut results: Vec<Value> =
+        outcomes.into_iter().map(|outcome| result(namespace, outcome)).take_while(fits).collect();
+    let left_out = all - results.len();
     if left_out > 0 {
         results.push(json!({
             "source": NAME, "policy": "dependencies", "rule": "report-size", "result": "skip", "scored": false,
@@ -260,5 +269,21 @@ mod tests {
         let last = results.last().unwrap()["message"].as_str().unwrap();
         assert!(last.starts_with("9700 more are left out"), "{last}");
         assert!(one.object.to_string().len() < 1 << 20, "{}", one.object.to_string().len());
+    }
+
+    #[test]
+    fn a_report_of_texts_that_grow_when_they_are_written_stays_within_it_too() {
+        let mut outcomes: Vec<Outcome> =
+            (0..400).map(|number| outcome(Grade::Soon, number, &"\u{1}".repeat(5_000))).collect();
+        for outcome in &mut outcomes {
+            outcome.properties = ["id", "image", "step", "from", "how"].map(|key| (key, "\u{1}".repeat(500))).into();
+        }
+        let one = report(FLAVOURS[0], "shop", &OfNamespace { outcomes, ..OfNamespace::default() });
+        let results = one.object["results"].as_array().unwrap();
+        assert!((20..MOST_RESULTS).contains(&results.len()), "{}", results.len());
+        let last = results.last().unwrap()["message"].as_str().unwrap();
+        assert!(last.starts_with(&format!("{} more are left out", 400 - (results.len() - 1))), "{last}");
+        assert!(one.object.to_string().len() < 1 << 20, "{}", one.object.to_string().len());
+        assert_eq!(one.object["summary"]["warn"], 400);
     }
 }

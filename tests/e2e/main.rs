@@ -14,6 +14,7 @@ mod cluster;
 mod decisions;
 mod exceptions;
 mod freeze;
+mod handover;
 mod leaders;
 mod lifecycle;
 mod objects;
@@ -21,6 +22,7 @@ mod outages;
 mod places;
 mod policies;
 mod registration;
+mod report;
 mod returns;
 mod running;
 mod scanner;
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         returns::SCENARIOS,
         policies::SCENARIOS,
         exceptions::SCENARIOS,
+        report::SCENARIOS,
         budgets::SCENARIOS,
         freeze::SCENARIOS,
         checkpoints::SCENARIOS,
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         registration::SCENARIOS,
         leaders::SCENARIOS,
         scanner::SCENARIOS,
+        handover::SCENARIOS,
     ]
     .concat();
     let chosen: Vec<&Scenario> = scenarios

@@ -2,6 +2,7 @@
 //!
 //! What the index here answers was answered by real ones, and is kept under `tests/fixtures/indexes`.
 
+mod captured;
 mod faults;
 mod indexes;
 mod real;

@@ -27,6 +27,9 @@ const MOST_MANIFESTS: usize = 32;
 const PREDICATE_ANNOTATIONS: [&str; 3] =
     ["in-toto.io/predicate-type", "predicateType", "dev.sigstore.bundle.predicateType"];
 const BUNDLE_PREFIX: &str = "application/vnd.dev.sigstore.bundle";
+/// The config of an artifact that has none. Some registries list artifacts by their config's type instead of their own: such
+/// a one may be anything, and is looked into.
+const EMPTY_CONFIG: &str = "application/vnd.oci.empty.v1+json";
 const ATTESTATION_ARTIFACT: &str = "application/vnd.docker.attestation.manifest.v1+json";
 
 /// Which documents are wanted.
@@ -161,6 +164,7 @@ impl LookUp {
         let could_carry = |kind: &str| {
             kind.starts_with(BUNDLE_PREFIX)
                 || kind == ATTESTATION_ARTIFACT
+                || kind == EMPTY_CONFIG
                 || kind.contains("spdx")
                 || kind.contains("cyclonedx")
         };

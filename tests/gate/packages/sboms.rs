@@ -58,7 +58,7 @@ fn referring(image: &Image, subject: &str, media_type: &str, document: &Value) -
     refers
 }
 
-async fn contents(registry: &Registry, index: &StaticIndex, reference: &str) -> Contents {
+pub async fn contents(registry: &Registry, index: &StaticIndex, reference: &str) -> Contents {
     let resolver = resolver(&[registry.host()]);
     let found = resolve(&resolver, reference).await;
     let digest = found.known().unwrap_or_else(|| panic!("{found:?}")).digest.clone();
@@ -68,11 +68,11 @@ async fn contents(registry: &Registry, index: &StaticIndex, reference: &str) -> 
     look_into.contents(asked, now()).await
 }
 
-fn steps(contents: &Contents) -> Vec<String> {
+pub fn steps(contents: &Contents) -> Vec<String> {
     contents.findings.found.iter().map(|finding| format!("{} → {}", finding.from, finding.to)).collect()
 }
 
-fn missing(contents: &Contents) -> Vec<String> {
+pub fn missing(contents: &Contents) -> Vec<String> {
     contents.findings.not_looked_up.iter().map(|one| format!("{}: {}", one.what, one.why)).collect()
 }
 
