@@ -29,9 +29,9 @@ step() { echo "  $*"; }
 
 # The control plane.
 cd "$dir"
-read -r port etcd_port peer_port controllers_port gate_port admin_port prometheus_port < <(python3 - <<'P'
+read -r port etcd_port peer_port controllers_port gate_port admin_port prometheus_port postgresql_port < <(python3 - <<'P'
 import socket
-sockets = [socket.socket() for _ in range(7)]
+sockets = [socket.socket() for _ in range(8)]
 for one in sockets:
     one.bind(("127.0.0.1", 0))
 print(*(one.getsockname()[1] for one in sockets))
@@ -446,9 +446,21 @@ Y
   kubectl delete clusterrole,clusterrolebinding patcher > /dev/null
 }
 
+# A PostgreSQL server of the test's own, which trusts whoever is on this machine. It does not run as root.
+bring_postgresql() {
+  local as=() programs; programs=$(readlink "$bed/postgresql")
+  mkdir -p "$dir/postgresql"
+  if [ "$(id -u)" = 0 ]; then as=(setpriv --reuid=postgres --regid=postgres --init-groups); chmod 711 "$dir"; chown postgres "$dir/postgresql"; fi
+  (cd "$dir/postgresql" && "${as[@]}" "$programs/initdb" -D "$dir/postgresql/data" -U freshgate --auth=trust) > postgresql.log 2>&1 || fail "$(cat postgresql.log)"
+  start postgresql "${as[@]}" "$programs/postgres" -D "$dir/postgresql/data" -p "$postgresql_port" -h 127.0.0.1 -k "$dir/postgresql"
+  ready() { "$programs/pg_isready" -q -h 127.0.0.1 -p "$postgresql_port"; }
+  postgresql_pid=${pids[-1]}
+  until_so 60 ready || fail "PostgreSQL does not start: $(tail -5 postgresql.log)"
+}
+
 # The gate itself, outside of a Pod and otherwise as the chart has it: its arguments, its account, its rights.
-gate_itself() { # helm program
-  local helm=$1 program=$2
+gate_itself() { # helm program store
+  local helm=$1 program=$2 store=$3
   helm() { "$helm" --namespace "$namespace" "$@"; }
   kubectl create namespace $namespace > /dev/null
   mkdir -p volume
@@ -457,6 +469,10 @@ gate_itself() { # helm program
     --set 'registries.allow={localhost:1}' --set scan.interval=2s --set 'budgets.secrets={prometheus}' --set 'registries.pullSecrets.namespaces={default}'
     --set 'workloadKinds[0].group=apps.kruise.io,workloadKinds[0].kind=CloneSet,workloadKinds[0].resource=clonesets,workloadKinds[0].path=spec.template'
     --set 'rbac.ownerKinds[0].apiGroups={example.dev},rbac.ownerKinds[0].resources={shops}' --set audit.checkpointConfigMap=true --set audit.api=true --set audit.checkpointEvery=1s --set webhook.failurePolicy=Fail --set acknowledge.failWithOneReplica=true)
+  if [ "$store" = postgresql ]; then
+    bring_postgresql
+    settings+=(--set store.type=postgresql --set "store.postgresql.url=postgres://freshgate@127.0.0.1:$postgresql_port/postgres")
+  fi
   # What an uninstall has left that broke off: the gate is to take its place.
   "$helm" template freshgate "$chart" --kube-version 1.36 --show-only templates/removal.yaml > removal.yaml
   python3 -c 'import sys, yaml; yaml.safe_dump([one for one in yaml.safe_load_all(open("removal.yaml")) if one and one["kind"].startswith("Validating")][0], sys.stdout)' | kubectl create -f - > /dev/null
@@ -465,7 +481,7 @@ gate_itself() { # helm program
   kubeconfig_of freshgate
   local arguments; mapfile -t arguments < <(helm get manifest freshgate | arguments_of Deployment)
 
-  step "the gate starts with the chart's arguments and rights, and registers itself"
+  step "the gate starts with the chart's arguments and rights on $store, and registers itself"
   KUBECONFIG=$dir/freshgate.kubeconfig start gate "$program" "${arguments[@]}"
   local gate_pid=${pids[-1]}
   until_so 60 curl --silent --fail "http://127.0.0.1:$admin_port/readyz" || fail "the gate is not ready: $(tail -5 gate.log)"
@@ -513,6 +529,7 @@ gate_itself() { # helm program
   rm -r prometheus
   kubectl delete namespace $namespace freshgate-test --wait=false > /dev/null
   until_so 60 gone namespace $namespace || fail "the namespace does not go"
+  [ "$store" = sqlite ] || { kill -INT "$postgresql_pid"; wait "$postgresql_pid" 2>/dev/null || true; }
   rm -rf volume
 }
 
@@ -524,6 +541,7 @@ for helm in $helms; do
   echo "Helm $major: $("$helm" version --short)"
   [ "$tested" != " $major" ] || examples "$helm"
   scenario "$helm"
-  [ -z "${FRESHGATE:-}" ] || gate_itself "$helm" "$program"
+  # On the one store with one Helm, on the other with the other: each has rights of its own.
+  [ -z "${FRESHGATE:-}" ] || gate_itself "$helm" "$program" "$([ "$tested" = " $major" ] && echo sqlite || echo postgresql)"
 done
 echo "the chart does in front of an API server what it should"
