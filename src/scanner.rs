@@ -87,7 +87,9 @@ impl Scanner {
         let mut known = self.shelf.load().await.unwrap_or_default();
         if self.asking.is_none() {
             // Nobody keeps it true any more.
-            known.values_mut().for_each(|one| Arc::make_mut(one).contents = None);
+            for one in known.values_mut() {
+                Arc::make_mut(one).contents = None;
+            }
         }
         let every = pace::round_every(self.interval);
         let mut failing = false;

@@ -62,6 +62,13 @@ impl StaticIndex {
         for (path, file) in [
             ("/cargo/it/oa/itoa", "cargo-itoa.jsonl"),
             ("/npm/left-pad", "npm-left-pad.json"),
+            ("/go/github.com/mattn/go-sqlite3/@v/list", "go/sqlite3.list"),
+            ("/go/github.com/mattn/go-sqlite3/@v/v1.14.53.mod", "go/sqlite3-v1.14.53.mod"),
+            ("/go/github.com/mattn/go-sqlite3/@v/v1.14.52.info", "go/sqlite3-v1.14.52.info.json"),
+            ("/go/github.com/mattn/go-sqlite3/@v/v1.14.53.info", "go/sqlite3-v1.14.53.info.json"),
+            ("/go/github.com/cespare/xxhash/@v/list", "go/xxhash.list"),
+            ("/go/github.com/cespare/xxhash/@v/v1.1.0.info", "go/xxhash-v1.1.0.info.json"),
+            ("/go/github.com/cespare/xxhash/v2/@latest", "go/xxhash-v2.3.0.info.json"),
             ("/go/github.com/google/uuid/@v/list", "go/uuid.list"),
             ("/go/github.com/google/uuid/@v/v1.3.0.info", "go/uuid-v1.3.0.info.json"),
             ("/go/github.com/google/uuid/@v/v1.3.1.info", "go/uuid-v1.3.1.info.json"),
