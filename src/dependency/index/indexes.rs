@@ -18,7 +18,7 @@ use thiserror::Error;
 use tokio::time::Instant;
 
 use super::cache::{AnswerStore, Kept};
-use super::client::{Answered, AnsweredBody, Before, ClientError, IndexClient, IndexError};
+use super::client::{Answered, AnsweredBody, Before, ClientError, IndexClient, IndexError, LargeAnswers};
 use super::protocol::{Kind, Question, Unreadable};
 use super::settings::{IndexSetting, IndexSettings, Location};
 use super::snapshot::{Snapshot, SnapshotError};
@@ -147,10 +147,12 @@ pub struct Indexes {
 impl Indexes {
     /// Sets up what the settings name. Nothing is asked yet.
     pub async fn open(settings: &IndexSettings, kept: Arc<dyn AnswerStore>) -> Result<Self, OpenError> {
-        let mut sources = Vec::new();
+        let (mut sources, large) = (Vec::new(), LargeAnswers::default());
         for setting in &settings.indexes {
             let source = match (&setting.location, setting.kind) {
-                (Location::Server(endpoint), Some(kind)) => Source::Server(kind, IndexClient::new(endpoint).await?),
+                (Location::Server(endpoint), Some(kind)) => {
+                    Source::Server(kind, IndexClient::new(endpoint, large.clone()).await?)
+                }
                 (Location::Snapshot(path), _) => Source::Snapshot(path.clone(), snapshot(path).await?),
                 // The settings pair them.
                 (Location::Server(_), None) => continue,
@@ -158,7 +160,9 @@ impl Indexes {
             sources.push((setting.clone(), source));
         }
         let end_of_life = match &settings.end_of_life {
-            Some(Location::Server(endpoint)) => Some(EndOfLife::Server(IndexClient::new(endpoint).await?)),
+            Some(Location::Server(endpoint)) => {
+                Some(EndOfLife::Server(IndexClient::new(endpoint, large.clone()).await?))
+            }
             Some(Location::Snapshot(path)) => Some(EndOfLife::Snapshot(path.clone(), snapshot(path).await?)),
             None => None,
         };
