@@ -3,6 +3,7 @@
 //! An SBOM is somebody else's text: a URL that is none is counted and passed over.
 
 pub mod behind;
+pub mod go_module;
 pub mod libyear;
 pub mod steps;
 pub mod version;

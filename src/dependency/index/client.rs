@@ -1,6 +1,6 @@
 //! Asks one server of an index: at its own pace, within bounds of time and size, and never telling a secret.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -12,6 +12,7 @@ use reqwest::header::{
 };
 use reqwest::{Certificate, Client, Method, Response, StatusCode, Url};
 use thiserror::Error;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::protocol::{Question, Unreadable, is_html};
@@ -22,6 +23,9 @@ use crate::image::registry::limits::{Limits, Refused, http_date, retry_after};
 const LARGEST_ANSWER_BYTES: usize = 48 << 20;
 /// Most bytes of a file with a password, a token or certificates.
 const LARGEST_FILE_BYTES: u64 = 1 << 20;
+/// Answers above this are in memory one at a time, whatever index gives them: several of the largest would be more than a
+/// gate has.
+const LARGE_ANSWER_BYTES: usize = 4 << 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often a server that asks for patience is asked once more.
 const MOST_TRIES: usize = 3;
@@ -167,6 +171,18 @@ pub struct AnsweredBody {
     pub etag: Option<String>,
     /// When it was last modified, in UTC.
     pub last_modified: Option<DateTime<Utc>>,
+    /// Held for as long as it is in memory, where it is large.
+    _alone: Option<OwnedSemaphorePermit>,
+}
+
+/// The turn to have a large answer in memory; clones are the same one.
+#[derive(Clone, Debug)]
+pub struct LargeAnswers(Arc<Semaphore>);
+
+impl Default for LargeAnswers {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(1)))
+    }
 }
 
 /// A server that can be asked.
@@ -179,11 +195,12 @@ pub struct IndexClient {
     pace: Duration,
     next_at: Mutex<Instant>,
     limits: Limits,
+    large: LargeAnswers,
 }
 
 impl IndexClient {
     /// Sets up the client, with what it needs from files.
-    pub async fn new(endpoint: &Endpoint) -> Result<Self, ClientError> {
+    pub async fn new(endpoint: &Endpoint, large: LargeAnswers) -> Result<Self, ClientError> {
         let place = place_of(&endpoint.url);
         let mut headers = HeaderMap::new();
         if let Some(login) = &endpoint.login {
@@ -221,6 +238,7 @@ impl IndexClient {
             pace: Duration::from_secs(1) / endpoint.requests_per_second.max(1),
             next_at: Mutex::new(Instant::now()),
             limits: Limits::default(),
+            large,
         })
     }
 
@@ -324,12 +342,13 @@ impl IndexClient {
             status if status.is_success() => {
                 let etag = header(ETAG).filter(|etag| etag.len() <= 256).map(str::to_owned);
                 let last_modified = header(LAST_MODIFIED).and_then(http_date);
-                let bytes = if question.head_only { Vec::new() } else { self.bounded(response).await? };
+                let (bytes, alone) =
+                    if question.head_only { (Vec::new(), None) } else { self.bounded(response).await? };
                 // Before it is read as anything else: a captive portal answers everything with 200.
                 if is_html(&bytes) {
                     return Err(IndexError::Unreadable { place: place(), why: Unreadable::Html("an index's answer") });
                 }
-                Ok(Answered::Body(AnsweredBody { bytes, etag, last_modified }))
+                Ok(Answered::Body(AnsweredBody { bytes, etag, last_modified, _alone: alone }))
             }
             status if status.is_redirection() => {
                 let to = header(LOCATION).and_then(|to| response.url().join(to).ok());
@@ -354,20 +373,23 @@ impl IndexClient {
         }
     }
 
-    async fn bounded(&self, mut response: Response) -> Result<Vec<u8>, IndexError> {
+    async fn bounded(&self, mut response: Response) -> Result<(Vec<u8>, Option<OwnedSemaphorePermit>), IndexError> {
         let too_large = || IndexError::TooLarge { place: self.place.clone() };
         if response.content_length().is_some_and(|length| length > LARGEST_ANSWER_BYTES as u64) {
             return Err(too_large());
         }
-        let mut body = Vec::new();
+        let (mut body, mut alone) = (Vec::new(), None);
         loop {
             let chunk = response.chunk().await.map_err(|error| IndexError::Unreachable {
                 place: self.place.clone(),
                 why: format!("it broke off: {}", root_cause(&error.without_url())),
             })?;
-            let Some(chunk) = chunk else { return Ok(body) };
+            let Some(chunk) = chunk else { return Ok((body, alone)) };
             if body.len() + chunk.len() > LARGEST_ANSWER_BYTES {
                 return Err(too_large());
+            }
+            if alone.is_none() && body.len() + chunk.len() > LARGE_ANSWER_BYTES {
+                alone = Arc::clone(&self.large.0).acquire_owned().await.ok(); // never closed
             }
             body.extend_from_slice(&chunk);
         }

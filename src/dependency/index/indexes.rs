@@ -3,6 +3,8 @@
 //! Lists of releases are taken as they were for some hours, then asked again by their `ETag`; the date of a release never
 //! changes. While an index is away, what it said within a week stands in, and that is told.
 
+mod beyond;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,7 +18,7 @@ use thiserror::Error;
 use tokio::time::Instant;
 
 use super::cache::{AnswerStore, Kept};
-use super::client::{Answered, AnsweredBody, Before, ClientError, IndexClient, IndexError};
+use super::client::{Answered, AnsweredBody, Before, ClientError, IndexClient, IndexError, LargeAnswers};
 use super::protocol::{Kind, Question, Unreadable};
 use super::settings::{IndexSetting, IndexSettings, Location};
 use super::snapshot::{Snapshot, SnapshotError};
@@ -145,10 +147,12 @@ pub struct Indexes {
 impl Indexes {
     /// Sets up what the settings name. Nothing is asked yet.
     pub async fn open(settings: &IndexSettings, kept: Arc<dyn AnswerStore>) -> Result<Self, OpenError> {
-        let mut sources = Vec::new();
+        let (mut sources, large) = (Vec::new(), LargeAnswers::default());
         for setting in &settings.indexes {
             let source = match (&setting.location, setting.kind) {
-                (Location::Server(endpoint), Some(kind)) => Source::Server(kind, IndexClient::new(endpoint).await?),
+                (Location::Server(endpoint), Some(kind)) => {
+                    Source::Server(kind, IndexClient::new(endpoint, large.clone()).await?)
+                }
                 (Location::Snapshot(path), _) => Source::Snapshot(path.clone(), snapshot(path).await?),
                 // The settings pair them.
                 (Location::Server(_), None) => continue,
@@ -156,7 +160,9 @@ impl Indexes {
             sources.push((setting.clone(), source));
         }
         let end_of_life = match &settings.end_of_life {
-            Some(Location::Server(endpoint)) => Some(EndOfLife::Server(IndexClient::new(endpoint).await?)),
+            Some(Location::Server(endpoint)) => {
+                Some(EndOfLife::Server(IndexClient::new(endpoint, large.clone()).await?))
+            }
             Some(Location::Snapshot(path)) => Some(EndOfLife::Snapshot(path.clone(), snapshot(path).await?)),
             None => None,
         };
@@ -244,10 +250,13 @@ impl Indexes {
 
     fn addresses(&self, source: usize, package: &Package) -> Vec<String> {
         match self.sources.get(source) {
-            Some((_, Source::Server(kind, client))) => {
+            Some((setting, Source::Server(kind, client))) => {
                 let protocol = kind.protocol();
                 let dates = protocol.date_question(&package.name, &package.version);
-                protocol.questions(&package.name).into_iter().chain(dates).map(|one| client.address(&one)).collect()
+                let next = protocol.next_major(&package.name);
+                let next = next.filter(|(next, _)| setting.is_asked_about(next, &self.private));
+                let apart = dates.into_iter().chain(next.map(|(_, question)| question));
+                protocol.questions(&package.name).into_iter().chain(apart).map(|one| client.address(&one)).collect()
             }
             Some((_, source)) => vec![source.place()],
             None => Vec::new(),
@@ -316,7 +325,7 @@ impl Indexes {
     async fn find(&self, name: &PackageName, now: DateTime<Utc>, deadline: Instant) -> Result<Releases, NotFound> {
         let (mut error, mut asked, mut stale) = (None, Vec::new(), None);
         for index in self.asked_about(name)? {
-            let Some((_, source)) = self.sources.get(index) else { continue };
+            let Some((setting, source)) = self.sources.get(index) else { continue };
             match source {
                 Source::Snapshot(_, snapshot) => {
                     if let Some(all) = snapshot.releases(name) {
@@ -325,6 +334,7 @@ impl Indexes {
                 }
                 Source::Server(kind, client) => match self.ask_for_releases(*kind, client, name, now, deadline).await {
                     Ok(Some(Found { found: all, stale_since: None })) => {
+                        let all = self.complete(all, (setting, *kind, client), name, now, deadline).await?;
                         return Ok(Releases { all, source: index, stale_since: None });
                     }
                     Ok(Some(Found { found: all, stale_since })) => {
@@ -359,8 +369,13 @@ impl Indexes {
         for question in protocol.questions(name) {
             let name = name.clone();
             let read = move |body: AnsweredBody| protocol.read(&name, &body.bytes);
-            let asking =
-                Asking { client, question: &question, accept: protocol.accept(), fresh_for: Some(LIST_FRESH_FOR) };
+            let asking = Asking {
+                client,
+                question: &question,
+                accept: protocol.accept(),
+                fresh_for: Some(LIST_FRESH_FOR),
+                none_fresh_for: NONE_FRESH_FOR,
+            };
             let answer = self.answer(asking, read, now, deadline).await?;
             if let Some(found) = answer.filter(|found| !found.found.is_empty()) {
                 return Ok(Some(found));
@@ -392,7 +407,13 @@ impl Indexes {
             let protocol = kind.protocol();
             let Some(question) = protocol.date_question(name, &release.version) else { continue };
             let read = move |body: AnsweredBody| Ok(protocol.read_date(&body.bytes, body.last_modified));
-            let asking = Asking { client, question: &question, accept: protocol.accept(), fresh_for: None };
+            let asking = Asking {
+                client,
+                question: &question,
+                accept: protocol.accept(),
+                fresh_for: None,
+                none_fresh_for: NONE_FRESH_FOR,
+            };
             let answer = self.answer(asking, read, now, deadline).await?;
             let date = answer.and_then(|found| found.found).filter(|date| *date <= now + TimeDelta::hours(24));
             dates.insert(release.version.clone(), date);
@@ -427,8 +448,13 @@ impl Indexes {
             Some(EndOfLife::Server(client)) => {
                 let read = |body: AnsweredBody| end_of_life::read(&body.bytes).map_err(Unreadable::Shape);
                 let question = product_question(product);
-                let asking =
-                    Asking { client, question: &question, accept: "application/json", fresh_for: Some(LIST_FRESH_FOR) };
+                let asking = Asking {
+                    client,
+                    question: &question,
+                    accept: "application/json",
+                    fresh_for: Some(LIST_FRESH_FOR),
+                    none_fresh_for: NONE_FRESH_FOR,
+                };
                 let found = self.answer(asking, read, now, deadline).await?;
                 found.ok_or_else(|| NotFound::Unknown(client.place().to_owned()))
             }
@@ -452,7 +478,7 @@ impl Indexes {
         now: DateTime<Utc>,
         deadline: Instant,
     ) -> Result<Option<Found<T>>, IndexError> {
-        let Asking { client, question, accept, fresh_for } = asking;
+        let Asking { client, question, accept, fresh_for, none_fresh_for } = asking;
         let url = client.address(question);
         // What cannot be read any more was kept by another version.
         let kept = self.kept.load(&url).await.and_then(|kept| {
@@ -462,7 +488,10 @@ impl Indexes {
         let kept = match kept {
             // A clock that was wrong may have dated it ahead.
             Some((kept, answer))
-                if is_fresh(now.signed_duration_since(kept.asked_at).abs(), answer.is_some(), fresh_for) =>
+                if is_fresh(
+                    now.signed_duration_since(kept.asked_at).abs(),
+                    answer.as_ref().map_or(Some(none_fresh_for), |_| fresh_for),
+                ) =>
             {
                 return Ok(answer.map(|found| Found { found, stale_since: None }));
             }
@@ -497,21 +526,18 @@ impl Indexes {
     }
 }
 
-/// What is asked of a server, and how long its answer is taken as it was; `None` for ever.
+/// What is asked of a server, how long its answer is taken as it was, `None` for ever, and how long that it has none.
 #[derive(Clone, Copy)]
 struct Asking<'a> {
     client: &'a IndexClient,
     question: &'a Question,
     accept: &'static str,
     fresh_for: Option<TimeDelta>,
+    none_fresh_for: TimeDelta,
 }
 
-fn is_fresh(age: TimeDelta, is_there: bool, fresh_for: Option<TimeDelta>) -> bool {
-    match fresh_for {
-        _ if !is_there => age < NONE_FRESH_FOR,
-        Some(fresh_for) => age < fresh_for,
-        None => true,
-    }
+fn is_fresh(age: TimeDelta, fresh_for: Option<TimeDelta>) -> bool {
+    fresh_for.is_none_or(|fresh_for| age < fresh_for)
 }
 
 /// What was said before, where it may stand in for an answer; else the error.

@@ -55,6 +55,16 @@ impl Question {
     }
 }
 
+/// Versions that were taken back, both ends among them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Withdrawn {
+    /// The first.
+    pub from: String,
+    /// The last.
+    pub to: String,
+}
+
 /// Why an answer cannot be read.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum Unreadable {
@@ -89,6 +99,21 @@ pub trait Protocol: Send + Sync {
 
     /// Reads that date.
     fn read_date(&self, _body: &[u8], _last_modified: Option<DateTime<Utc>>) -> Option<DateTime<Utc>> {
+        None
+    }
+
+    /// What to ask for the releases that were taken back, where the list does not say.
+    fn withdrawn_question(&self, _name: &PackageName, _releases: &[Release]) -> Option<Question> {
+        None
+    }
+
+    /// Reads which those are.
+    fn read_withdrawn(&self, _body: &[u8]) -> Vec<Withdrawn> {
+        Vec::new()
+    }
+
+    /// The next major, where that is a package of its own, and what to ask for its newest release.
+    fn next_major(&self, _name: &PackageName) -> Option<(PackageName, Question)> {
         None
     }
 }

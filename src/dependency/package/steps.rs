@@ -3,7 +3,9 @@
 use chrono::{DateTime, Utc};
 
 use super::behind::Behind;
+use super::go_module;
 use super::libyear::{Libyears, years};
+use super::version::Version;
 use super::{Ecosystem, Package};
 use crate::dependency::finding::{Finding, Kind, Step, days_between, stable_id};
 
@@ -88,10 +90,20 @@ fn how(package: &Package, step: Step, to: &str) -> String {
         }
         Ecosystem::Npm => format!("npm install {name}@{to}, then build the image anew"),
         Ecosystem::PyPi => format!("write {name}=={to} where the requirements name it, then build the image anew"),
-        Ecosystem::Go => format!("go get {name}@{to}, then build the image anew"),
+        Ecosystem::Go => go(name, to),
         Ecosystem::Maven => {
             format!("give {name} the version {to} in pom.xml or build.gradle, then build the image anew")
         }
+    }
+}
+
+/// Of Go, where the path may change with the major.
+fn go(name: &str, to: &str) -> String {
+    let major = Version::parse(Ecosystem::Go, to).map(|version| version.line().major.1);
+    let is_of_path = to.ends_with("+incompatible") || major.is_none_or(|to| to.max(1) == go_module::major(name));
+    match major.and_then(|major| go_module::at_major(name, major)).filter(|_| !is_of_path) {
+        Some(path) => format!("go get {path}@{to}, import it by that path, then build the image anew"),
+        None => format!("go get {name}@{to}, then build the image anew"),
     }
 }
 
@@ -136,6 +148,21 @@ mod tests {
         assert_eq!(all.outdated(), 4);
         let libyears = all.libyears().unwrap();
         assert_eq!((libyears.packages, libyears.worst_package.as_deref()), (4, Some("far 1.0.0")));
+    }
+
+    #[test]
+    fn a_major_of_go_is_got_by_its_own_path() {
+        for (name, to, expected) in [
+            ("example.com/x", "v1.2.0", "go get example.com/x@v1.2.0, then"),
+            ("example.com/x", "v0.2.0", "go get example.com/x@v0.2.0, then"),
+            ("example.com/x", "v2.2.0", "go get example.com/x/v2@v2.2.0, import it by that path, then"),
+            ("example.com/x/v2", "v2.3.0", "go get example.com/x/v2@v2.3.0, then"),
+            ("example.com/x/v2", "v3.0.1", "go get example.com/x/v3@v3.0.1, import it by that path, then"),
+            ("example.com/x", "v2.0.0+incompatible", "go get example.com/x@v2.0.0+incompatible, then"),
+            ("gopkg.in/yaml.v2", "v3.0.1", "go get gopkg.in/yaml.v3@v3.0.1, import it by that path, then"),
+        ] {
+            assert_eq!(go(name, to), format!("{expected} build the image anew"));
+        }
     }
 
     #[test]

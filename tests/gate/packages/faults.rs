@@ -81,6 +81,19 @@ async fn patience_that_there_is_time_for_is_had() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn large_answers_wait_for_each_other_and_all_are_read() {
+    let index = StaticIndex::start().await;
+    let text = index.settings().replace("timeout: 6s", "timeout: 60s");
+    let indexes = open(&text).await;
+    let large: Vec<_> = (0..6).map(|number| package(Ecosystem::Npm, &format!("large-{number}"), "1.1.0")).collect();
+    let until = Instant::now() + Duration::from_secs(100);
+    let all = futures::future::join_all(large.iter().map(|one| indexes.compare(one, now(), until))).await;
+    for found in all {
+        assert_eq!(found.unwrap().found.newest.version, "1.3.0");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_recovered_index_is_asked_again() {
     let index = StaticIndex::start().await;
     let indexes = open(&index.settings()).await;

@@ -52,6 +52,31 @@ async fn each_index_says_how_far_a_package_is_behind() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_module_of_go_has_neither_what_was_taken_back_nor_an_end_at_its_major() {
+    let index = StaticIndex::start().await;
+    let indexes = open(&index.settings()).await;
+    // Its second major was an accident, and the newest go.mod says so.
+    let sqlite = behind(&indexes, &package(Ecosystem::Go, "github.com/mattn/go-sqlite3", "v1.14.52")).await;
+    assert_eq!(sqlite, "patch v1.14.53, newest v1.14.53, 1 patch behind, 61 days");
+    let withdrawn = package(Ecosystem::Go, "github.com/mattn/go-sqlite3", "v2.0.3+incompatible");
+    assert!(indexes.compare(&withdrawn, now(), soon()).await.unwrap().found.used.withdrawn);
+    index.take_paths();
+    let xxhash = behind(&indexes, &package(Ecosystem::Go, "github.com/cespare/xxhash", "v1.1.0")).await;
+    assert_eq!(xxhash, "major v2.3.0, newest v2.3.0, 1 major behind, 2033 days");
+    let asked = index.take_paths();
+    assert_eq!(
+        asked.iter().map(|path| path.strip_prefix("/go/github.com/cespare/xxhash/").unwrap()).collect::<Vec<_>>(),
+        ["@v/list", "@v/v1.1.0.info", "@v/v1.1.0.mod", "v2/@latest"]
+    );
+    // Whoever may not be asked about the next major is not.
+    let private =
+        format!("{}\n", index.settings().replace("'npm:shop'", "'npm:shop', 'go:github.com/cespare/xxhash/v2'"));
+    let xxhash = behind(&open(&private).await, &package(Ecosystem::Go, "github.com/cespare/xxhash", "v1.1.0")).await;
+    assert!(xxhash.starts_with("nothing, newest v1.1.0"), "{xxhash}");
+    assert!(!index.take_paths().iter().any(|path| path.contains("v2")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_kept_is_not_asked_again_and_then_only_whether_it_changed() {
     let index = StaticIndex::start().await;
     let folder = tempfile::tempdir().unwrap();

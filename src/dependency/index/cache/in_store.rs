@@ -8,6 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
+use tokio::sync::Semaphore;
 
 use super::{AnswerStore, Kept};
 use crate::store::Store;
@@ -23,6 +24,8 @@ const MOST_GATHERED_BYTES: usize = 4 << 20;
 pub struct InStore {
     store: Store,
     gathered: Mutex<Gathered>,
+    /// One question at a time: decisions ask the store by the same few connections.
+    asking: Semaphore,
 }
 
 #[derive(Debug, Default)]
@@ -38,7 +41,7 @@ struct Gathered {
 impl InStore {
     /// Answers in this store.
     pub fn new(store: Store) -> Self {
-        Self { store, gathered: Mutex::default() }
+        Self { store, gathered: Mutex::default(), asking: Semaphore::new(1) }
     }
 
     fn gathered(&self) -> MutexGuard<'_, Gathered> {
@@ -66,6 +69,8 @@ impl InStore {
 impl AnswerStore for InStore {
     fn load<'a>(&'a self, url: &'a str) -> BoxFuture<'a, Option<Kept>> {
         Box::pin(async move {
+            // Never closed.
+            let _one_at_a_time = self.asking.acquire().await.ok()?;
             {
                 let gathered = self.gathered();
                 if let Some(kept) = gathered.answers.get(url) {

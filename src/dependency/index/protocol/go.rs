@@ -1,14 +1,17 @@
 //! A proxy of Go's modules: a list of versions, and a date for each that is asked for.
 //!
-//! A major above 1 is a module of its own in Go, with a path of its own, so a list never goes beyond its major. What was
-//! retracted stands in the newest `go.mod`, which is not asked for.
+//! A major above 1 is a module of its own in Go, with a path of its own, so a list never goes beyond its major, and the
+//! newest release of the next one is asked for apart. What was retracted stands in the newest `go.mod`.
+
+mod retracted;
 
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
-use super::{MOST_RELEASES, Protocol, Question, Unreadable, date, encoded, is_html, json};
+use super::{MOST_RELEASES, Protocol, Question, Unreadable, Withdrawn, date, encoded, is_html, json};
 use crate::dependency::package::behind::Release;
-use crate::dependency::package::{Ecosystem, PackageName};
+use crate::dependency::package::version::Version;
+use crate::dependency::package::{Ecosystem, PackageName, go_module};
 
 /// A proxy of Go's modules.
 pub struct Proxy;
@@ -88,6 +91,25 @@ impl Protocol for Proxy {
     fn read_date(&self, body: &[u8], _last_modified: Option<DateTime<Utc>>) -> Option<DateTime<Utc>> {
         date(json::<Info>(body).ok()?.time.as_deref())
     }
+
+    fn withdrawn_question(&self, name: &PackageName, releases: &[Release]) -> Option<Question> {
+        // A version from before modules has no `go.mod` of its own.
+        let versions = releases.iter().filter(|release| !release.version.ends_with("+incompatible"));
+        let versions = versions.filter_map(|release| Version::parse(Ecosystem::Go, &release.version));
+        let newest = versions.filter(|version| !version.is_pre_release()).max_by(Version::compare)?;
+        let path = format!("{}/@v/{}.mod", escaped(&name.name), escaped(newest.as_written()));
+        is_module(&name.name).then(|| Question::get(path))
+    }
+
+    fn read_withdrawn(&self, body: &[u8]) -> Vec<Withdrawn> {
+        std::str::from_utf8(body).map(retracted::retracted).unwrap_or_default()
+    }
+
+    fn next_major(&self, name: &PackageName) -> Option<(PackageName, Question)> {
+        let next = go_module::at_major(&name.name, go_module::major(&name.name) + 1)?;
+        let question = is_module(&next).then(|| Question::get(format!("{}/@latest", escaped(&next))))?;
+        Some((PackageName { ecosystem: Ecosystem::Go, name: next }, question))
+    }
 }
 
 #[cfg(test)]
@@ -109,6 +131,19 @@ mod tests {
         assert_eq!(question.path, "github.com/!google/uuid/@v/v2.0.0%2Bincompatible.info");
         let date = Proxy.read_date(br#"{"Version":"v1.6.0","Time":"2024-01-23T18:54:04Z"}"#, None);
         assert_eq!(date.unwrap().to_rfc3339(), "2024-01-23T18:54:04+00:00");
+    }
+
+    #[test]
+    fn what_was_taken_back_and_the_next_major_are_asked_for_apart() {
+        let sqlite = name("github.com/mattn/go-sqlite3");
+        let releases = Proxy.read(&sqlite, b"v1.14.9\nv1.14.53\nv2.0.3+incompatible\nv1.15.0-rc.1\n").unwrap();
+        let question = Proxy.withdrawn_question(&sqlite, &releases).unwrap();
+        assert_eq!(question.path, "github.com/mattn/go-sqlite3/@v/v1.14.53.mod");
+        assert_eq!(Proxy.withdrawn_question(&sqlite, &[]), None);
+        let (next, question) = Proxy.next_major(&name("github.com/Masterminds/semver/v3")).unwrap();
+        assert_eq!(next.name, "github.com/Masterminds/semver/v4");
+        assert_eq!(question.path, "github.com/!masterminds/semver/v4/@latest");
+        assert_eq!(Proxy.next_major(&name("internal/x")), None);
     }
 
     #[test]
