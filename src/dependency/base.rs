@@ -219,7 +219,7 @@ mod tests {
             digest: "sha256:d98a2fbd83930704da7ec2edf92895a2618b977153191c47a35daba036752283".into(),
             origin: Origin::Provenance,
         };
-        assert_eq!(found, [base.clone()]);
+        assert_eq!(found, std::slice::from_ref(&base));
         // Without its steps all that it names counts, and in the older form it stands elsewhere.
         let mut statement: Value = serde_json::from_slice(captured).unwrap();
         let steps = statement["predicate"]["buildDefinition"]["internalParameters"]["buildConfig"].take();
