@@ -66,7 +66,8 @@ impl BuiltOn {
 }
 
 /// The images among the materials of a SLSA provenance that speaks of `subject` (a digest); v0.2 has `materials`, v1
-/// has `buildDefinition.resolvedDependencies`.
+/// has `buildDefinition.resolvedDependencies`. Where it tells the steps of the build too, only those that a step begins
+/// with: what made a bill of materials is among the materials, and in no image.
 pub fn materials(statement: &[u8], subject: &str) -> Vec<BuiltOn> {
     let Ok(statement) = serde_json::from_slice::<Value>(statement) else {
         return Vec::new();
@@ -87,10 +88,27 @@ pub fn materials(statement: &[u8], subject: &str) -> Vec<BuiltOn> {
         .pointer("/predicate/materials")
         .or_else(|| statement.pointer("/predicate/buildDefinition/resolvedDependencies"));
     let mut found: Vec<BuiltOn> = list(materials).iter().filter_map(material).collect();
+    if let Some(steps) = steps(&statement) {
+        let is_of_a_step = |on: &BuiltOn| steps.iter().any(|step| step.ends_with(&on.digest));
+        // Steps that name their images without digests tell nothing.
+        if steps.is_empty() || found.iter().any(is_of_a_step) {
+            found.retain(is_of_a_step);
+        }
+    }
     found.sort();
     found.dedup();
     found.truncate(MOST_BASES);
     found
+}
+
+/// The images that the steps of a build begin with, as `docker-image://registry.example/base:12@sha256:…`; `None` where it
+/// does not tell its steps.
+fn steps(statement: &Value) -> Option<Vec<&str>> {
+    let definition = ["/predicate/buildDefinition/internalParameters/buildConfig", "/predicate/buildConfig"]
+        .into_iter()
+        .find_map(|place| statement.pointer(place)?.get("llbDefinition")?.as_array())?;
+    let images = definition.iter().filter_map(|step| step.pointer("/op/Op/source/identifier")?.as_str());
+    Some(images.filter(|identifier| identifier.starts_with("docker-image://")).collect())
 }
 
 fn material(material: &Value) -> Option<BuiltOn> {
@@ -187,6 +205,31 @@ mod tests {
         assert_eq!(read("debian:12@sha256:aa", None), Ok(("debian:12".into(), "sha256:aa".into())));
         assert_eq!(read("debian:12", None), Err("its annotation names the base \"debian:12\" without a digest".into()));
         assert!(read("Not An Image", Some("sha256:aa")).unwrap_err().contains("is not an image reference"));
+    }
+
+    #[test]
+    fn what_made_a_bill_of_materials_is_no_base() {
+        let captured = include_bytes!("../../tests/fixtures/attestations/buildkit-0.34.2/attestations.provenance.json");
+        let text = std::str::from_utf8(captured).unwrap();
+        assert!(text.contains("pkg:docker/127.0.0.1:41711/scanner@1"), "the generator is among its materials");
+        let subject = "sha256:5373326b29a0e1ebcad8d17345eda118c9d2c06b111efb8ae13eb15aabaa7839";
+        let found = materials(captured, subject);
+        let base = BuiltOn {
+            name: "127.0.0.1:41711/base:12".into(),
+            digest: "sha256:d98a2fbd83930704da7ec2edf92895a2618b977153191c47a35daba036752283".into(),
+            origin: Origin::Provenance,
+        };
+        assert_eq!(found, std::slice::from_ref(&base));
+        // Without its steps all that it names counts, and in the older form it stands elsewhere.
+        let mut statement: Value = serde_json::from_slice(captured).unwrap();
+        let steps = statement["predicate"]["buildDefinition"]["internalParameters"]["buildConfig"].take();
+        assert_eq!(materials(statement.to_string().as_bytes(), subject).len(), 2);
+        statement["predicate"]["buildConfig"] = steps;
+        assert_eq!(materials(statement.to_string().as_bytes(), subject), [base]);
+        // From nothing, it is built on nothing.
+        statement["predicate"]["buildConfig"]["llbDefinition"] = json!([{"id": "step0", "op": {"Op": {}}}]);
+        assert_eq!(materials(statement.to_string().as_bytes(), subject), []);
+        assert_eq!(materials(captured, "sha256:aa"), []);
     }
 
     #[test]

@@ -475,6 +475,10 @@ mod tests {
         assert_eq!(provenance(v1.as_bytes(), "sha256:aa").unwrap().value, "2026-08-04T00:00:00Z");
         assert_eq!(provenance(v1.as_bytes(), "sha256:bb"), None);
         assert_eq!(provenance(statement("https://spdx.dev/Document", json!({})).as_bytes(), "sha256:aa"), None);
+        // As BuildKit itself wrote it.
+        let captured = include_bytes!("../../tests/fixtures/attestations/buildkit-0.34.2/attestations.provenance.json");
+        let subject = "sha256:5373326b29a0e1ebcad8d17345eda118c9d2c06b111efb8ae13eb15aabaa7839";
+        assert_eq!(provenance(captured, subject).unwrap().value, "2026-11-26T01:54:39.481401031Z");
     }
 
     proptest! {

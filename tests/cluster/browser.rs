@@ -64,6 +64,8 @@ impl Browser {
         let flags = format!("{FLAGS} --user-data-dir={}", profile.path().display());
         let mut child = Command::new("sh")
             .args(["-c", &format!("exec {name} {flags} about:blank 3<&0 4>&1 </dev/null >/dev/null")])
+            // What it leaves behind when it is ended goes with the profile.
+            .env("TMPDIR", profile.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

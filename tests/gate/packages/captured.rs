@@ -1,4 +1,5 @@
-//! Attestations as cosign itself left them in a registry, in its old form and in its new one (`fixtures/attestations`).
+//! Attestations as the tools themselves left them in a registry (`fixtures/attestations`): cosign in its old form and in its
+//! new one, and BuildKit.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,16 +11,19 @@ use super::{StaticIndex, fixture};
 use crate::cluster::image::{Image, OCI_INDEX, OCI_MANIFEST, digest};
 use crate::cluster::registry::Registry;
 
-fn captured(name: &str) -> Vec<u8> {
-    let path: PathBuf = fixture(&format!("attestations/cosign-3.1.3/{name}"));
+const COSIGN: &str = "cosign-3.1.3";
+const BUILDKIT: &str = "buildkit-0.34.2";
+
+fn captured(tool: &str, name: &str) -> Vec<u8> {
+    let path: PathBuf = fixture(&format!("attestations/{tool}/{name}"));
     std::fs::read(path).unwrap()
 }
 
 /// A manifest and what it lists, as they were captured.
-fn manifest(name: &str, blobs: &[&str]) -> Image {
-    let body = captured(name);
+fn manifest(tool: &str, name: &str, blobs: &[&str]) -> Image {
+    let body = captured(tool, name);
     let blobs: BTreeMap<String, Vec<u8>> =
-        blobs.iter().map(|blob| captured(blob)).map(|blob| (digest(&blob), blob)).collect();
+        blobs.iter().map(|blob| captured(tool, blob)).map(|blob| (digest(&blob), blob)).collect();
     for named in serde_json::from_slice::<Value>(&body).unwrap()["layers"].as_array().unwrap() {
         assert!(blobs.contains_key(named["digest"].as_str().unwrap()), "{name}: {named}");
     }
@@ -27,7 +31,7 @@ fn manifest(name: &str, blobs: &[&str]) -> Image {
 }
 
 fn image() -> Image {
-    manifest("image.json", &["image.config.json", "image.layer.tar.gz"])
+    manifest(COSIGN, "image.json", &["image.config.json", "image.layer.tar.gz"])
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -36,9 +40,9 @@ async fn what_cosign_attested_is_read_in_both_of_its_forms() {
     let index = StaticIndex::start().await;
     let image = image();
     let tag = image.digest.replace(':', "-");
-    let att = manifest("att.json", &["att.config.json", "att.envelope.json"]);
-    let bundle = manifest("bundle.json", &["bundle.config.json", "bundle.bundle.json"]);
-    let list = captured("bundle.list.json");
+    let att = manifest(COSIGN, "att.json", &["att.config.json", "att.envelope.json"]);
+    let bundle = manifest(COSIGN, "bundle.json", &["bundle.config.json", "bundle.bundle.json"]);
+    let list = captured(COSIGN, "bundle.list.json");
     let list = Image {
         digest: digest(&list),
         media_type: OCI_INDEX,
@@ -70,11 +74,33 @@ async fn what_cosign_attested_of_another_image_is_refused() {
     let index = StaticIndex::start().await;
     let other = crate::cluster::image::Config::created("other", "2026-11-01T00:00:00Z").image();
     let reference = plain.push("moved", "1", &other);
-    let att = manifest("att.json", &["att.config.json", "att.envelope.json"]);
+    let att = manifest(COSIGN, "att.json", &["att.config.json", "att.envelope.json"]);
     plain.push("moved", &format!("{}.att", other.digest.replace(':', "-")), &att);
     let found = contents(&plain, &index, &reference).await;
     assert_eq!(found.compared, 0);
     let why = missing(&found);
     let said = format!("a bill of materials cannot be used: it speaks of {} and not of this image", image().digest);
     assert!(why.len() == 1 && why[0].ends_with(&said), "{why:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_buildkit_attested_is_read() {
+    let children = vec![
+        manifest(BUILDKIT, "image.json", &["image.config.json", "image.base-layer.tar.gz", "image.layer.tar.gz"]),
+        manifest(
+            BUILDKIT,
+            "attestations.json",
+            &["attestations.config.json", "attestations.bill.json", "attestations.provenance.json"],
+        ),
+    ];
+    let body = captured(BUILDKIT, "index.json");
+    let listed = Image { digest: digest(&body), media_type: OCI_INDEX, body, children, blobs: BTreeMap::new() };
+    let index = StaticIndex::start().await;
+    for registry in [Registry::distribution(), Registry::with_referrers()] {
+        let reference = registry.push("shop", "1", &listed);
+        let found = contents(&registry, &index, &reference).await;
+        assert_eq!(found.compared, 3, "{reference}: {:?}", missing(&found));
+        let all = steps(&found);
+        assert!(all.contains(&"left-pad 1.1.0 → 1.1.3".to_owned()), "{reference}: {all:?}");
+    }
 }
