@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::error::{ReadError, within};
 
-/// How long a secret is remembered: a rotated one is used soon, a rollout reads it once.
+/// How long a secret is remembered, or that it may not be read: a rotated one is used soon, a rollout reads it once.
 const REMEMBERED: Duration = Duration::from_mins(1);
 
 /// How often it is said that the secrets of a namespace may not be read.
@@ -42,13 +42,19 @@ impl std::fmt::Debug for DockerConfig {
     }
 }
 
+/// What was read by namespace and name; a refusal is remembered as well, because each review would ask in vain.
+type Remembered<T> = Cache<(String, String), Result<T, ReadError>>;
+
+/// What comes of a look-up that others may have begun: in time or not, answered or not, and what is remembered of it.
+type Answer<T> = Result<Result<Result<T, ReadError>, Arc<ReadError>>, tokio::time::error::Elapsed>;
+
 /// Reads pull secrets, where the operator lets the gate do so.
 pub struct PullSecrets {
     client: Client,
     /// By namespace and name; `None` where there is no such secret, or none that can be used.
-    configs: Cache<(String, String), Option<DockerConfig>>,
+    configs: Remembered<Option<DockerConfig>>,
     /// Names of the secrets of a service account, by namespace and name.
-    accounts: Cache<(String, String), Arc<Vec<String>>>,
+    accounts: Remembered<Arc<Vec<String>>>,
     /// Namespaces whose secrets were complained about.
     complaints: Cache<String, ()>,
 }
@@ -89,9 +95,9 @@ impl PullSecrets {
         let looked_up = self.accounts.try_get_with(key, async {
             let api: Api<ServiceAccount> = Api::namespaced(self.client.clone(), namespace);
             let bound = Instant::now() + LOOK_UP_WITHIN;
-            let account = within(bound, &what, api.get(name)).await?;
-            let secrets = account.image_pull_secrets.unwrap_or_default();
-            Ok(Arc::new(secrets.into_iter().map(|secret| secret.name).collect()))
+            let account = within(bound, &what, api.get(name)).await;
+            let secrets = account.map(|account| account.image_pull_secrets.unwrap_or_default());
+            keep(secrets.map(|secrets| Arc::new(secrets.into_iter().map(|secret| secret.name).collect())))
         });
         let answer = timeout_at(deadline, looked_up).await;
         self.or_complain(namespace, &what, answer).await.unwrap_or_default()
@@ -103,26 +109,22 @@ impl PullSecrets {
         let looked_up = self.configs.try_get_with(key, async {
             let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
             let bound = Instant::now() + LOOK_UP_WITHIN;
-            match within(bound, &what, api.get(name)).await {
+            keep(match within(bound, &what, api.get(name)).await {
                 Ok(secret) => Ok(docker_config(secret)),
                 // Pods start without a missing pull secret too.
                 Err(ReadError::NotFound { .. }) => Ok(None),
                 Err(error) => Err(error),
-            }
+            })
         });
         let answer = timeout_at(deadline, looked_up).await;
         self.or_complain(namespace, &what, answer).await.flatten()
     }
 
     /// The answer; why there is none is said once an hour for each namespace.
-    async fn or_complain<T>(
-        &self,
-        namespace: &str,
-        what: &str,
-        answer: Result<Result<T, Arc<ReadError>>, tokio::time::error::Elapsed>,
-    ) -> Option<T> {
+    async fn or_complain<T>(&self, namespace: &str, what: &str, answer: Answer<T>) -> Option<T> {
         let error = match answer {
-            Ok(Ok(answer)) => return Some(answer),
+            Ok(Ok(Ok(answer))) => return Some(answer),
+            Ok(Ok(Err(error))) => error,
             Ok(Err(error)) => error.as_ref().clone(),
             Err(_) => ReadError::TimedOut { what: what.to_owned() },
         };
@@ -131,6 +133,14 @@ impl PullSecrets {
             tracing::warn!(namespace, %error, "pull secrets could not be read; images are asked for without");
         }
         None
+    }
+}
+
+/// What is remembered of an answer: rights change seldom, other failures pass.
+fn keep<T>(answer: Result<T, ReadError>) -> Result<Result<T, ReadError>, ReadError> {
+    match answer {
+        Err(error @ ReadError::Forbidden { .. }) => Ok(Err(error)),
+        answer => answer.map(Ok),
     }
 }
 
