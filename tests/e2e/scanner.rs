@@ -236,11 +236,12 @@ fn scanned(bed: &Bed) {
     patiently("the end of the report", || report(&plane, "reports.openreports.io", "shop") == Value::Null);
 }
 
-/// Waits until the scan has come to its end so many times more, or as good as.
+/// Waits until rounds have come to their end for so many seconds after the first one that did.
 fn rounds(gate: &Gate, seconds: f64) {
     let last = || gate.metric("freshgate_scan_last_success_seconds").unwrap_or(0.0);
+    patiently("a round", || last() > 0.0);
     let before = last();
-    patiently("more rounds", || last() > before.max(1.0) + seconds);
+    patiently("more rounds", || last() > before + seconds);
 }
 
 fn looked_into(bed: &Bed) {
