@@ -36,7 +36,7 @@ lint: ## Check form, clippy (warnings are errors) and that pure modules are pure
 	cargo clippy --all-targets -- -D warnings
 	tests/purity.sh
 
-bench: ## Measure the gate against the naive floor, side by side
+bench: setup ## Measure the gate against the naive floor, side by side
 	benches/run.sh
 
 cluster: setup ## Start a real API server with the gate registered, and print its kubeconfig
