@@ -1,7 +1,8 @@
 //! The gate in front of a real API server: what kubectl is told, and what controllers may do.
 //!
-//! One control plane serves all scenarios, each in a namespace of its own, so this binary has a harness of its own: the
-//! bed ends with `main`, whatever the scenarios do. Name scenarios to run some of them.
+//! Two control planes side by side share the scenarios, each in a namespace of its own, because most of what they do is to
+//! wait. So this binary has a harness of its own: the beds end with `main`, whatever the scenarios do. Name scenarios to run
+//! some of them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod bed;
@@ -30,10 +31,15 @@ mod strict;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use bed::Bed;
 
 type Scenario = (&'static str, fn(&Bed));
+
+/// Control planes, each with a registry and a gate.
+const BEDS: usize = 2;
 
 fn main() -> ExitCode {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
@@ -69,25 +75,37 @@ fn main() -> ExitCode {
         }
         return ExitCode::SUCCESS;
     }
-    let bed = Bed::start();
-    let (mut passed, mut failed) = (0, Vec::new());
-    for (name, scenario) in chosen {
-        match catch_unwind(AssertUnwindSafe(|| scenario(&bed))) {
-            Ok(()) => {
-                passed += 1;
-                println!("test {name} ... ok");
-            }
-            Err(_) => {
-                failed.push(*name);
-                println!("test {name} ... FAILED");
-            }
-        }
-    }
-    println!("\n{passed} passed, {} failed", failed.len());
+    let next = AtomicUsize::new(0);
+    let failed: Vec<&str> = std::thread::scope(|scope| {
+        let beds: Vec<_> = (0..BEDS.min(chosen.len())).map(|_| scope.spawn(|| run(&chosen, &next))).collect();
+        beds.into_iter().flat_map(|bed| bed.join().unwrap()).collect()
+    });
+    println!("\n{} passed, {} failed", chosen.len() - failed.len(), failed.len());
     if failed.is_empty() {
         ExitCode::SUCCESS
     } else {
-        println!("failed: {}; the gate's log:\n{}", failed.join(", "), bed.gate.process.log());
+        println!("failed: {}", failed.join(", "));
         ExitCode::FAILURE
     }
+}
+
+/// Runs the next scenario that nobody has begun, until there is none; those that failed.
+fn run<'a>(scenarios: &[&'a Scenario], next: &AtomicUsize) -> Vec<&'a str> {
+    let bed = Bed::start();
+    let mut failed = Vec::new();
+    while let Some((name, scenario)) = scenarios.get(next.fetch_add(1, Ordering::Relaxed)) {
+        let begun = Instant::now();
+        let outcome = catch_unwind(AssertUnwindSafe(|| scenario(&bed)));
+        let seconds = begun.elapsed().as_secs();
+        if outcome.is_ok() {
+            println!("test {name} ... ok ({seconds} s)");
+        } else {
+            println!("test {name} ... FAILED ({seconds} s)");
+            failed.push(*name);
+        }
+    }
+    if !failed.is_empty() {
+        println!("the log of the gate that {} met:\n{}", failed.join(", "), bed.gate.process.log());
+    }
+    failed
 }
