@@ -200,7 +200,7 @@ sync_us=$("$target/examples/bench_images" --fdatasync "$work")
   questions "$target/freshgate" "$work/million.db"
   echo
   # A control plane needs the room that the others take.
-  for one in "${!pid[@]}"; do kill -CONT "${pid[$one]}" && kill "${pid[$one]}" || true; done
+  for one in "${!pid[@]}"; do { kill -CONT "${pid[$one]}" && kill "${pid[$one]}"; } 2>/dev/null || true; done
   "$target/examples/bench_scan" 10000 2000 "$seconds"
 } | tee "$work/table"
 if [ -n "${RECORD:-}" ]; then
