@@ -33,6 +33,7 @@ use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::server::ResolvesServerCert;
 use thiserror::Error;
+use tokio::io::BufReader;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::Instant;
@@ -58,6 +59,8 @@ const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
 const HEADERS_WITHIN: Duration = Duration::from_secs(10);
 /// How long the answer to a request that is refused by its head alone waits for its body.
 const REFUSED_BODY_WITHIN: Duration = Duration::from_secs(2);
+/// What one read takes from a socket: a usual review with its TLS. rustls by itself asks for 4 KiB at a time.
+const READ_BYTES: usize = 32 << 10;
 
 /// Why the listener cannot start.
 #[derive(Debug, Error)]
@@ -255,6 +258,7 @@ async fn connection<R: Reviewer>(
 ) {
     // Under TLS: with Nagle's algorithm on, small answers wait for the other side's acknowledgement.
     let _ = stream.set_nodelay(true);
+    let stream = BufReader::with_capacity(READ_BYTES, stream);
     let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_WITHIN, acceptor.accept(stream)).await else {
         shared.metrics.handshake_failures.inc();
         return;

@@ -4,7 +4,9 @@
 //! with it: metadata and the path to the Pod template are read, everything else is skipped.
 
 mod object;
+mod reader;
 mod request;
+mod skip;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,13 +14,14 @@ use std::marker::PhantomData;
 
 use serde::Deserialize;
 use serde::de::DeserializeSeed;
-use serde_json::value::RawValue;
 use thiserror::Error;
 
 use self::object::Object;
+pub use self::reader::Unread;
 use self::request::{Envelope, EnvelopeSeed};
 pub use self::request::{GroupVersionKind, GroupVersionResource, Request, Sent, UserInfo};
 use crate::subject::kinds::{WorkloadKind, WorkloadKinds};
+use crate::subject::pod_spec::Text;
 use crate::subject::{Difference, Fingerprints, Operation, ServiceLabels, Subject, difference, template};
 
 /// Why a body is no review: the place, and what is wrong there.
@@ -99,8 +102,13 @@ pub fn decode<'a>(body: &'a [u8], kinds: &WorkloadKinds) -> Result<Review<'a>, D
 
 fn read_envelope<'a>(body: &'a [u8], kinds: &WorkloadKinds) -> Result<Envelope<'a>, DecodeError> {
     let seed = EnvelopeSeed { kinds };
-    let mut reader = serde_json::Deserializer::from_slice(body);
-    let read = seed.deserialize(&mut reader).and_then(|envelope| reader.end().map(|()| envelope));
+    let read = match std::str::from_utf8(body) {
+        Ok(text) => reader::read(text, seed),
+        Err(_) => {
+            let mut reader = serde_json::Deserializer::from_slice(body);
+            seed.deserialize(&mut reader).and_then(|envelope| reader.end().map(|()| envelope))
+        }
+    };
     read.map_err(|error| {
         let way = if error.is_data() { way_to_error(seed, body) } else { String::new() };
         if way.starts_with("request.object") || way.starts_with("request.oldObject") {
@@ -168,9 +176,12 @@ fn subject(request: &mut Request<'_>, operation: Operation, kind: &WorkloadKind)
     };
 
     let metadata = &new.metadata;
+    let text = |text: &Option<Text<'_>>| text.as_ref().map_or_else(String::new, |text| text.0.to_string());
     let name = match &metadata.generate_name {
-        Some(prefix) if operation == Operation::Create && is_generated(prefix, &request.name) => format!("{prefix}*"),
-        _ if request.name.is_empty() => metadata.name.as_deref().unwrap_or_default().to_owned(),
+        Some(Text(prefix)) if operation == Operation::Create && is_generated(prefix, &request.name) => {
+            format!("{prefix}*")
+        }
+        _ if request.name.is_empty() => text(&metadata.name),
         _ => request.name.to_string(),
     };
     Ok(Subject {
@@ -188,7 +199,7 @@ fn subject(request: &mut Request<'_>, operation: Operation, kind: &WorkloadKind)
         mirror: kind.kind == "Pod" && metadata.has_annotation(MIRROR_ANNOTATION) && is_kubelet(&request.user_info),
         hook: (kind.group.as_str(), kind.kind.as_str()) == ("batch", "Job")
             && HOOK_ANNOTATIONS.iter().any(|annotation| metadata.has_annotation(annotation)),
-        uid: metadata.uid.as_deref().unwrap_or_default().to_owned(),
+        uid: text(&metadata.uid),
         old_created_at: old.as_ref().and_then(|old| old.metadata.creation_timestamp),
         pull: pod_spec.pull_hints(),
         labels: service_labels,
@@ -200,7 +211,7 @@ fn subject(request: &mut Request<'_>, operation: Operation, kind: &WorkloadKind)
 fn read_object<'a>(sent: Sent<'a>, kind: &WorkloadKind, place: &str) -> Result<Option<Object<'a>>, DecodeError> {
     match sent {
         Sent::Nothing => Ok(None),
-        Sent::Unread(raw) => Object::read(raw, kind, place).map(Some),
+        Sent::Unread(unread) => Object::read(unread, kind, place).map(Some),
         Sent::Read(object) => Ok(Some(object)),
     }
 }
@@ -221,8 +232,9 @@ fn is_kubelet(user: &UserInfo<'_>) -> bool {
     user.username.starts_with("system:node:") && user.groups.iter().any(|group| group == "system:nodes")
 }
 
-fn read_at<'a, T: Deserialize<'a>>(raw: &'a RawValue, place: impl FnOnce() -> String) -> Result<T, DecodeError> {
-    serde_json::from_str(raw.get()).map_err(|error| DecodeError::within(&place(), PhantomData::<T>, raw.get(), &error))
+fn read_at<'a, T: Deserialize<'a>>(unread: Unread<'a>, place: impl FnOnce() -> String) -> Result<T, DecodeError> {
+    let (text, wanted) = (unread.text(), PhantomData::<T>);
+    reader::read(text, wanted).map_err(|error| DecodeError::within(&place(), wanted, text, &error))
 }
 
 fn template_place(kind: &WorkloadKind, place: &str) -> String {

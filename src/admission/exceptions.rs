@@ -10,9 +10,8 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use futures::future::join_all;
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
-use super::decode::{Request, Review};
+use super::decode::{Request, Review, Unread};
 use super::recording::Recording;
 use super::respond::{Annotations, Reply, Status};
 use super::unrecorded::{self, Outcome, Unrecorded};
@@ -305,9 +304,9 @@ fn updated(request: &Request<'_>) -> Option<Asked> {
     })
 }
 
-fn read(object: Option<&RawValue>) -> Result<Object, String> {
-    let raw = object.ok_or_else(|| "the object is missing".to_owned())?;
-    let mut deserializer = serde_json::Deserializer::from_str(raw.get());
+fn read(object: Option<Unread<'_>>) -> Result<Object, String> {
+    let unread = object.ok_or_else(|| "the object is missing".to_owned())?;
+    let mut deserializer = serde_json::Deserializer::from_str(unread.text());
     serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let said = error.inner().to_string();
         let said = said.split(" at line ").next().unwrap_or_default();
@@ -323,7 +322,9 @@ fn user(request: &Request<'_>) -> Result<User, String> {
     let user = &request.user_info;
     let extra = match user.extra {
         None => BTreeMap::new(),
-        Some(raw) => serde_json::from_str(raw.get()).map_err(|error| format!("request.userInfo.extra: {error}"))?,
+        Some(unread) => {
+            serde_json::from_str(unread.text()).map_err(|error| format!("request.userInfo.extra: {error}"))?
+        }
     };
     Ok(User { username: user.username.to_string(), uid: user.uid.to_string(), groups: user.groups.clone(), extra })
 }

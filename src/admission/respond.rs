@@ -41,6 +41,9 @@ fn joined<'a>(texts: impl Iterator<Item = &'a str>) -> String {
     texts.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(",")
 }
 
+/// Most answers have less: what has more moves once more.
+const USUAL_BYTES: usize = 1_024;
+
 /// Longest value of an audit annotation; the API server keeps them in every audit event.
 const LONGEST_ANNOTATION: usize = 1_000;
 
@@ -94,15 +97,18 @@ impl Status {
 
 /// Audit annotations, in the order they were added.
 #[derive(Debug, Default)]
-pub struct Annotations(Vec<(&'static str, String)>);
+pub struct Annotations(Vec<(&'static str, Cow<'static, str>)>);
 
 impl Annotations {
     /// Adds one, unless it is empty; what is too long is cut.
     pub fn add(&mut self, key: &'static str, value: impl Into<Cow<'static, str>>) {
-        let value = value.into();
+        let mut value = value.into();
+        if value.len() > LONGEST_ANNOTATION {
+            let end = value.floor_char_boundary(LONGEST_ANNOTATION);
+            value.to_mut().truncate(end);
+        }
         if !value.is_empty() {
-            let kept = value.char_indices().take_while(|(at, c)| at + c.len_utf8() <= LONGEST_ANNOTATION).count();
-            self.0.push((key, value.chars().take(kept).collect()));
+            self.0.push((key, value));
         }
     }
 
@@ -131,7 +137,11 @@ impl Reply<'_> {
     /// The body of the answer.
     pub fn to_bytes(&self) -> Vec<u8> {
         let envelope = Envelope { api_version: "admission.k8s.io/v1", kind: "AdmissionReview", response: self };
+        let mut body = Vec::with_capacity(USUAL_BYTES);
         // Strings, numbers and maps with string keys: nothing in it can fail to be written.
-        serde_json::to_vec(&envelope).unwrap_or_default()
+        match serde_json::to_writer(&mut body, &envelope) {
+            Ok(()) => body,
+            Err(_) => Vec::new(),
+        }
     }
 }

@@ -239,10 +239,14 @@ struct Inputs<'a> {
     evidence: &'a Evidence,
 }
 
+/// Room for the record of one or two images; what has more grows once or twice, and not from nothing.
+const USUAL_BYTES: usize = 4_096;
+
 /// A record as JSON, without what the chain adds to it.
 pub fn body(decided: &Decided<'_>) -> Result<Vec<u8>, serde_json::Error> {
     let Decided { subject, evidence, verdict, .. } = *decided;
-    serde_json::to_vec(&Record {
+    let mut body = Vec::with_capacity(USUAL_BYTES);
+    let record = Record {
         decision_id: decided.decision_id,
         timestamp: instant(decided.timestamp),
         decision: verdict.decision,
@@ -261,7 +265,9 @@ pub fn body(decided: &Decided<'_>) -> Result<Vec<u8>, serde_json::Error> {
         labels: decided.labels,
         ledger: decided.ledger,
         inputs: Inputs { subject, evidence },
-    })
+    };
+    serde_json::to_writer(&mut body, &record)?;
+    Ok(body)
 }
 
 /// The short record of a denial that was given before: it points to the first, which has the evidence.

@@ -8,6 +8,15 @@ use serde::{Deserialize, Deserializer};
 use super::template::{ImageUse, Place};
 use super::{PullHints, labels};
 
+/// A text, borrowed where it has no escapes; serde borrows no `Option` of a `Cow`.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(transparent)]
+pub struct Text<'a>(
+    /// The text.
+    #[serde(borrow)]
+    pub Cow<'a, str>,
+);
+
 /// A Pod template, as `spec.template` has it.
 #[derive(Debug, Deserialize)]
 #[serde(expecting = "a Pod template")]
@@ -47,7 +56,7 @@ pub struct PodSpecView<'a> {
     #[serde(borrow, deserialize_with = "null_as_empty")]
     image_pull_secrets: Vec<SecretView<'a>>,
     #[serde(borrow)]
-    service_account_name: Option<Cow<'a, str>>,
+    service_account_name: Option<Text<'a>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -56,7 +65,7 @@ struct ContainerView<'a> {
     #[serde(borrow)]
     name: Cow<'a, str>,
     #[serde(borrow)]
-    image: Option<Cow<'a, str>>,
+    image: Option<Text<'a>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -72,7 +81,7 @@ struct VolumeView<'a> {
 #[serde(default, expecting = "an image volume")]
 struct ImageVolumeView<'a> {
     #[serde(borrow)]
-    reference: Option<Cow<'a, str>>,
+    reference: Option<Text<'a>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -109,12 +118,8 @@ impl PodSpecView<'_> {
             .filter_map(|volume| Some((Place::ImageVolume, &volume.name, volume.image.as_ref()?.reference.as_ref()?)));
         in_containers
             .chain(in_volumes)
-            .filter(|(_, _, image)| !image.is_empty())
-            .map(|(place, name, image)| ImageUse {
-                place,
-                name: name.clone().into_owned(),
-                image: image.clone().into_owned(),
-            })
+            .filter(|(_, _, image)| !image.0.is_empty())
+            .map(|(place, name, image)| ImageUse { place, name: name.to_string(), image: image.0.to_string() })
             .collect()
     }
 
@@ -124,10 +129,10 @@ impl PodSpecView<'_> {
             secrets: self
                 .image_pull_secrets
                 .iter()
-                .map(|secret| secret.name.clone().into_owned())
+                .map(|secret| secret.name.to_string())
                 .filter(|name| !name.is_empty())
                 .collect(),
-            service_account: match self.service_account_name.as_deref() {
+            service_account: match self.service_account_name.as_ref().map(|name| &*name.0) {
                 None | Some("") => "default".to_owned(),
                 Some(name) => name.to_owned(),
             },

@@ -18,6 +18,7 @@ mod exceptions;
 mod forged;
 mod history;
 mod killed;
+mod one_core;
 mod outages;
 mod packages;
 mod purity;

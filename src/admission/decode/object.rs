@@ -7,18 +7,13 @@ use std::fmt;
 use chrono::{DateTime, Utc};
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
-use serde_json::value::RawValue;
 use serde_json_borrow::Value;
 
+use super::reader::{self, Unread};
 use super::{DecodeError, read_at, template_place};
 use crate::subject::kinds::WorkloadKind;
-use crate::subject::pod_spec::{PodSpecView, TemplateView};
+use crate::subject::pod_spec::{PodSpecView, TemplateView, Text};
 use crate::subject::{OwnerReference, labels};
-
-/// A text, borrowed where it has no escapes.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[serde(transparent)]
-pub(super) struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
 
 /// The keys of annotations; what they say does not count.
 #[derive(Debug)]
@@ -52,18 +47,18 @@ impl<'de: 'a, 'a> Deserialize<'de> for AnnotationKeys<'a> {
 #[derive(Debug, Default)]
 pub struct Object<'a> {
     pub(super) metadata: Metadata<'a>,
-    template: Option<&'a RawValue>,
+    template: Option<Unread<'a>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default, expecting = "an object's metadata")]
 pub(super) struct Metadata<'a> {
     #[serde(borrow)]
-    pub(super) name: Option<Cow<'a, str>>,
+    pub(super) name: Option<Text<'a>>,
     #[serde(borrow)]
-    pub(super) generate_name: Option<Cow<'a, str>>,
+    pub(super) generate_name: Option<Text<'a>>,
     #[serde(borrow)]
-    pub(super) uid: Option<Cow<'a, str>>,
+    pub(super) uid: Option<Text<'a>>,
     pub(super) creation_timestamp: Option<DateTime<Utc>>,
     #[serde(deserialize_with = "labels::lenient")]
     pub(super) labels: BTreeMap<String, String>,
@@ -104,15 +99,14 @@ impl Metadata<'_> {
 }
 
 impl<'a> Object<'a> {
-    pub(super) fn read(raw: &'a RawValue, kind: &WorkloadKind, place: &str) -> Result<Self, DecodeError> {
-        let mut deserializer = serde_json::Deserializer::from_str(raw.get());
-        let read = ObjectSeed { kind }.deserialize(&mut deserializer);
-        read.map_err(|error| DecodeError::within(place, ObjectSeed { kind }, raw.get(), &error))
+    pub(super) fn read(unread: Unread<'a>, kind: &WorkloadKind, place: &str) -> Result<Self, DecodeError> {
+        let (text, seed) = (unread.text(), ObjectSeed { kind });
+        reader::read(text, seed).map_err(|error| DecodeError::within(place, seed, text, &error))
     }
 
     /// A Pod is its own template; of it the spec alone says what runs.
     pub(super) fn same_template(&self, other: &Self) -> bool {
-        self.template.map(RawValue::get) == other.template.map(RawValue::get)
+        self.template == other.template
     }
 
     /// The Pod spec, and the labels of its template; what is its own template has none but its own.
@@ -121,25 +115,25 @@ impl<'a> Object<'a> {
         kind: &WorkloadKind,
         place: &str,
     ) -> Result<(PodSpecView<'a>, BTreeMap<String, String>), DecodeError> {
-        let Some(raw) = self.template else {
+        let Some(unread) = self.template else {
             return Ok((PodSpecView::default(), BTreeMap::new()));
         };
         let place = || template_place(kind, place);
         if kind.template.is_empty() {
-            return read_at(raw, place).map(|spec| (spec, BTreeMap::new()));
+            return read_at(unread, place).map(|spec| (spec, BTreeMap::new()));
         }
-        let mut template: TemplateView<'a> = read_at(raw, place)?;
+        let mut template: TemplateView<'a> = read_at(unread, place)?;
         let labels = template.take_labels();
         Ok((template.spec, labels))
     }
 
     /// The whole template; of what is its own template, the spec as a template's.
     pub(super) fn template_value(&self, kind: &WorkloadKind, place: &str) -> Result<Value<'a>, DecodeError> {
-        let Some(raw) = self.template else {
+        let Some(unread) = self.template else {
             return Ok(Value::Null);
         };
-        let value: Value<'a> =
-            serde_json::from_str(raw.get()).map_err(|error| DecodeError::new(&template_place(kind, place), error))?;
+        let value: Value<'a> = serde_json::from_str(unread.text())
+            .map_err(|error| DecodeError::new(&template_place(kind, place), error))?;
         Ok(if kind.template.is_empty() { Value::Object(vec![("spec", value)].into()) } else { value })
     }
 }
@@ -174,6 +168,7 @@ impl<'de> Visitor<'de> for ObjectOrNull<'_> {
 }
 
 /// Reads `metadata` and walks to the Pod template, skipping all else, in one pass.
+#[derive(Clone, Copy)]
 struct ObjectSeed<'k> {
     kind: &'k WorkloadKind,
 }
@@ -213,24 +208,24 @@ impl<'de> Visitor<'de> for ObjectSeed<'_> {
     }
 }
 
-/// The raw value at the end of a path of keys; `None` where the path ends early.
+/// The unread value at the end of a path of keys; `None` where the path ends early.
 struct PathSeed<'p> {
     rest: &'p [&'p str],
 }
 
 impl<'de> DeserializeSeed<'de> for PathSeed<'_> {
-    type Value = Option<&'de RawValue>;
+    type Value = Option<Unread<'de>>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         if self.rest.is_empty() {
-            return <&RawValue>::deserialize(deserializer).map(|raw| Some(raw).filter(|raw| raw.get() != "null"));
+            return Unread::deserialize(deserializer).map(|value| Some(value).filter(|value| value.text() != "null"));
         }
         deserializer.deserialize_any(self)
     }
 }
 
 impl<'de> Visitor<'de> for PathSeed<'_> {
-    type Value = Option<&'de RawValue>;
+    type Value = Option<Unread<'de>>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "an object with {:?}", self.rest.first().copied().unwrap_or_default())

@@ -8,10 +8,11 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::value::RawValue;
 
-use super::object::{Object, ObjectOrNull, Text};
+use super::object::{Object, ObjectOrNull};
+use super::reader::Unread;
 use crate::subject::kinds::WorkloadKinds;
+use crate::subject::pod_spec::Text;
 
 /// An `AdmissionReview` of `admission.k8s.io/v1`, as the API server sends it.
 #[derive(Debug, Default)]
@@ -54,16 +55,16 @@ pub enum Sent<'a> {
     #[default]
     Nothing,
     /// Its text.
-    Unread(&'a RawValue),
+    Unread(Unread<'a>),
     /// What counts of a workload.
     Read(Object<'a>),
 }
 
 impl<'a> Sent<'a> {
     /// Its text, where it is of a kind that is not judged.
-    pub fn unread(&self) -> Option<&'a RawValue> {
+    pub fn unread(&self) -> Option<Unread<'a>> {
         match self {
-            Self::Unread(raw) => Some(raw),
+            Self::Unread(value) => Some(*value),
             Self::Nothing | Self::Read(_) => None,
         }
     }
@@ -111,7 +112,7 @@ pub struct UserInfo<'a> {
     pub groups: Vec<String>,
     /// What else the authenticator says. It stays unread until somebody asks whether the user may do something.
     #[serde(borrow, default, skip_serializing)]
-    pub extra: Option<&'a RawValue>,
+    pub extra: Option<Unread<'a>>,
 }
 
 /// Reads the whole review.
@@ -216,7 +217,7 @@ impl RequestSeed<'_> {
     fn sent<'de, A: MapAccess<'de>>(self, kind: &GroupVersionKind<'_>, map: &mut A) -> Result<Sent<'de>, A::Error> {
         Ok(match self.kinds.find(&kind.group, &kind.kind) {
             Some(kind) => map.next_value_seed(ObjectOrNull { kind })?.map_or(Sent::Nothing, Sent::Read),
-            None => map.next_value::<Option<&'de RawValue>>()?.map_or(Sent::Nothing, Sent::Unread),
+            None => map.next_value::<Option<Unread<'de>>>()?.map_or(Sent::Nothing, Sent::Unread),
         })
     }
 }

@@ -1,0 +1,442 @@
+//! Reads JSON as far as somebody asks, in one pass and borrowing. What nobody asks for is skipped from bracket to
+//! bracket (`skip.rs`); numbers and what has escapes are serde_json's.
+//!
+//! It is for what an API server wrote: it takes well-formed text as serde_json does, asks less of what it skips, and says
+//! of anything else only that it is not that. Then serde_json reads again, and its word and its error count.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::value::BorrowedStrDeserializer;
+use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, forward_to_deserialize_any};
+use serde_json::value::RawValue;
+
+use super::skip::{end_of_container, end_of_string};
+
+/// Reads `text` as what `wanted` is.
+pub(super) fn read<'de, S>(text: &'de str, wanted: S) -> Result<S::Value, serde_json::Error>
+where
+    S: DeserializeSeed<'de> + Copy,
+{
+    let mut reader = Reader { text, at: 0, depth: 0 };
+    if let Ok(value) = wanted.deserialize(&mut reader)
+        && reader.next().is_none()
+    {
+        return Ok(value);
+    }
+    let mut reader = serde_json::Deserializer::from_str(text);
+    wanted.deserialize(&mut reader).and_then(|value| reader.end().map(|()| value))
+}
+
+/// A value that stays as it was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unread<'a>(&'a str);
+
+impl<'a> Unread<'a> {
+    /// Its JSON.
+    pub fn text(self) -> &'a str {
+        self.0
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Unread<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+
+        impl<'de> Visitor<'de> for Text {
+            type Value = Unread<'de>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("any value")
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Unread(text))
+            }
+
+            /// Of other deserializers than [`Reader`].
+            fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+                <&RawValue>::deserialize(deserializer).map(|raw| Unread(raw.get()))
+            }
+        }
+
+        deserializer.deserialize_newtype_struct(UNREAD, Text)
+    }
+}
+
+/// By which name [`Reader`] knows that a value is to stay as it was written.
+const UNREAD: &str = "$freshgate::Unread";
+
+/// The text is not what is wanted, or not JSON.
+#[derive(Debug)]
+struct Unreadable;
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("not as expected")
+    }
+}
+
+impl std::error::Error for Unreadable {}
+
+impl de::Error for Unreadable {
+    fn custom<T: fmt::Display>(_: T) -> Self {
+        Self
+    }
+}
+
+/// Containers within each other that are read; serde_json reads as many.
+const DEEPEST: u8 = 127;
+
+struct Reader<'de> {
+    text: &'de str,
+    at: usize,
+    depth: u8,
+}
+
+impl<'de> Reader<'de> {
+    /// The next byte that is not white space.
+    fn next(&mut self) -> Option<u8> {
+        let bytes = self.text.as_bytes();
+        while let Some(byte) = bytes.get(self.at) {
+            if !matches!(byte, b' ' | b'\n' | b'\r' | b'\t') {
+                return Some(*byte);
+            }
+            self.at += 1;
+        }
+        None
+    }
+
+    /// Into a container, whose bracket is the next byte.
+    fn descend(&mut self) -> Result<(), Unreadable> {
+        if self.depth == DEEPEST {
+            return Err(Unreadable);
+        }
+        self.depth += 1;
+        self.at += 1;
+        Ok(())
+    }
+
+    fn expect(&mut self, byte: u8) -> Result<(), Unreadable> {
+        if self.next() != Some(byte) {
+            return Err(Unreadable);
+        }
+        self.at += 1;
+        Ok(())
+    }
+
+    /// Whether another member or element follows, past the comma before it; if none does, past the bracket.
+    fn follows(&mut self, is_first: &mut bool, bracket: u8) -> Result<bool, Unreadable> {
+        if self.next() == Some(bracket) {
+            self.at += 1;
+            self.depth -= 1;
+            return Ok(false);
+        }
+        if !std::mem::replace(is_first, false) {
+            self.expect(b',')?;
+        }
+        Ok(true)
+    }
+
+    fn string(&mut self) -> Result<Cow<'de, str>, Unreadable> {
+        self.expect(b'"')?;
+        let (text, start) = (self.text, self.at);
+        let end = end_of_string(text.as_bytes(), start).ok_or(Unreadable)?;
+        self.at = end + 1;
+        let string = &text[start..end];
+        if string.bytes().any(|byte| byte == b'\\' || byte < b' ') {
+            return serde_json::from_str(&text[start - 1..=end]).map(Cow::Owned).map_err(|_| Unreadable);
+        }
+        Ok(Cow::Borrowed(string))
+    }
+
+    /// The text of the next value.
+    fn skip(&mut self) -> Result<&'de str, Unreadable> {
+        let (first, start) = (self.next(), self.at);
+        let bytes = self.text.as_bytes();
+        self.at = match first {
+            Some(b'{' | b'[') => end_of_container(bytes, start).ok_or(Unreadable)?,
+            Some(b'"') => end_of_string(bytes, start + 1).ok_or(Unreadable)? + 1,
+            _ => {
+                self.scalar()?;
+                self.at
+            }
+        };
+        Ok(&self.text[start..self.at])
+    }
+
+    /// The text of a number, `true`, `false` or `null`.
+    fn scalar(&mut self) -> Result<&'de str, Unreadable> {
+        let rest = &self.text[self.at..];
+        let scalar = rest.split([',', '}', ']', ' ', '\n', '\r', '\t']).next().unwrap_or_default();
+        self.at += scalar.len();
+        match serde_json::from_str::<de::IgnoredAny>(scalar) {
+            Ok(_) => Ok(scalar),
+            Err(_) => Err(Unreadable),
+        }
+    }
+}
+
+impl<'de> Deserializer<'de> for &mut Reader<'de> {
+    type Error = Unreadable;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unreadable> {
+        match self.next() {
+            Some(b'{') => {
+                self.descend()?;
+                let mut members = Members { reader: self, is_first: true, is_done: false };
+                let value = visitor.visit_map(&mut members)?;
+                if members.is_done { Ok(value) } else { Err(Unreadable) }
+            }
+            Some(b'[') => {
+                self.descend()?;
+                let mut elements = Elements { reader: self, is_first: true, is_done: false };
+                let value = visitor.visit_seq(&mut elements)?;
+                if elements.is_done { Ok(value) } else { Err(Unreadable) }
+            }
+            Some(b'"') => match self.string()? {
+                Cow::Borrowed(string) => visitor.visit_borrowed_str(string),
+                Cow::Owned(string) => visitor.visit_string(string),
+            },
+            _ => {
+                let mut scalar = serde_json::Deserializer::from_str(self.scalar()?);
+                scalar.deserialize_any(visitor).map_err(|_| Unreadable)
+            }
+        }
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unreadable> {
+        if self.next() == Some(b'n') {
+            // Nothing but `null` begins like this.
+            self.scalar()?;
+            return visitor.visit_none();
+        }
+        visitor.visit_some(self)
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Unreadable> {
+        if name == UNREAD { visitor.visit_borrowed_str(self.skip()?) } else { visitor.visit_newtype_struct(self) }
+    }
+
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unreadable> {
+        self.skip()?;
+        visitor.visit_unit()
+    }
+
+    /// None is read of a review; serde_json reads them.
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        _: V,
+    ) -> Result<V::Value, Unreadable> {
+        Err(Unreadable)
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple
+        tuple_struct map struct identifier
+    }
+}
+
+struct Members<'r, 'de> {
+    reader: &'r mut Reader<'de>,
+    is_first: bool,
+    is_done: bool,
+}
+
+impl<'de> MapAccess<'de> for &mut Members<'_, 'de> {
+    type Error = Unreadable;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Unreadable> {
+        if !self.reader.follows(&mut self.is_first, b'}')? {
+            self.is_done = true;
+            return Ok(None);
+        }
+        self.reader.next();
+        match self.reader.string()? {
+            Cow::Borrowed(key) => seed.deserialize(BorrowedStrDeserializer::new(key)).map(Some),
+            Cow::Owned(key) => seed.deserialize(de::value::StringDeserializer::new(key)).map(Some),
+        }
+    }
+
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Unreadable> {
+        self.reader.expect(b':')?;
+        seed.deserialize(&mut *self.reader)
+    }
+}
+
+struct Elements<'r, 'de> {
+    reader: &'r mut Reader<'de>,
+    is_first: bool,
+    is_done: bool,
+}
+
+impl<'de> SeqAccess<'de> for &mut Elements<'_, 'de> {
+    type Error = Unreadable;
+
+    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Unreadable> {
+        if !self.reader.follows(&mut self.is_first, b']')? {
+            self.is_done = true;
+            return Ok(None);
+        }
+        seed.deserialize(&mut *self.reader).map(Some)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::marker::PhantomData;
+
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::subject::pod_spec::Text;
+
+    /// A bit of everything that is read of a review, and the rest skipped.
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(default)]
+    struct Wanted<'a> {
+        #[serde(borrow)]
+        text: Option<Text<'a>>,
+        list: Option<Vec<Inner>>,
+        map: BTreeMap<String, Option<i64>>,
+        #[serde(borrow)]
+        unread: Option<Unread<'a>>,
+        flag: bool,
+    }
+
+    impl Default for Wanted<'_> {
+        fn default() -> Self {
+            Self { text: None, list: None, map: BTreeMap::new(), unread: None, flag: true }
+        }
+    }
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Inner {
+        name: String,
+        weight: Option<f64>,
+    }
+
+    /// What [`Reader`] makes of it by itself.
+    fn alone(text: &str) -> Option<Wanted<'_>> {
+        let mut reader = Reader { text, at: 0, depth: 0 };
+        let wanted = Wanted::deserialize(&mut reader).ok()?;
+        (reader.next().is_none() && reader.depth == 0).then_some(wanted)
+    }
+
+    #[test]
+    fn what_is_wanted_is_read_and_all_else_skipped() {
+        let text = r#" { "x" : [ { "text" : "]}" } ] , "text" : "a\"b\u00e9" , "list" : [ { "name" : "n" , "weight" : 1.5e0 },
+            {"weight":null,"name":"","more":[[]]} ] , "map" : {"a":1,"b":null} , "unread" : {"k" : "\"}"} , "flag":false } "#;
+        let read = alone(text).unwrap();
+        assert_eq!(read, serde_json::from_str(text).unwrap());
+        assert_eq!(read.unread.unwrap().text(), r#"{"k" : "\"}"}"#);
+        assert_eq!(read.text.unwrap().0, "a\"b\u{e9}");
+        assert!(matches!(alone(r#"{"text":"plain"}"#).unwrap().text, Some(Text(Cow::Borrowed("plain")))));
+    }
+
+    #[test]
+    fn what_is_not_well_formed_where_it_is_read_is_left_to_serde_json() {
+        for text in [
+            "",
+            "{",
+            "}",
+            "{}}",
+            "{,}",
+            r#"{"text"}"#,
+            r#"{"text":}"#,
+            r#"{"text":"a",}"#,
+            r#"{"text":"a" "flag":true}"#,
+            r#"{"text":"a"]"#,
+            r#"{"text":"a
+b"}"#,
+            r#"{"text":"\x"}"#,
+            r#"{text:"a"}"#,
+            r#"{"text":1}"#,
+            r#"{"flag":tru}"#,
+            r#"{"flag":null}"#,
+            r#"{"unread":nul}"#,
+            r#"{"x":nonsense}"#,
+            r#"{"x":"open}"#,
+            r#"{"x":[}"#,
+            r#"{"list":[{"name":"a"},]}"#,
+            r#"{"list":[{"name":"a"}}"#,
+            r#"{"map":{"a":1,"a":}}"#,
+            r#"{"text":"a","text":"b"}"#,
+        ] {
+            assert_eq!(alone(text), None, "{text}");
+            let error = read(text, PhantomData::<Wanted<'_>>).unwrap_err();
+            assert_eq!(error.to_string(), serde_json::from_str::<Wanted<'_>>(text).unwrap_err().to_string(), "{text}");
+        }
+    }
+
+    #[derive(Deserialize)]
+    struct Nested(#[allow(dead_code)] Vec<Nested>);
+
+    #[test]
+    fn what_nests_itself_ends_where_serde_json_does() {
+        let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
+        assert!(read(&nested(127), PhantomData::<Nested>).is_ok());
+        let error = read(&nested(100_000), PhantomData::<Nested>).err().unwrap();
+        assert!(error.to_string().starts_with("recursion limit exceeded"), "{error}");
+    }
+
+    fn any_value() -> impl Strategy<Value = Value> {
+        let text = r#"[{}\[\]"\\a:, \né\u{1f600}]{0,80}"#;
+        let leaf = prop_oneof![
+            Just(json!(null)),
+            any::<bool>().prop_map(|value| json!(value)),
+            any::<i64>().prop_map(|value| json!(value)),
+            any::<f64>().prop_map(|value| json!(value)),
+            text.prop_map(|value| json!(value)),
+        ];
+        leaf.prop_recursive(5, 40, 5, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..5).prop_map(|list| json!(list)),
+                prop::collection::hash_map(text, inner, 0..5).prop_map(|map| json!(map)),
+            ]
+        })
+    }
+
+    fn any_wanted() -> impl Strategy<Value = Value> {
+        let inner = ("[\"\\\\a]{0,20}", any::<Option<f64>>(), any_value())
+            .prop_map(|(name, weight, more)| json!({"name": name, "weight": weight, "more": more}));
+        let text = prop::option::of(r#"[{}\[\]"\\a:,]{0,80}"#);
+        let map = prop::collection::hash_map("[\"\\\\a-c]{0,4}", any::<Option<i64>>(), 0..4);
+        (text, prop::collection::vec(inner, 0..3), map, any_value(), any::<bool>(), any_value()).prop_map(
+            |(text, list, map, unread, flag, more)| {
+                json!({"text": text, "list": list, "map": map, "unread": unread, "flag": flag, "zz": more, "a a": more})
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn well_formed_text_is_read_as_serde_json_reads_it(value in any_wanted(), pretty: bool) {
+            let text = if pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) }.unwrap();
+            prop_assert_eq!(alone(&text), Some(serde_json::from_str::<Wanted<'_>>(&text).unwrap()));
+        }
+
+        /// Whatever is damaged: what serde_json takes, it takes too, and makes the same of it.
+        #[test]
+        fn what_serde_json_takes_is_taken_alike(
+            value in any_wanted(), at: prop::sample::Index, by in r#"[{}\[\]",:\\ 0n]{0,2}"#, gone in 0_usize..3
+        ) {
+            let text: Vec<char> = serde_json::to_string(&value).unwrap().chars().collect();
+            let at = at.index(text.len());
+            let end = (at + gone).min(text.len());
+            let damaged: String = text[..at].iter().copied().chain(by.chars()).chain(text[end..].iter().copied()).collect();
+            if let Ok(wanted) = serde_json::from_str::<Wanted<'_>>(&damaged) {
+                prop_assert_eq!(alone(&damaged), Some(wanted));
+            }
+        }
+    }
+}
