@@ -212,6 +212,7 @@ pub struct ResolvedImage {
     /// How fresh the look-up was.
     pub cache: Cache,
     /// When the registry was last asked what the tag means, or where a digest is written, what that is; in UTC.
+    #[serde(serialize_with = "crate::instant::serialize")]
     pub fetched_at: DateTime<Utc>,
 }
 
@@ -227,7 +228,7 @@ pub struct PlatformImage {
     pub built: Fact<BuildDate>,
     /// When this gate first met it, in UTC: it cannot be younger, so where `built` is unknown this can still prove it
     /// too old.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "crate::instant::serialize_known")]
     pub first_seen: Option<DateTime<Utc>>,
     /// Every date that was found, with why it was used or passed over. Recorded beside the image, not among the inputs.
     #[serde(skip)]
@@ -330,8 +331,10 @@ pub struct Admission {
     /// The reference it was admitted under, as written.
     pub reference: String,
     /// When it was first admitted, in UTC.
+    #[serde(serialize_with = "crate::instant::serialize")]
     pub first_admitted_at: DateTime<Utc>,
     /// When it was last admitted, in UTC.
+    #[serde(serialize_with = "crate::instant::serialize")]
     pub last_admitted_at: DateTime<Utc>,
 }
 
@@ -345,5 +348,6 @@ pub struct Revision {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub images: Vec<String>,
     /// When it came, in UTC.
+    #[serde(serialize_with = "crate::instant::serialize")]
     pub created_at: DateTime<Utc>,
 }

@@ -18,6 +18,7 @@ pub mod dependency;
 pub mod evidence;
 pub mod exception;
 pub mod image;
+pub mod instant;
 pub mod metrics;
 pub mod policy;
 pub mod policy_cases;

@@ -59,7 +59,7 @@ pub struct Subject {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub uid: String,
     /// When the old object was created, in UTC.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "crate::instant::serialize_known")]
     pub old_created_at: Option<DateTime<Utc>>,
     /// Where the workload's own registry credentials are; not an input of the decision.
     #[serde(skip)]

@@ -220,7 +220,7 @@ pub struct LedgerDigest {
     /// The reference, as written.
     pub reference: String,
     /// When it was first admitted, in UTC; the decision's own time where it is left out.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "crate::instant::serialize_known")]
     pub first_admitted_at: Option<DateTime<Utc>>,
 }
 
@@ -230,6 +230,7 @@ pub struct LedgerTemplate {
     /// Its fingerprint.
     pub fingerprint: String,
     /// Since when it is known, in UTC.
+    #[serde(serialize_with = "crate::instant::serialize")]
     pub at: DateTime<Utc>,
 }
 

@@ -105,6 +105,7 @@ impl Claim {
 #[serde(rename_all = "camelCase")]
 pub struct BuildDate {
     /// When the image was built, or could at the latest have been, in UTC.
+    #[serde(serialize_with = "crate::instant::serialize")]
     pub time: DateTime<Utc>,
     /// Where that was found.
     pub source: Source,

@@ -36,8 +36,8 @@ fn members<'v>(value: &'v Value<'v>) -> Vec<(&'v str, &'v Value<'v>)> {
     value.as_object().map(|object| object.iter().collect()).unwrap_or_default()
 }
 
-/// The same bytes for the same value, whatever the order of its members; each with its kind and length, so that no other
-/// value has them.
+/// The same bytes for the same value, whatever the order of its members; each with its kind and its length in decimal, so
+/// that no other value has them.
 fn add(bytes: &mut Vec<u8>, value: &Value<'_>) {
     match value {
         Value::Null => bytes.push(b'n'),
@@ -70,7 +70,12 @@ fn add_text(bytes: &mut Vec<u8>, kind: u8, text: &str) {
 
 fn add_count(bytes: &mut Vec<u8>, kind: u8, count: usize) {
     bytes.push(kind);
-    bytes.extend_from_slice(&(count as u64).to_be_bytes());
+    // Most are short, and every byte is hashed.
+    match u8::try_from(count) {
+        Ok(digit @ 0..=9) => bytes.push(b'0' + digit),
+        _ => bytes.extend_from_slice(count.to_string().as_bytes()),
+    }
+    bytes.push(b':');
 }
 
 /// Where in a template an image is named.

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::marker::PhantomData;
 
 use chrono::{DateTime, Utc};
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
@@ -132,7 +133,7 @@ impl<'a> Object<'a> {
         let Some(unread) = self.template else {
             return Ok(Value::Null);
         };
-        let value: Value<'a> = serde_json::from_str(unread.text())
+        let value: Value<'a> = reader::read(unread.text(), PhantomData)
             .map_err(|error| DecodeError::new(&template_place(kind, place), error))?;
         Ok(if kind.template.is_empty() { Value::Object(vec![("spec", value)].into()) } else { value })
     }

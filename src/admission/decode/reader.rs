@@ -12,7 +12,7 @@ use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, forward_to_deserialize_any};
 use serde_json::value::RawValue;
 
-use super::skip::{end_of_container, end_of_string};
+use super::skip::{end_of_container, end_of_plain_text, end_of_string};
 
 /// Reads `text` as what `wanted` is.
 pub(super) fn read<'de, S>(text: &'de str, wanted: S) -> Result<S::Value, serde_json::Error>
@@ -142,13 +142,14 @@ impl<'de> Reader<'de> {
     fn string(&mut self) -> Result<Cow<'de, str>, Unreadable> {
         self.expect(b'"')?;
         let (text, start) = (self.text, self.at);
+        let end = end_of_plain_text(text.as_bytes(), start).ok_or(Unreadable)?;
+        if text.as_bytes()[end] == b'"' {
+            self.at = end + 1;
+            return Ok(Cow::Borrowed(&text[start..end]));
+        }
         let end = end_of_string(text.as_bytes(), start).ok_or(Unreadable)?;
         self.at = end + 1;
-        let string = &text[start..end];
-        if string.bytes().any(|byte| byte == b'\\' || byte < b' ') {
-            return serde_json::from_str(&text[start - 1..=end]).map(Cow::Owned).map_err(|_| Unreadable);
-        }
-        Ok(Cow::Borrowed(string))
+        serde_json::from_str(&text[start - 1..=end]).map(Cow::Owned).map_err(|_| Unreadable)
     }
 
     /// The text of the next value.

@@ -40,6 +40,27 @@ pub(super) fn end_of_string(text: &[u8], start: usize) -> Option<usize> {
     }
 }
 
+/// Where the first byte from `start` is that ends the plain text of a string: its quote, or what is escaped or should be.
+pub(super) fn end_of_plain_text(text: &[u8], start: usize) -> Option<usize> {
+    let mut at = start;
+    loop {
+        let rest = text.get(at..).filter(|rest| !rest.is_empty())?;
+        let mut last = [b'"'; 16];
+        let part = rest.first_chunk::<16>().unwrap_or_else(|| {
+            last[..rest.len()].copy_from_slice(rest);
+            &last
+        });
+        let bytes = u8x16::from(*part);
+        // Control characters are what stays as it is where all above them is made the highest of them.
+        let control = bytes.min(splat(0x1f)).simd_eq(bytes);
+        let found = (bytes.simd_eq(splat(b'"')) | bytes.simd_eq(splat(b'\\')) | control).to_bitmask();
+        if found != 0 {
+            return Some(at + found.trailing_zeros() as usize).filter(|end| *end < text.len());
+        }
+        at += 16;
+    }
+}
+
 /// Behind the bracket in this block with which as many are closed as were opened, `depth` of them before it.
 fn end_in_block(opening: u64, mut closing: u64, depth: u32) -> Option<usize> {
     let mut closed = 0;
