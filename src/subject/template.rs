@@ -36,8 +36,8 @@ fn members<'v>(value: &'v Value<'v>) -> Vec<(&'v str, &'v Value<'v>)> {
     value.as_object().map(|object| object.iter().collect()).unwrap_or_default()
 }
 
-/// The same bytes for the same value, whatever the order of its members; each with its kind and its length in decimal, so
-/// that no other value has them.
+/// The same bytes for the same value, whatever the order of its members; each with its kind and length, so that no other
+/// value has them.
 fn add(bytes: &mut Vec<u8>, value: &Value<'_>) {
     match value {
         Value::Null => bytes.push(b'n'),
@@ -68,14 +68,15 @@ fn add_text(bytes: &mut Vec<u8>, kind: u8, text: &str) {
     bytes.extend_from_slice(text.as_bytes());
 }
 
-fn add_count(bytes: &mut Vec<u8>, kind: u8, count: usize) {
+/// The count in groups of seven bits, the lowest first, all but the last with the eighth set (LEB128): most are short, and
+/// every byte is hashed.
+fn add_count(bytes: &mut Vec<u8>, kind: u8, mut count: usize) {
     bytes.push(kind);
-    // Most are short, and every byte is hashed.
-    match u8::try_from(count) {
-        Ok(digit @ 0..=9) => bytes.push(b'0' + digit),
-        _ => bytes.extend_from_slice(count.to_string().as_bytes()),
+    while count > 0x7f {
+        bytes.push((count & 0x7f) as u8 | 0x80);
+        count >>= 7;
     }
-    bytes.push(b':');
+    bytes.push(count as u8);
 }
 
 /// Where in a template an image is named.

@@ -7,7 +7,6 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::value::BorrowedStrDeserializer;
 use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, forward_to_deserialize_any};
 use serde_json::value::RawValue;
@@ -160,22 +159,20 @@ impl<'de> Reader<'de> {
             Some(b'{' | b'[') => end_of_container(bytes, start).ok_or(Unreadable)?,
             Some(b'"') => end_of_string(bytes, start + 1).ok_or(Unreadable)? + 1,
             _ => {
-                self.scalar()?;
+                serde_json::from_str::<de::IgnoredAny>(self.scalar()).map_err(|_| Unreadable)?;
                 self.at
             }
         };
         Ok(&self.text[start..self.at])
     }
 
-    /// The text of a number, `true`, `false` or `null`.
-    fn scalar(&mut self) -> Result<&'de str, Unreadable> {
+    /// What should be a number, `true`, `false` or `null`, up to what cannot be of it.
+    fn scalar(&mut self) -> &'de str {
         let rest = &self.text[self.at..];
-        let scalar = rest.split([',', '}', ']', ' ', '\n', '\r', '\t']).next().unwrap_or_default();
-        self.at += scalar.len();
-        match serde_json::from_str::<de::IgnoredAny>(scalar) {
-            Ok(_) => Ok(scalar),
-            Err(_) => Err(Unreadable),
-        }
+        let ends = |byte| matches!(byte, b',' | b'}' | b']' | b' ' | b'\n' | b'\r' | b'\t');
+        let length = rest.bytes().position(ends).unwrap_or(rest.len());
+        self.at += length;
+        &rest[..length]
     }
 }
 
@@ -201,17 +198,16 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
                 Cow::Owned(string) => visitor.visit_string(string),
             },
             _ => {
-                let mut scalar = serde_json::Deserializer::from_str(self.scalar()?);
-                scalar.deserialize_any(visitor).map_err(|_| Unreadable)
+                let mut scalar = serde_json::Deserializer::from_str(self.scalar());
+                let value = scalar.deserialize_any(visitor).map_err(|_| Unreadable)?;
+                scalar.end().map(|()| value).map_err(|_| Unreadable)
             }
         }
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unreadable> {
         if self.next() == Some(b'n') {
-            // Nothing but `null` begins like this.
-            self.scalar()?;
-            return visitor.visit_none();
+            return if self.scalar() == "null" { visitor.visit_none() } else { Err(Unreadable) };
         }
         visitor.visit_some(self)
     }
@@ -260,15 +256,35 @@ impl<'de> MapAccess<'de> for &mut Members<'_, 'de> {
             return Ok(None);
         }
         self.reader.next();
-        match self.reader.string()? {
-            Cow::Borrowed(key) => seed.deserialize(BorrowedStrDeserializer::new(key)).map(Some),
-            Cow::Owned(key) => seed.deserialize(de::value::StringDeserializer::new(key)).map(Some),
-        }
+        seed.deserialize(Key(self.reader.string()?)).map(Some)
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Unreadable> {
         self.reader.expect(b':')?;
         seed.deserialize(&mut *self.reader)
+    }
+}
+
+/// A member's name, whatever wraps it.
+struct Key<'de>(Cow<'de, str>);
+
+impl<'de> Deserializer<'de> for Key<'de> {
+    type Error = Unreadable;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unreadable> {
+        match self.0 {
+            Cow::Borrowed(key) => visitor.visit_borrowed_str(key),
+            Cow::Owned(key) => visitor.visit_string(key),
+        }
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Unreadable> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct seq
+        tuple tuple_struct map struct enum identifier ignored_any
     }
 }
 
@@ -424,6 +440,9 @@ b"}"#,
         fn well_formed_text_is_read_as_serde_json_reads_it(value in any_wanted(), pretty: bool) {
             let text = if pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) }.unwrap();
             prop_assert_eq!(alone(&text), Some(serde_json::from_str::<Wanted<'_>>(&text).unwrap()));
+            let mut reader = Reader { text: &text, at: 0, depth: 0 };
+            let whole = serde_json_borrow::Value::deserialize(&mut reader).ok();
+            prop_assert_eq!(whole, Some(serde_json::from_str(&text).unwrap()));
         }
 
         /// Whatever is damaged: what serde_json takes, it takes too, and makes the same of it.
