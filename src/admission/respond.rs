@@ -37,8 +37,14 @@ pub fn respond(review: &Review<'_>, verdict: &Verdict, evidence: &Evidence, reco
 }
 
 /// Each text once, separated by commas.
-fn joined<'a>(texts: impl Iterator<Item = &'a str>) -> String {
-    texts.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(",")
+fn joined<'a>(mut texts: impl Iterator<Item = &'a str>) -> String {
+    let (Some(first), second) = (texts.next(), texts.next()) else {
+        return String::new();
+    };
+    let Some(second) = second else {
+        return first.to_owned();
+    };
+    [first, second].into_iter().chain(texts).collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(",")
 }
 
 /// Most answers have less: what has more moves once more.

@@ -29,7 +29,7 @@ use self::flight::Flights;
 use self::provenance::Referring;
 use self::tags::TagFact;
 use super::build_date::Claim;
-use super::reference::{ImageReference, InvalidReference};
+use super::reference::ImageReference;
 use super::registry::credentials::{Credential, Credentials};
 use super::registry::error::RegistryError;
 use super::registry::{Asking, Registries};
@@ -81,8 +81,6 @@ struct Inner {
     registries: Registries,
     own: Credentials,
     store: Arc<dyn FactStore>,
-    /// References as they were read: the grammar is a large one.
-    references: Memory<String, Arc<Result<ImageReference, InvalidReference>>>,
     digests: Memory<String, Arc<Kept>>,
     tags: Memory<Key, TagFact>,
     /// What refers to a digest in one repository.
@@ -115,7 +113,6 @@ impl Resolver {
             registries,
             own,
             store,
-            references: Memory::new(TAGS_IN_MEMORY),
             digests: Memory::new(DIGESTS_IN_MEMORY),
             tags: Memory::builder().max_capacity(TAGS_IN_MEMORY).time_to_live(STALE_FOR).build(),
             referring: Memory::builder().max_capacity(TAGS_IN_MEMORY).time_to_live(STALE_FOR).build(),
@@ -134,12 +131,11 @@ impl Resolver {
 
     /// The image that a reference names, and when it was built; or a named unknown. Never later than the deadline.
     pub async fn resolve(&self, reference: &str, request: Request<'_>) -> Fact<ResolvedImage> {
-        let parsed = self.0.references.get_with_by_ref(reference, || Arc::new(ImageReference::parse(reference)));
-        let image = match &*parsed {
+        let image = match ImageReference::parse(reference) {
             Ok(image) => image,
             Err(error) => return Fact::unknown(UnknownReason::InvalidReference, error.to_string()),
         };
-        match self.resolve_image(image, request).await {
+        match self.resolve_image(&Arc::new(image), request).await {
             Ok(resolved) => Fact::Known(resolved),
             Err(error) => Fact::Unknown(error.into_unknown()),
         }
@@ -148,7 +144,7 @@ impl Resolver {
     /// Tries the credentials one after the other, as the kubelet does: the workload's, then the gate's own.
     async fn resolve_image(
         &self,
-        image: &ImageReference,
+        image: &Arc<ImageReference>,
         request: Request<'_>,
     ) -> Result<ResolvedImage, RegistryError> {
         let all = self.credentials(image, request)?;
@@ -169,20 +165,20 @@ impl Resolver {
         request: Request<'_>,
         ask: impl Fn(LookUp) -> BoxFuture<'static, Result<T, RegistryError>>,
     ) -> Result<T, RegistryError> {
-        let all = self.credentials(image, request)?;
+        let (all, image) = (self.credentials(image, request)?, Arc::new(image.clone()));
         let mut left = all.into_iter();
         loop {
-            match ask(self.look_up(image, left.next(), request)).await {
+            match ask(self.look_up(&image, left.next(), request)).await {
                 Err(RegistryError::Unauthorized(_)) if left.len() > 0 => {}
                 answer => return answer,
             }
         }
     }
 
-    fn look_up(&self, image: &ImageReference, credential: Option<&Credential>, request: Request<'_>) -> LookUp {
+    fn look_up(&self, image: &Arc<ImageReference>, credential: Option<&Credential>, request: Request<'_>) -> LookUp {
         LookUp {
             inner: Arc::clone(&self.0),
-            image: image.clone(),
+            image: Arc::clone(image),
             credential: credential.cloned(),
             now: request.now,
             deadline: request.deadline,
@@ -217,7 +213,7 @@ impl Resolver {
 #[derive(Clone)]
 struct LookUp {
     inner: Arc<Inner>,
-    image: ImageReference,
+    image: Arc<ImageReference>,
     credential: Option<Credential>,
     now: DateTime<Utc>,
     /// Until when somebody waits. What asks a registry goes on beyond it.

@@ -45,8 +45,13 @@ impl LookUp {
             return Ok(None);
         };
         let credential = self.inner.own.for_image(&image).next().cloned();
-        let look_up =
-            Self { inner: Arc::clone(&self.inner), image, credential, now: self.now, deadline: self.deadline };
+        let look_up = Self {
+            inner: Arc::clone(&self.inner),
+            image: Arc::new(image),
+            credential,
+            now: self.now,
+            deadline: self.deadline,
+        };
         let digest = match look_up.image.digest() {
             Some(digest) => digest.to_owned(),
             None => look_up.tag(look_up.image.tag().unwrap_or("latest")).await?.digest,

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use arc_swap::ArcSwap;
 use chrono::{DateTime, Utc};
 use moka::sync::Cache;
 
@@ -22,7 +23,7 @@ pub(crate) struct Overlay {
     has_store: bool,
     /// Where others write to the store as well, what is remembered may lack what they admitted since.
     is_shared: bool,
-    cache: Cache<WorkloadKey, Arc<WorkloadLedger>>,
+    cache: Cache<WorkloadKey, Arc<ArcSwap<WorkloadLedger>>>,
     hasher: RandomState,
     state: Mutex<State>,
 }
@@ -75,11 +76,8 @@ impl Overlay {
     fn new(has_store: bool, is_shared: bool) -> Self {
         let cache = Cache::builder()
             .max_capacity(CACHED_ENTRIES)
-            .weigher(|_, ledger: &Arc<WorkloadLedger>| {
-                u32::try_from(
-                    1 + ledger.digests.len() + ledger.templates.len() + ledger.services.len() + ledger.ran.len(),
-                )
-                .unwrap_or(u32::MAX)
+            .weigher(|_, ledger: &Arc<ArcSwap<WorkloadLedger>>| {
+                u32::try_from(1 + entries(&ledger.load())).unwrap_or(u32::MAX)
             })
             .build();
         let state = State { unstored: HashMap::new(), admissions: Box::new([0; GROUPS]) };
@@ -93,9 +91,14 @@ impl Overlay {
         state.admissions[self.group(&workload)] += 1;
         let cached = self.cache.get(&workload);
         if cached.is_some() || !self.has_store {
-            let mut ledger = cached.map(Arc::unwrap_or_clone).unwrap_or_default();
+            let before = cached.as_ref().map(|cached| cached.load_full()).unwrap_or_default();
+            let mut ledger = (*before).clone();
             ledger.merge(&admitted);
-            self.cache.insert(workload.clone(), Arc::new(ledger));
+            match cached {
+                // It weighs what it did, and so can stay where it is.
+                Some(cached) if entries(&ledger) == entries(&before) => cached.store(Arc::new(ledger)),
+                _ => self.remember(workload.clone(), Arc::new(ledger)),
+            }
         }
         if self.has_store {
             let unstored = state.unstored.entry(workload).or_default();
@@ -110,13 +113,13 @@ impl Overlay {
     }
 
     pub(super) fn remembered(&self, workload: &WorkloadKey) -> Option<Arc<WorkloadLedger>> {
-        self.cache.get(workload)
+        self.cache.get(workload).map(|ledger| ledger.load_full())
     }
 
     pub(super) fn look_up(&self, workload: &WorkloadKey) -> LookUp {
         let state = self.state();
         match self.cache.get(workload).filter(|_| !self.is_shared) {
-            Some(ledger) => LookUp::Known(ledger),
+            Some(ledger) => LookUp::Known(ledger.load_full()),
             None => LookUp::Unknown(Unfinished {
                 unstored: state.unstored.get(workload).map(|unstored| unstored.ledger.clone()),
                 admissions: state.admissions[self.group(workload)],
@@ -142,7 +145,7 @@ impl Overlay {
         let ledger = Arc::new(stored);
         // An admission meanwhile may have gone to the store after it was asked, and left no trace here.
         if state.admissions[self.group(workload)] == begun.admissions {
-            self.cache.insert(workload.clone(), Arc::clone(&ledger));
+            self.remember(workload.clone(), Arc::clone(&ledger));
         }
         ledger
     }
@@ -180,8 +183,12 @@ impl Overlay {
             let state = self.state();
             state.unstored.iter().for_each(|(workload, unstored)| look(workload, &unstored.ledger));
         } else {
-            self.cache.iter().for_each(|(workload, ledger)| look(&workload, &ledger));
+            self.cache.iter().for_each(|(workload, ledger)| look(&workload, &ledger.load()));
         }
+    }
+
+    fn remember(&self, workload: WorkloadKey, ledger: Arc<WorkloadLedger>) {
+        self.cache.insert(workload, Arc::new(ArcSwap::new(ledger)));
     }
 
     fn group(&self, workload: &WorkloadKey) -> usize {
@@ -192,6 +199,11 @@ impl Overlay {
         // Nothing in here panics half-way through a change.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What counts for the cache's bound.
+fn entries(ledger: &WorkloadLedger) -> usize {
+    ledger.digests.len() + ledger.templates.len() + ledger.services.len() + ledger.ran.len()
 }
 
 #[cfg(test)]
