@@ -17,7 +17,7 @@ use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -56,7 +56,11 @@ const MOST_WAITING: usize = 1_024;
 /// Open connections; an API server keeps 25 idle ones.
 const MOST_CONNECTIONS: usize = 4_096;
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
-const HEADERS_WITHIN: Duration = Duration::from_secs(10);
+/// How long a new connection may take to ask something.
+const FIRST_HEADERS_WITHIN: Duration = Duration::from_secs(10);
+/// How long it may then be idle, or take for other headers. An API server ends what was idle for 90 s: if the gate did it
+/// first, a review that is sent at that instant would be lost, and Go's client sends no POST again.
+const HEADERS_WITHIN: Duration = Duration::from_secs(120);
 /// How long the answer to a request that is refused by its head alone waits for its body.
 const REFUSED_BODY_WITHIN: Duration = Duration::from_secs(2);
 /// What one read takes from a socket: a usual review with its TLS. rustls by itself asks for 4 KiB at a time.
@@ -268,16 +272,25 @@ async fn connection<R: Reviewer>(
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS_WITHIN);
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(30)).max_concurrent_streams(250);
+    let has_asked = AtomicBool::new(false);
     let service = service_fn(|request| {
+        has_asked.store(true, Ordering::Relaxed);
         let (shared, caller) = (Arc::clone(shared), Arc::clone(&caller));
         async move { Ok::<_, Infallible>(answer(&shared, &caller, request).await) }
     });
     let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), service));
-    let mut ending = false;
+    let mut first_headers = pin!(tokio::time::sleep(FIRST_HEADERS_WITHIN));
+    let (mut is_new, mut ending) = (true, false);
     loop {
         tokio::select! {
             // How a connection ends is the client's affair.
             _ = serving.as_mut() => return,
+            () = first_headers.as_mut(), if is_new => {
+                is_new = false;
+                if !has_asked.load(Ordering::Relaxed) {
+                    return;
+                }
+            }
             _ = ended.changed(), if !ending => {
                 ending = true;
                 serving.as_mut().graceful_shutdown();

@@ -16,8 +16,13 @@ use freshgate::server::{Answer, Drain, Listener, Reviewer, text};
 use futures::StreamExt as _;
 use hyper::{HeaderMap, StatusCode};
 use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::reviews::{POLICY, gate, review};
 use crate::cluster::gate::Gate;
@@ -142,6 +147,36 @@ async fn slow_and_silent_clients_hold_up_nobody() {
     let client = served.client().build().unwrap();
     assert_eq!(served.post(&client, "x").await.0, 200);
     drop(silent);
+}
+
+/// An API server keeps connections for 90 s: one that asked before stays for longer than a new one may be silent.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_asked_may_be_idle_and_who_never_does_is_sent_away() {
+    let served = serve(Duration::ZERO).await;
+    let connect = || async {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(served.pem.as_bytes()).unwrap()).unwrap();
+        let config = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        let stream = tokio::net::TcpStream::connect(served.address).await.unwrap();
+        TlsConnector::from(Arc::new(config)).connect("127.0.0.1".try_into().unwrap(), stream).await.unwrap()
+    };
+    let ask = async |stream: &mut TlsStream<tokio::net::TcpStream>| {
+        let request = "POST /validate HTTP/1.1\r\nHost: gate\r\nContent-Length: 1\r\n\r\nx";
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = vec![0; 15];
+        stream.read_exact(&mut answer).await.unwrap();
+        let rest = stream.read(&mut [0; 1_024]).await.unwrap();
+        assert!(rest > 0 && answer == b"HTTP/1.1 200 OK", "{answer:?}");
+    };
+    let (mut asking, mut silent, mut slow) = (connect().await, connect().await, connect().await);
+    ask(&mut asking).await;
+    slow.write_all(b"POST /validate HTTP/1.1\r\nHost: ").await.unwrap();
+    // These two are told by their end that ten seconds are over.
+    for stream in [&mut silent, &mut slow] {
+        let end = tokio::time::timeout(Duration::from_secs(60), stream.read(&mut [0; 16])).await.unwrap();
+        assert!(matches!(end, Ok(0) | Err(_)), "{end:?}");
+    }
+    ask(&mut asking).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
