@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-/// A review allocates some hundred small pieces on one thread and frees some of them on another.
+/// A review allocates some hundred small pieces on one thread and frees some of them on another. SQLite and TLS, which are
+/// C, have it too.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -73,10 +73,10 @@ fn add_text(bytes: &mut Vec<u8>, kind: u8, text: &str) {
 fn add_count(bytes: &mut Vec<u8>, kind: u8, mut count: usize) {
     bytes.push(kind);
     while count > 0x7f {
-        bytes.push((count & 0x7f) as u8 | 0x80);
+        bytes.push(count.to_le_bytes()[0] | 0x80);
         count >>= 7;
     }
-    bytes.push(count as u8);
+    bytes.push(count.to_le_bytes()[0]);
 }
 
 /// Where in a template an image is named.

@@ -1,8 +1,8 @@
 //! Reads JSON as far as somebody asks, in one pass and borrowing. What nobody asks for is skipped from bracket to
-//! bracket (`skip.rs`); numbers and what has escapes are serde_json's.
+//! bracket (`skip.rs`); numbers and what has escapes are `serde_json`'s.
 //!
-//! It is for what an API server wrote: it takes well-formed text as serde_json does, asks less of what it skips, and says
-//! of anything else only that it is not that. Then serde_json reads again, and its word and its error count.
+//! It is for what an API server wrote: it takes well-formed text as `serde_json` does, asks less of what it skips, and says
+//! of anything else only that it is not that. Then `serde_json` reads again, and its word and its error count.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -85,7 +85,7 @@ impl de::Error for Unreadable {
     }
 }
 
-/// Containers within each other that are read; serde_json reads as many.
+/// Containers within each other that are read; `serde_json` reads as many.
 const DEEPEST: u8 = 127;
 
 struct Reader<'de> {
@@ -225,7 +225,7 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
         visitor.visit_unit()
     }
 
-    /// None is read of a review; serde_json reads them.
+    /// None is read of a review; `serde_json` reads them.
     fn deserialize_enum<V: Visitor<'de>>(
         self,
         _: &'static str,
@@ -445,7 +445,7 @@ b"}"#,
             prop_assert_eq!(whole, Some(serde_json::from_str(&text).unwrap()));
         }
 
-        /// Whatever is damaged: what serde_json takes, it takes too, and makes the same of it.
+        /// Whatever is damaged: what `serde_json` takes, it takes too, and makes the same of it.
         #[test]
         fn what_serde_json_takes_is_taken_alike(
             value in any_wanted(), at: prop::sample::Index, by in r#"[{}\[\]",:\\ 0n]{0,2}"#, gone in 0_usize..3
