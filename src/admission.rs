@@ -74,7 +74,7 @@ impl Gate {
         let (now, policies) = ((self.clock)().trunc_subsecs(3), self.policies.load_full());
         let Some(subject) = &review.subject else {
             return json(if is_exception(&review.request) {
-                self.exception(&review, &policies, now, deadline).await
+                Box::pin(self.exception(&review, &policies, now, deadline)).await
             } else {
                 not_judged(&review)
             });

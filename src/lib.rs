@@ -19,6 +19,7 @@ pub mod evidence;
 pub mod exception;
 pub mod image;
 pub mod instant;
+pub mod json;
 pub mod metrics;
 pub mod policy;
 pub mod policy_cases;

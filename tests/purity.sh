@@ -4,7 +4,7 @@ set -euo pipefail
 cd "${1:-.}"
 shopt -s nullglob globstar
 pure=(src/subject.rs src/subject/**/*.rs src/verdict.rs src/verdict/**/*.rs src/policy.rs src/policy/**/*.rs src/evidence.rs
-  src/exception.rs src/exception/**/*.rs src/instant.rs src/admission/decode.rs src/admission/decode/**/*.rs
+  src/exception.rs src/exception/**/*.rs src/instant.rs src/json.rs src/json/**/*.rs src/admission/decode.rs src/admission/decode/**/*.rs
   src/authority.rs src/authority/**/*.rs src/webhook.rs src/webhook/**/*.rs
   src/dependency/{base,finding,forecast,ladder,rank,version,workload}.rs src/dependency/{forecast,version}/**/*.rs src/dependency/contents/inside.rs
   src/scanner/{known,nudges,pace,report,tally}.rs src/scanner/{nudges,tally}/**/*.rs

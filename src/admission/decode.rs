@@ -4,9 +4,7 @@
 //! with it: metadata and the path to the Pod template are read, everything else is skipped.
 
 mod object;
-mod reader;
 mod request;
-mod skip;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,11 +15,10 @@ use serde::de::DeserializeSeed;
 use thiserror::Error;
 
 use self::object::Object;
-pub use self::reader::Unread;
 use self::request::{Envelope, EnvelopeSeed};
 pub use self::request::{GroupVersionKind, GroupVersionResource, Request, Sent, UserInfo};
+use crate::json::{self, Text, Unread};
 use crate::subject::kinds::{WorkloadKind, WorkloadKinds};
-use crate::subject::pod_spec::Text;
 use crate::subject::{Difference, Fingerprints, Operation, ServiceLabels, Subject, difference, template};
 
 /// Why a body is no review: the place, and what is wrong there.
@@ -103,7 +100,7 @@ pub fn decode<'a>(body: &'a [u8], kinds: &WorkloadKinds) -> Result<Review<'a>, D
 fn read_envelope<'a>(body: &'a [u8], kinds: &WorkloadKinds) -> Result<Envelope<'a>, DecodeError> {
     let seed = EnvelopeSeed { kinds };
     let read = match std::str::from_utf8(body) {
-        Ok(text) => reader::read(text, seed),
+        Ok(text) => json::read(text, seed),
         Err(_) => {
             let mut reader = serde_json::Deserializer::from_slice(body);
             seed.deserialize(&mut reader).and_then(|envelope| reader.end().map(|()| envelope))
@@ -234,7 +231,7 @@ fn is_kubelet(user: &UserInfo<'_>) -> bool {
 
 fn read_at<'a, T: Deserialize<'a>>(unread: Unread<'a>, place: impl FnOnce() -> String) -> Result<T, DecodeError> {
     let (text, wanted) = (unread.text(), PhantomData::<T>);
-    reader::read(text, wanted).map_err(|error| DecodeError::within(&place(), wanted, text, &error))
+    json::read(text, wanted).map_err(|error| DecodeError::within(&place(), wanted, text, &error))
 }
 
 fn template_place(kind: &WorkloadKind, place: &str) -> String {

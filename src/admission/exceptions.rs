@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use futures::future::join_all;
 use serde::Deserialize;
 
-use super::decode::{Request, Review, Unread};
+use super::decode::{Request, Review};
 use super::recording::Recording;
 use super::respond::{Annotations, Reply, Status};
 use super::unrecorded::{self, Outcome, Unrecorded};
@@ -25,6 +25,7 @@ use crate::exception::api::{GateExceptionSpec, Grantor};
 use crate::exception::book::Admitted;
 use crate::exception::check;
 use crate::exception::signature::Granted;
+use crate::json::Unread;
 use crate::metrics::{Metrics, ReasonLabels};
 use crate::policy::compile::{NamespaceLabels, PolicySet};
 use crate::server::deadline::Deadline;

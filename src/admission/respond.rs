@@ -9,6 +9,7 @@ use super::decode::Review;
 use super::recording::Recorded;
 use super::unrecorded::Outcome;
 use crate::evidence::{Evidence, Fact};
+use crate::json;
 use crate::verdict::{Decision, Verdict};
 
 /// The answer to a review, as it was decided and recorded.
@@ -145,7 +146,7 @@ impl Reply<'_> {
         let envelope = Envelope { api_version: "admission.k8s.io/v1", kind: "AdmissionReview", response: self };
         let mut body = Vec::with_capacity(USUAL_BYTES);
         // Strings, numbers and maps with string keys: nothing in it can fail to be written.
-        match serde_json::to_writer(&mut body, &envelope) {
+        match json::write(&envelope, &mut body) {
             Ok(()) => body,
             Err(_) => Vec::new(),
         }

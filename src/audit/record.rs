@@ -19,6 +19,7 @@ use crate::budget::measure::Weighting;
 use crate::evidence::{Evidence, Fact};
 use crate::exception::{Grant, Reason};
 use crate::image::build_date::{BuildDate, Candidate, rfc3339};
+use crate::json;
 use crate::store::ledger::{LedgerUpdate, WorkloadKey, WorkloadLedger};
 use crate::subject::{ImageUse, Operation, Subject};
 use crate::verdict::{
@@ -267,7 +268,7 @@ pub fn body(decided: &Decided<'_>) -> Result<Vec<u8>, serde_json::Error> {
         ledger: decided.ledger,
         inputs: Inputs { subject, evidence },
     };
-    serde_json::to_writer(&mut body, &record)?;
+    json::write(&record, &mut body)?;
     Ok(body)
 }
 

@@ -57,7 +57,8 @@ impl NamespaceLabels {
         let trusted = self.health.is_synced() && self.health.staleness_seconds() <= TRUSTED_SECONDS;
         match seen {
             Some(labels) if trusted => Ok(labels),
-            seen => match self.read(namespace, deadline).await {
+            // In a box: few reviews carry it.
+            seen => match Box::pin(self.read(namespace, deadline)).await {
                 Ok(labels) => Ok(labels),
                 Err(error @ ReadError::NotFound { .. }) => Err(error),
                 Err(error) => seen.ok_or(error),

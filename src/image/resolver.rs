@@ -20,8 +20,9 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use foldhash::quality::RandomState;
 use futures::future::BoxFuture;
-use moka::sync::Cache as Memory;
+use moka::sync::Cache as Remembered;
 use tokio::time::Instant;
 
 use self::facts::{FactStore, Kept};
@@ -92,6 +93,14 @@ struct Inner {
     counters: Counters,
 }
 
+/// What is remembered: names as long as references are hashed in a fraction of the time that the standard library takes.
+type Memory<K, V> = Remembered<K, V, RandomState>;
+
+fn memory<V: Clone + Send + Sync + 'static>(time_to_live: Duration) -> Memory<Key, V> {
+    let cache = Remembered::builder().max_capacity(TAGS_IN_MEMORY).time_to_live(time_to_live);
+    cache.build_with_hasher(RandomState::default())
+}
+
 /// Something asked of a repository, as a tag or a digest, by credential.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
@@ -113,10 +122,10 @@ impl Resolver {
             registries,
             own,
             store,
-            digests: Memory::new(DIGESTS_IN_MEMORY),
-            tags: Memory::builder().max_capacity(TAGS_IN_MEMORY).time_to_live(STALE_FOR).build(),
-            referring: Memory::builder().max_capacity(TAGS_IN_MEMORY).time_to_live(STALE_FOR).build(),
-            noes: Memory::builder().max_capacity(TAGS_IN_MEMORY).time_to_live(NO_FRESH_FOR).build(),
+            digests: Remembered::builder().max_capacity(DIGESTS_IN_MEMORY).build_with_hasher(RandomState::default()),
+            tags: memory(STALE_FOR),
+            referring: memory(STALE_FOR),
+            noes: memory(NO_FRESH_FOR),
             tag_flights: Flights::default(),
             digest_flights: Flights::default(),
             provenance_flights: Flights::default(),

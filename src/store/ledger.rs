@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use foldhash::quality::RandomState;
 use moka::sync::Cache;
 
 use super::database::{Query, Row, Value};
@@ -162,14 +163,14 @@ pub struct LedgerUpdate {
 #[derive(Debug)]
 pub(crate) struct Memory {
     pub(crate) overlay: Overlay,
-    first_seen: Cache<String, DateTime<Utc>>,
+    first_seen: Cache<String, DateTime<Utc>, RandomState>,
 }
 
 impl Memory {
     pub(crate) fn new(overlay: Overlay) -> Self {
         let first_seen = Cache::builder().max_capacity(FIRST_SEEN_IN_MEMORY);
         let first_seen = if overlay.is_shared() { first_seen.time_to_live(SHARED_FOR) } else { first_seen };
-        Self { overlay, first_seen: first_seen.build() }
+        Self { overlay, first_seen: first_seen.build_with_hasher(RandomState::default()) }
     }
 
     /// The earliest counts, whoever came first.

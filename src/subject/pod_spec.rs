@@ -7,15 +7,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::template::{ImageUse, Place};
 use super::{PullHints, labels};
-
-/// A text, borrowed where it has no escapes; serde borrows no `Option` of a `Cow`.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[serde(transparent)]
-pub struct Text<'a>(
-    /// The text.
-    #[serde(borrow)]
-    pub Cow<'a, str>,
-);
+use crate::json::Text;
 
 /// A Pod template, as `spec.template` has it.
 #[derive(Debug, Deserialize)]

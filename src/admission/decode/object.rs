@@ -10,10 +10,10 @@ use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json_borrow::Value;
 
-use super::reader::{self, Unread};
 use super::{DecodeError, read_at, template_place};
+use crate::json::{self, Text, Unread};
 use crate::subject::kinds::WorkloadKind;
-use crate::subject::pod_spec::{PodSpecView, TemplateView, Text};
+use crate::subject::pod_spec::{PodSpecView, TemplateView};
 use crate::subject::{OwnerReference, labels};
 
 /// The keys of annotations; what they say does not count.
@@ -102,7 +102,7 @@ impl Metadata<'_> {
 impl<'a> Object<'a> {
     pub(super) fn read(unread: Unread<'a>, kind: &WorkloadKind, place: &str) -> Result<Self, DecodeError> {
         let (text, seed) = (unread.text(), ObjectSeed { kind });
-        reader::read(text, seed).map_err(|error| DecodeError::within(place, seed, text, &error))
+        json::read(text, seed).map_err(|error| DecodeError::within(place, seed, text, &error))
     }
 
     /// A Pod is its own template; of it the spec alone says what runs.
@@ -133,7 +133,7 @@ impl<'a> Object<'a> {
         let Some(unread) = self.template else {
             return Ok(Value::Null);
         };
-        let value: Value<'a> = reader::read(unread.text(), PhantomData)
+        let value: Value<'a> = json::read(unread.text(), PhantomData)
             .map_err(|error| DecodeError::new(&template_place(kind, place), error))?;
         Ok(if kind.template.is_empty() { Value::Object(vec![("spec", value)].into()) } else { value })
     }

@@ -10,9 +10,8 @@ use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::object::{Object, ObjectOrNull};
-use super::reader::Unread;
+use crate::json::{Text, Unread};
 use crate::subject::kinds::WorkloadKinds;
-use crate::subject::pod_spec::Text;
 
 /// An `AdmissionReview` of `admission.k8s.io/v1`, as the API server sends it.
 #[derive(Debug, Default)]

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::marker::PhantomData;
 
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
@@ -9,6 +10,7 @@ use serde::de::IgnoredAny;
 
 use super::{Columns, UnreadableLine};
 use crate::audit::facet::{Facet, Facets, References};
+use crate::json::{self, Text};
 use crate::store::ledger::{LedgerUpdate, WorkloadKey, WorkloadLedger};
 use crate::store::time::to_column;
 
@@ -18,14 +20,14 @@ use crate::store::time::to_column;
 #[derive(Deserialize)]
 pub(crate) struct Record<'a> {
     #[serde(borrow)]
-    decision_id: Cow<'a, str>,
+    decision_id: Text<'a>,
     timestamp: DateTime<Utc>,
     #[serde(borrow)]
-    decision: Cow<'a, str>,
+    decision: Text<'a>,
     #[serde(borrow)]
     request: Request<'a>,
     #[serde(borrow, default)]
-    policies: BTreeMap<Cow<'a, str>, IgnoredAny>,
+    policies: BTreeMap<Text<'a>, IgnoredAny>,
     #[serde(borrow, default)]
     rules: Vec<Rule<'a>>,
     #[serde(borrow, default)]
@@ -37,14 +39,14 @@ pub(crate) struct Record<'a> {
     #[serde(borrow, default)]
     exception: Option<Exception<'a>>,
     #[serde(borrow, default)]
-    repeat_of: Option<Cow<'a, str>>,
+    repeat_of: Option<Text<'a>>,
     #[serde(borrow, default)]
     ledger: Option<LedgerMember<'a>>,
     #[serde(borrow)]
-    writer_id: Cow<'a, str>,
+    writer_id: Text<'a>,
     seq: u64,
     #[serde(borrow)]
-    prev_hash: Cow<'a, str>,
+    prev_hash: Text<'a>,
 }
 
 #[derive(Deserialize)]
@@ -53,11 +55,11 @@ struct Request<'a> {
     #[serde(borrow)]
     kind: Kind<'a>,
     #[serde(borrow, default)]
-    namespace: Option<Cow<'a, str>>,
+    namespace: Option<Text<'a>>,
     #[serde(borrow, default)]
-    name: Option<Cow<'a, str>>,
+    name: Option<Text<'a>>,
     #[serde(borrow)]
-    operation: Cow<'a, str>,
+    operation: Text<'a>,
     #[serde(borrow, default)]
     user_info: Option<UserInfo<'a>>,
 }
@@ -65,21 +67,21 @@ struct Request<'a> {
 #[derive(Deserialize)]
 struct Kind<'a> {
     #[serde(borrow)]
-    kind: Cow<'a, str>,
+    kind: Text<'a>,
 }
 
 #[derive(Deserialize)]
 struct UserInfo<'a> {
     #[serde(borrow, default)]
-    username: Option<Cow<'a, str>>,
+    username: Option<Text<'a>>,
 }
 
 #[derive(Deserialize)]
 struct Rule<'a> {
     #[serde(borrow)]
-    rule: Cow<'a, str>,
+    rule: Text<'a>,
     #[serde(borrow)]
-    result: Cow<'a, str>,
+    result: Text<'a>,
     #[serde(borrow, default)]
     properties: Option<Budget<'a>>,
 }
@@ -88,21 +90,21 @@ struct Rule<'a> {
 #[derive(Deserialize)]
 struct Budget<'a> {
     #[serde(borrow, default)]
-    service: Option<Cow<'a, str>>,
+    service: Option<Text<'a>>,
 }
 
 #[derive(Deserialize)]
 struct Exception<'a> {
     #[serde(borrow)]
-    name: Cow<'a, str>,
+    name: Text<'a>,
 }
 
 #[derive(Deserialize)]
 struct Image<'a> {
     #[serde(borrow, default, rename = "ref")]
-    reference: Option<Cow<'a, str>>,
+    reference: Option<Text<'a>>,
     #[serde(borrow, default)]
-    digest: Option<Cow<'a, str>>,
+    digest: Option<Text<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -117,46 +119,46 @@ struct LedgerMember<'a> {
     #[serde(borrow, default)]
     services: Vec<Service<'a>>,
     #[serde(borrow, default)]
-    ran: Vec<Cow<'a, str>>,
+    ran: Vec<Text<'a>>,
 }
 
 #[derive(Deserialize)]
 struct Service<'a> {
     #[serde(borrow)]
-    source: Cow<'a, str>,
+    source: Text<'a>,
     #[serde(borrow)]
-    service: Cow<'a, str>,
+    service: Text<'a>,
 }
 
 #[derive(Deserialize)]
 struct Digest<'a> {
     #[serde(borrow)]
-    digest: Cow<'a, str>,
+    digest: Text<'a>,
     #[serde(borrow)]
-    reference: Cow<'a, str>,
+    reference: Text<'a>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct EarlierDigest<'a> {
     #[serde(borrow)]
-    digest: Cow<'a, str>,
+    digest: Text<'a>,
     #[serde(borrow)]
-    reference: Cow<'a, str>,
+    reference: Text<'a>,
     first_admitted_at: DateTime<Utc>,
 }
 
 #[derive(Deserialize)]
 struct Template<'a> {
     #[serde(borrow)]
-    fingerprint: Cow<'a, str>,
+    fingerprint: Text<'a>,
     at: DateTime<Utc>,
 }
 
 impl<'a> Record<'a> {
     /// Reads a line. What has no escapes in it is borrowed.
     pub(crate) fn read(line: &'a str) -> Result<Self, UnreadableLine> {
-        Ok(serde_json::from_str(line)?)
+        Ok(json::read(line, PhantomData)?)
     }
 
     /// Its columns, with nothing copied that stands in the line as it is.
@@ -243,7 +245,7 @@ impl<'a> Record<'a> {
         for reference in &ledger.ran {
             admitted.ran_until(reference, self.timestamp);
         }
-        let text = |text: &Option<Cow<'_, str>>| text.as_deref().unwrap_or_default().to_owned();
+        let text = |text: &Option<Text<'_>>| text.as_deref().unwrap_or_default().to_owned();
         let workload = WorkloadKey {
             namespace: text(&self.request.namespace),
             kind: self.request.kind.kind.to_string(),

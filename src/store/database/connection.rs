@@ -56,11 +56,12 @@ impl Pool {
     }
 
     pub(crate) async fn rows(&self, query: Query<'_>) -> Result<Vec<Row>, sqlx::Error> {
-        self.acquire().await?.rows(query).await
+        // In a box: what few reviews ask would be room in the future of each one.
+        Box::pin(async { self.acquire().await?.rows(query).await }).await
     }
 
     pub(crate) async fn row(&self, query: Query<'_>) -> Result<Option<Row>, sqlx::Error> {
-        self.acquire().await?.row(query).await
+        Ok(self.rows(query).await?.into_iter().next())
     }
 
     pub(crate) async fn execute(&self, query: Query<'_>) -> Result<u64, sqlx::Error> {

@@ -2,11 +2,12 @@
 //! So an admission counts from the instant its record is durable, however far behind the store is.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use chrono::{DateTime, Utc};
+use foldhash::quality::RandomState;
 use moka::sync::Cache;
 
 use super::{Admission, LedgerUpdate, WorkloadKey, WorkloadLedger};
@@ -23,7 +24,7 @@ pub(crate) struct Overlay {
     has_store: bool,
     /// Where others write to the store as well, what is remembered may lack what they admitted since.
     is_shared: bool,
-    cache: Cache<WorkloadKey, Arc<ArcSwap<WorkloadLedger>>>,
+    cache: Cache<WorkloadKey, Arc<ArcSwap<WorkloadLedger>>, RandomState>,
     hasher: RandomState,
     state: Mutex<State>,
 }
@@ -31,7 +32,7 @@ pub(crate) struct Overlay {
 #[derive(Debug)]
 struct State {
     /// Goes when the store has every record up to `last_seq`. Records of earlier writers count as number 0.
-    unstored: HashMap<WorkloadKey, Unstored>,
+    unstored: HashMap<WorkloadKey, Unstored, RandomState>,
     /// How often something was admitted, per group of workloads: tells a look-up that its answer has aged.
     admissions: Box<[u64; GROUPS]>,
 }
@@ -79,9 +80,9 @@ impl Overlay {
             .weigher(|_, ledger: &Arc<ArcSwap<WorkloadLedger>>| {
                 u32::try_from(1 + entries(&ledger.load())).unwrap_or(u32::MAX)
             })
-            .build();
-        let state = State { unstored: HashMap::new(), admissions: Box::new([0; GROUPS]) };
-        Self { has_store, is_shared, cache, hasher: RandomState::new(), state: Mutex::new(state) }
+            .build_with_hasher(RandomState::default());
+        let state = State { unstored: HashMap::default(), admissions: Box::new([0; GROUPS]) };
+        Self { has_store, is_shared, cache, hasher: RandomState::default(), state: Mutex::new(state) }
     }
 
     /// Record `seq` is durable and admitted this. Number 0 stands for the records of earlier writers.

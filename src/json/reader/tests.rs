@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::subject::pod_spec::Text;
+use crate::json::Text;
 
 /// A bit of everything that is read of a review, and the rest skipped.
 #[derive(Debug, PartialEq, Deserialize)]

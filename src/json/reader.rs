@@ -1,8 +1,9 @@
 //! Reads JSON as far as somebody asks, in one pass and borrowing. What nobody asks for is skipped from bracket to
 //! bracket (`skip.rs`); numbers and what has escapes are `serde_json`'s.
 //!
-//! It is for what an API server wrote: it takes well-formed text as `serde_json` does, asks less of what it skips, and says
-//! of anything else only that it is not that. Then `serde_json` reads again, and its word and its error count.
+//! It is for what an API server wrote, or this program: it takes well-formed text as `serde_json` does, asks less of what
+//! it skips, and says of anything else only that it is not that. Then `serde_json` reads again, and its word and its error
+//! count.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -14,7 +15,7 @@ use serde_json::value::RawValue;
 use super::skip::{end_of_container, end_of_plain_text, end_of_string};
 
 /// Reads `text` as what `wanted` is.
-pub(super) fn read<'de, S>(text: &'de str, wanted: S) -> Result<S::Value, serde_json::Error>
+pub(crate) fn read<'de, S>(text: &'de str, wanted: S) -> Result<S::Value, serde_json::Error>
 where
     S: DeserializeSeed<'de> + Copy,
 {

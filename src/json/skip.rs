@@ -50,15 +50,19 @@ pub(super) fn end_of_plain_text(text: &[u8], start: usize) -> Option<usize> {
             last[..rest.len()].copy_from_slice(rest);
             &last
         });
-        let bytes = u8x16::from(*part);
-        // Control characters are what stays as it is where all above them is made the highest of them.
-        let control = bytes.min(splat(0x1f)).simd_eq(bytes);
-        let found = (bytes.simd_eq(splat(b'"')) | bytes.simd_eq(splat(b'\\')) | control).to_bitmask();
+        let found = is_escaped(u8x16::from(*part)).to_bitmask();
         if found != 0 {
             return Some(at + found.trailing_zeros() as usize).filter(|end| *end < text.len());
         }
         at += 16;
     }
+}
+
+/// Ones for each byte that stands in no string as it is: quotes, backslashes and control characters.
+pub(super) fn is_escaped(bytes: u8x16) -> u8x16 {
+    // Control characters are what stays as it is where all above them is made the highest of them.
+    let control = bytes.min(splat(0x1f)).simd_eq(bytes);
+    bytes.simd_eq(splat(b'"')) | bytes.simd_eq(splat(b'\\')) | control
 }
 
 /// Behind the bracket in this block with which as many are closed as were opened, `depth` of them before it.
