@@ -19,10 +19,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
-use foldhash::quality::RandomState;
+use chrono::{DateTime, TimeDelta, Utc};
 use futures::future::BoxFuture;
-use moka::sync::Cache as Remembered;
+use quick_cache::sync::Cache as Memory;
 use tokio::time::Instant;
 
 use self::facts::{FactStore, Kept};
@@ -36,15 +35,15 @@ use super::registry::error::RegistryError;
 use super::registry::{Asking, Registries};
 use crate::evidence::{Cache, Fact, PlatformImage, ResolvedImage, UnknownReason};
 
-/// How long what may stand in while its registry is away is remembered.
-const STALE_FOR: Duration = Duration::from_secs(24 * 3_600);
+/// How long what was learnt may stand in while its registry is away.
+const STALE_FOR: TimeDelta = TimeDelta::hours(24);
 /// How long a "no" is taken as it was.
 const NO_FRESH_FOR: Duration = Duration::from_secs(10);
 /// How long one look-up may take, whoever waits for it.
 const LOOK_UP_WITHIN: Duration = Duration::from_secs(15);
 /// Digest facts in memory; a fact is a few hundred bytes.
-const DIGESTS_IN_MEMORY: u64 = 20_000;
-const TAGS_IN_MEMORY: u64 = 20_000;
+const DIGESTS_IN_MEMORY: usize = 20_000;
+const TAGS_IN_MEMORY: usize = 20_000;
 /// Credentials that are tried for one image; nobody has so many.
 const MOST_CREDENTIALS: usize = 16;
 
@@ -93,14 +92,6 @@ struct Inner {
     counters: Counters,
 }
 
-/// What is remembered: names as long as references are hashed in a fraction of the time that the standard library takes.
-type Memory<K, V> = Remembered<K, V, RandomState>;
-
-fn memory<V: Clone + Send + Sync + 'static>(time_to_live: Duration) -> Memory<Key, V> {
-    let cache = Remembered::builder().max_capacity(TAGS_IN_MEMORY).time_to_live(time_to_live);
-    cache.build_with_hasher(RandomState::default())
-}
-
 /// Something asked of a repository, as a tag or a digest, by credential.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
@@ -122,10 +113,10 @@ impl Resolver {
             registries,
             own,
             store,
-            digests: Remembered::builder().max_capacity(DIGESTS_IN_MEMORY).build_with_hasher(RandomState::default()),
-            tags: memory(STALE_FOR),
-            referring: memory(STALE_FOR),
-            noes: memory(NO_FRESH_FOR),
+            digests: Memory::new(DIGESTS_IN_MEMORY),
+            tags: Memory::new(TAGS_IN_MEMORY),
+            referring: Memory::new(TAGS_IN_MEMORY),
+            noes: Memory::new(TAGS_IN_MEMORY),
             tag_flights: Flights::default(),
             digest_flights: Flights::default(),
             provenance_flights: Flights::default(),

@@ -5,11 +5,10 @@ mod overlay;
 pub(crate) mod projection;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use foldhash::quality::RandomState;
-use moka::sync::Cache;
+use quick_cache::sync::{Cache, EntryAction, EntryResult};
 
 use super::database::{Query, Row, Value};
 use super::time::from_column;
@@ -17,7 +16,7 @@ use super::{Store, StoreError};
 pub(crate) use overlay::Overlay;
 
 /// Digests whose first sight is kept in memory; about 200 bytes each.
-const FIRST_SEEN_IN_MEMORY: u64 = 50_000;
+const FIRST_SEEN_IN_MEMORY: usize = 50_000;
 
 /// How long a first sight is remembered where another replica may have an earlier one.
 const SHARED_FOR: Duration = Duration::from_secs(1);
@@ -163,20 +162,34 @@ pub struct LedgerUpdate {
 #[derive(Debug)]
 pub(crate) struct Memory {
     pub(crate) overlay: Overlay,
-    first_seen: Cache<String, DateTime<Utc>, RandomState>,
+    /// With the time at which that was learnt.
+    first_seen: Cache<String, (DateTime<Utc>, Instant)>,
 }
 
 impl Memory {
     pub(crate) fn new(overlay: Overlay) -> Self {
-        let first_seen = Cache::builder().max_capacity(FIRST_SEEN_IN_MEMORY);
-        let first_seen = if overlay.is_shared() { first_seen.time_to_live(SHARED_FOR) } else { first_seen };
-        Self { overlay, first_seen: first_seen.build_with_hasher(RandomState::default()) }
+        Self { overlay, first_seen: Cache::new(FIRST_SEEN_IN_MEMORY) }
+    }
+
+    /// What is remembered; of a store that others write to, for a while.
+    fn first_seen(&self, digest: &str) -> Option<DateTime<Utc>> {
+        let (at, learnt) = self.first_seen.get(digest)?;
+        (!self.overlay.is_shared() || learnt.elapsed() < SHARED_FOR).then_some(at)
     }
 
     /// The earliest counts, whoever came first.
     fn remember_first_seen(&self, digest: &str, at: DateTime<Utc>) -> DateTime<Utc> {
-        let entry = self.first_seen.entry_by_ref(digest);
-        entry.and_upsert_with(|known| known.map_or(at, |known| at.min(known.into_value()))).into_value()
+        let (mut earliest, learnt) = (at, Instant::now());
+        let entry = self.first_seen.entry(digest, None, |_, known| {
+            earliest = at.min(known.0);
+            *known = (earliest, learnt);
+            EntryAction::Retain(())
+        });
+        if let EntryResult::Vacant(place) = entry {
+            // Who else wants it there has just put it there.
+            let _ = place.insert((at, learnt));
+        }
+        earliest
     }
 }
 
@@ -205,7 +218,7 @@ impl Ledger {
     /// When the store cannot say, the answer is `now` too. That is later than the truth, and as an upper bound of an age
     /// weaker than it, until the store is back.
     pub async fn first_seen(&self, digest: &str, now: DateTime<Utc>) -> DateTime<Utc> {
-        if let Some(at) = self.memory.first_seen.get(digest) {
+        if let Some(at) = self.memory.first_seen(digest) {
             return at;
         }
         let Some(store) = &self.store else {
@@ -232,7 +245,7 @@ impl Ledger {
     /// The earliest time at which this gate met the digest, where it did; asking notes nothing. `None` also when the
     /// store cannot say.
     pub async fn first_seen_before(&self, digest: &str) -> Option<DateTime<Utc>> {
-        if let Some(at) = self.memory.first_seen.get(digest) {
+        if let Some(at) = self.memory.first_seen(digest) {
             return Some(at);
         }
         let store = self.store.as_ref()?;

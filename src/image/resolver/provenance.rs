@@ -6,10 +6,11 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use quick_cache::sync::{EntryAction, EntryResult};
 
-use super::LookUp;
 use super::facts::{DigestFact, Kept};
 use super::platforms::Place;
+use super::{LookUp, STALE_FOR};
 use crate::image::build_date::Claim;
 use crate::image::claims;
 use crate::image::registry::LARGEST_CONFIG_BYTES;
@@ -41,8 +42,8 @@ impl LookUp {
     /// Provenance that refers to an image which no index brings along. It can be attached later, so none is asked again.
     async fn referring_provenance(&self, digest: &str) -> Result<Vec<Claim>, RegistryError> {
         let key = self.key(&format!("referring to {digest}"));
-        let known = self.inner.referring.get(&key);
         let age = |known: &Referring| self.now.signed_duration_since(known.asked_at).abs();
+        let known = self.inner.referring.get(&key).filter(|known| age(known) < STALE_FOR);
         if let Some(known) = known.as_ref().filter(|known| !known.claims.is_empty() || age(known) < NONE_FOR) {
             return Ok(known.claims.clone());
         }
@@ -86,14 +87,24 @@ impl LookUp {
 
     fn keep_with_index(&self, index: &str, kept: &Kept, child: &str, claims: &[Claim]) {
         // Its other children may be kept at the same time.
-        let entry = self.inner.digests.entry_by_ref(index).and_upsert_with(|known| {
-            let mut with_it = known.map_or_else(|| kept.clone(), |known| Kept::clone(known.value()));
+        let with_it = |known: &Kept| {
+            let mut with_it = known.clone();
             if let DigestFact::Index { provenance, .. } = &mut with_it.fact {
                 provenance.insert(child.to_owned(), claims.to_vec());
             }
             Arc::new(with_it)
+        };
+        let mut latest = with_it(kept);
+        let entry = self.inner.digests.entry(index, None, |_, known| {
+            latest = with_it(known);
+            *known = Arc::clone(&latest);
+            EntryAction::Retain(())
         });
-        self.inner.save(index, entry.value());
+        if let EntryResult::Vacant(place) = entry {
+            // Who else wants it there has just put it there.
+            let _ = place.insert(Arc::clone(&latest));
+        }
+        self.inner.save(index, &latest);
     }
 
     /// Looks something up once for all who ask, and leaves what failed alone for a moment.

@@ -5,14 +5,12 @@ use std::sync::atomic::Ordering;
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::time::Instant;
 
-use super::LookUp;
+use super::{LookUp, STALE_FOR};
 use crate::evidence::Cache;
 use crate::image::registry::error::RegistryError;
 
 /// How long a tag's meaning is taken as it was.
 const FRESH_FOR: TimeDelta = TimeDelta::seconds(60);
-/// How long it may stand in while its registry is away.
-const STALE_FOR: TimeDelta = TimeDelta::hours(24);
 
 #[derive(Clone, Debug)]
 pub(super) struct TagFact {
@@ -89,7 +87,7 @@ impl LookUp {
         let answer: Result<TagFact, RegistryError> = answer.await;
         match &answer {
             Ok(fact) => {
-                self.inner.noes.invalidate(&key);
+                self.inner.noes.remove(&key);
                 self.inner.tags.insert(key, fact.clone());
             }
             Err(error) => self.remember_no(key, error),

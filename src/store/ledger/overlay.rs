@@ -7,13 +7,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use chrono::{DateTime, Utc};
-use foldhash::quality::RandomState;
-use moka::sync::Cache;
+use quick_cache::sync::Cache;
+use quick_cache::{DefaultHashBuilder, Weighter};
 
 use super::{Admission, LedgerUpdate, WorkloadKey, WorkloadLedger};
 
 /// Admissions and templates in the cache, over all workloads; about 250 bytes each.
 const CACHED_ENTRIES: u64 = 100_000;
+
+/// Workloads that are usual for so many.
+const CACHED_WORKLOADS: usize = 20_000;
 
 /// Groups of workloads that share a count of admissions: enough that two seldom meet.
 const GROUPS: usize = 1024;
@@ -24,15 +27,15 @@ pub(crate) struct Overlay {
     has_store: bool,
     /// Where others write to the store as well, what is remembered may lack what they admitted since.
     is_shared: bool,
-    cache: Cache<WorkloadKey, Arc<ArcSwap<WorkloadLedger>>, RandomState>,
-    hasher: RandomState,
+    cache: Cache<WorkloadKey, Arc<ArcSwap<WorkloadLedger>>, Entries>,
+    hasher: DefaultHashBuilder,
     state: Mutex<State>,
 }
 
 #[derive(Debug)]
 struct State {
     /// Goes when the store has every record up to `last_seq`. Records of earlier writers count as number 0.
-    unstored: HashMap<WorkloadKey, Unstored, RandomState>,
+    unstored: HashMap<WorkloadKey, Unstored, DefaultHashBuilder>,
     /// How often something was admitted, per group of workloads: tells a look-up that its answer has aged.
     admissions: Box<[u64; GROUPS]>,
 }
@@ -75,14 +78,9 @@ impl Overlay {
     }
 
     fn new(has_store: bool, is_shared: bool) -> Self {
-        let cache = Cache::builder()
-            .max_capacity(CACHED_ENTRIES)
-            .weigher(|_, ledger: &Arc<ArcSwap<WorkloadLedger>>| {
-                u32::try_from(1 + entries(&ledger.load())).unwrap_or(u32::MAX)
-            })
-            .build_with_hasher(RandomState::default());
+        let cache = Cache::with_weighter(CACHED_WORKLOADS, CACHED_ENTRIES, Entries);
         let state = State { unstored: HashMap::default(), admissions: Box::new([0; GROUPS]) };
-        Self { has_store, is_shared, cache, hasher: RandomState::default(), state: Mutex::new(state) }
+        Self { has_store, is_shared, cache, hasher: DefaultHashBuilder::default(), state: Mutex::new(state) }
     }
 
     /// Record `seq` is durable and admitted this. Number 0 stands for the records of earlier writers.
@@ -202,7 +200,16 @@ impl Overlay {
     }
 }
 
-/// What counts for the cache's bound.
+/// Weighs a ledger by what counts for the cache's bound.
+#[derive(Clone, Copy, Debug)]
+struct Entries;
+
+impl Weighter<WorkloadKey, Arc<ArcSwap<WorkloadLedger>>> for Entries {
+    fn weight(&self, _: &WorkloadKey, ledger: &Arc<ArcSwap<WorkloadLedger>>) -> u64 {
+        1 + entries(&ledger.load()) as u64
+    }
+}
+
 fn entries(ledger: &WorkloadLedger) -> usize {
     ledger.digests.len() + ledger.templates.len() + ledger.services.len() + ledger.ran.len()
 }
