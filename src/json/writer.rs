@@ -1,5 +1,5 @@
 //! Writes JSON as `serde_json` does, to the byte, a whole text at a time: `serde_json` looks at one byte after the other,
-//! of every name as well. What is seldom in a record, escapes and fractions, it writes here too.
+//! of every name as well. What is seldom in a record, escapes and fractions, is written by `serde_json` all the same.
 
 use std::fmt;
 use std::io::Write as _;
@@ -68,6 +68,7 @@ impl<'a> Writer<'a> {
     }
 }
 
+/// Bytes that are looked at together.
 const PART: usize = 16;
 
 /// Whether JSON writes one of the bytes from `start` as an escape. They are looked at sixteen at a time, for which the last
@@ -80,6 +81,7 @@ fn has_escapes(text: &mut Vec<u8>, start: usize) -> bool {
     text.truncate(end);
     escaped.any()
 }
+
 macro_rules! numbers {
     ($($method:ident: $number:ty,)*) => {$(
         fn $method(self, value: $number) -> Result<(), Unwritable> {
